@@ -1,0 +1,33 @@
+"""Why most tokens of a video language model are redundant, and what a method throws away when it prunes them.
+
+Names are imported when they are first used, so that `import redundancy` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from redundancy.tokens import VideoTokens as VideoTokens
+    from redundancy.video import VideoClip as VideoClip
+    from redundancy.video import load_video as load_video
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "VideoClip": "redundancy.video",
+    "VideoTokens": "redundancy.tokens",
+    "load_video": "redundancy.video",
+}
+__all__ = [*sorted(_HOME), "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'redundancy' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

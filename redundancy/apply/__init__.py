@@ -1,0 +1,1 @@
+"""Reductions inside `generate()` of unmodified models."""

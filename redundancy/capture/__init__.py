@@ -1,0 +1,1 @@
+"""From a running model to labelled tensors: hooks, records, stores."""

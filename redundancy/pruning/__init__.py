@@ -1,0 +1,1 @@
+"""Decisions only: what a method keeps, merges and drops, built on the metrics."""

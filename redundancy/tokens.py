@@ -1,0 +1,340 @@
+"""What enters the language model for one video: tokens, and everything that methods and metrics read about them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Newline = Literal["none", "end", "row"]
+
+
+class TokenGrid(NamedTuple):
+    """Shape of the tokens of a video: temporal steps, grid rows and grid columns."""
+
+    frames: int
+    rows: int
+    cols: int
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """N = rows * cols."""
+        return self.rows * self.cols
+
+
+@dataclass(frozen=True)
+class RotaryLayout:
+    """Rotary position embedding as data: inverse frequencies, and the position axis that each one turns with.
+
+    Parameters
+    ----------
+    inverse_frequency
+        Radians per step of position, one per rotated pair of channels.
+    axis
+        For each frequency the row of `VideoTokens.positions` that drives it.
+    axes
+        Names of the position axes, in the order of those rows: `("position",)` or `("t", "h", "w")`.
+    """
+
+    inverse_frequency: Float[Tensor, "frequency"]
+    axis: Int[Tensor, "frequency"]
+    axes: tuple[str, ...] = ("position",)
+
+    def __post_init__(self) -> None:
+        if self.inverse_frequency.shape != self.axis.shape:
+            raise ValueError(
+                f"one axis per frequency is expected: {len(self.inverse_frequency)} frequencies, {len(self.axis)} axes"
+            )
+        if len(self.axis) and not 0 <= int(self.axis.min()) <= int(self.axis.max()) < len(self.axes):
+            raise ValueError(
+                f"rotary axis must lie in 0..{len(self.axes) - 1}, given {sorted(set(self.axis.tolist()))}"
+            )
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """What stands around the video tokens in the prompt of a model family.
+
+    Parameters
+    ----------
+    family
+        Name of the adapter, for example `"llava_onevision"`.
+    newline
+        Where the family puts its newline embedding: `"row"` after each grid row of each frame (LLaVA-Video), `"end"`
+        once after the video, where it counts as following text (LLaVA-OneVision), `"none"` (Qwen).
+    frame_text
+        True where text (a timestamp) stands between the frames, so that each frame is a run of its own (Qwen3-VL).
+    """
+
+    family: str
+    newline: Newline = "none"
+    frame_text: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class VideoTokens:
+    """The tokens of one video as they enter the language model, with what methods and metrics may read about them.
+
+    Parameters
+    ----------
+    features
+        `[T, N, D]`, N = rows * cols in raster order, without newlines.
+    grid
+        Temporal steps, rows, columns.
+    frame_time
+        `[T]` seconds; where a temporal step covers two clip frames, their mean.
+    frame_members
+        `[T, 1 or 2]` indices into the clip's frames behind each temporal step.
+    salience
+        `[T, N]` per source; sources are `pooling_head`, `received`, `mean_query` and `norm`.
+    frame_features
+        `[T, F]` per source; sources are `pooling_head` and `mean`.
+    positions
+        `[A, T, N]` the model's own position ids: A = 1 for RoPE, 3 (t, h, w) for MRoPE.
+    rotary
+        Inverse frequencies and the axis of each.
+    layout
+        What stands around the tokens.
+    extra
+        Further tensors: `deepstack`, a tuple of `[T, N, D]`; `keys` `[T, N, d]`, keys of the tower's last layer.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit `grid`.
+    """
+
+    features: Float[Tensor, "frames tokens channels"]
+    grid: TokenGrid
+    frame_time: Float[Tensor, "frames"]
+    frame_members: Int[Tensor, "frames members"]
+    salience: Mapping[str, Float[Tensor, "frames tokens"]] = field(default_factory=dict)
+    frame_features: Mapping[str, Float[Tensor, "frames frame_channels"]] = field(default_factory=dict)
+    positions: Int[Tensor, "axes frames tokens"] | None = None
+    rotary: RotaryLayout | None = None
+    layout: TokenLayout = TokenLayout("unknown")
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        T, N = self.grid.frames, self.grid.tokens_per_frame
+        expected = {"features": (T, N), "frame_time": (T,), "frame_members": (T,)}
+        expected |= {f"salience[{k}]": (T, N) for k in self.salience}
+        expected |= {f"frame_features[{k}]": (T,) for k in self.frame_features}
+        given = {"features": self.features, "frame_time": self.frame_time, "frame_members": self.frame_members}
+        given |= {f"salience[{k}]": v for k, v in self.salience.items()}
+        given |= {f"frame_features[{k}]": v for k, v in self.frame_features.items()}
+        for i, level in enumerate(self.extra.get("deepstack", ())):
+            expected[f"deepstack[{i}]"], given[f"deepstack[{i}]"] = (T, N), level
+        if "keys" in self.extra:
+            expected["keys"], given["keys"] = (T, N), self.extra["keys"]
+        for name, shape in expected.items():
+            if tuple(given[name].shape[: len(shape)]) != shape:
+                raise ValueError(
+                    f"{name} has shape {tuple(given[name].shape)}, but the grid {tuple(self.grid)} "
+                    f"asks for {shape} first"
+                )
+        if self.positions is not None and tuple(self.positions.shape[1:]) != (T, N):
+            raise ValueError(f"positions have shape {tuple(self.positions.shape)}, expected (axes, {T}, {N})")
+
+    @classmethod
+    def from_features(
+        cls,
+        features: Float[Tensor, "frames tokens channels"],
+        *,
+        rows: int,
+        cols: int,
+        seconds_per_frame: float = 1.0,
+        **fields: Any,
+    ) -> VideoTokens:
+        """Wrap plain features `[T, rows * cols, D]`; the mean of each frame is its frame feature unless one is given.
+
+        Raises
+        ------
+        ValueError
+            If the features do not fit the grid.
+
+        Source: own.
+        """
+        T = features.shape[0]
+        fields.setdefault("frame_features", {"mean": features.float().mean(1)})
+        fields.setdefault("frame_time", torch.arange(T, dtype=torch.float64) * seconds_per_frame)
+        fields.setdefault("frame_members", torch.arange(T)[:, None])
+        return cls(features=features, grid=TokenGrid(T, rows, cols), **fields)
+
+    @cached_property
+    def token_row(self) -> Int[Tensor, "tokens"]:
+        """`[N]` grid row of each token."""
+        return torch.arange(self.grid.tokens_per_frame) // self.grid.cols
+
+    @cached_property
+    def token_col(self) -> Int[Tensor, "tokens"]:
+        """`[N]` grid column of each token."""
+        return torch.arange(self.grid.tokens_per_frame) % self.grid.cols
+
+    def salience_from(self, source: str) -> Float[Tensor, "frames tokens"]:
+        """Salience of one source, `[T, N]`.
+
+        Raises
+        ------
+        ValueError
+            If the tokens do not carry that source, with the sources they carry and how to get it.
+        """
+        return self._named(self.salience, source, "salience")
+
+    def frame_features_from(self, source: str) -> Float[Tensor, "frames frame_channels"]:
+        """Frame features of one source, `[T, F]`.
+
+        Raises
+        ------
+        ValueError
+            If the tokens do not carry that source, with the sources they carry and how to get it.
+        """
+        return self._named(self.frame_features, source, "frame_features")
+
+    @staticmethod
+    def _named(sources: Mapping[str, Tensor], source: str, what: str) -> Tensor:
+        if source in sources:
+            return sources[source]
+        advice = " (load_model(..., salience_head=FOLDER) gives the SigLIP pooling head)" * (source == "pooling_head")
+        raise ValueError(
+            f"these tokens carry no {what} of source {source!r}; they carry {sorted(sources)}. Capture them with "
+            f"{what}=[{source!r}]{advice}, or name another source"
+        )
+
+    def check_finite(self) -> None:
+        """Refuse tokens that are NaN or infinite.
+
+        Raises
+        ------
+        ValueError
+            Naming the first frame with such a value, and how many frames have one.
+        """
+        bad = (~torch.isfinite(self.features)).flatten(1).any(1).nonzero().flatten()
+        if len(bad):
+            raise ValueError(f"frame {int(bad[0])} holds NaN or infinite tokens ({len(bad)} such frames in all)")
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> VideoTokens:
+        """A copy with all tensors on `device`; `dtype` is that of features, DeepStack features and keys."""
+
+        def move(x: Any, as_dtype: torch.dtype | None = None) -> Any:
+            if isinstance(x, tuple | list):
+                return tuple(move(y, as_dtype) for y in x)
+            return x.to(device=device, dtype=as_dtype) if isinstance(x, Tensor) else x
+
+        rotary = self.rotary
+        if rotary is not None:
+            rotary = replace(rotary, inverse_frequency=move(rotary.inverse_frequency), axis=move(rotary.axis))
+        return replace(
+            self,
+            features=move(self.features, dtype),
+            frame_time=move(self.frame_time),
+            frame_members=move(self.frame_members),
+            salience={k: move(v) for k, v in self.salience.items()},
+            frame_features={k: move(v) for k, v in self.frame_features.items()},
+            positions=move(self.positions),
+            rotary=rotary,
+            extra={k: move(v, dtype) for k, v in self.extra.items()},
+        )
+
+    def to_xarray(self) -> xr.Dataset:
+        """A labelled dataset of everything here, bit for bit; bfloat16 as uint16 with the attribute `torch_dtype`."""
+        data: dict[str, tuple[tuple[str, ...], np.ndarray[Any, Any], dict[str, Any]]] = {}
+
+        def put(name: str, dims: tuple[str, ...], x: Tensor, **attrs: Any) -> None:
+            values, dtype = _to_numpy(x)
+            data[name] = (dims, values, attrs | ({"torch_dtype": dtype} if dtype else {}))
+
+        put("tokens", ("frame", "token", "channel"), self.features, long_name="tokens entering the language model")
+        for source, x in self.salience.items():
+            put(f"salience_{source}", ("frame", "token"), x, long_name=f"salience, source {source}")
+        for source, x in self.frame_features.items():
+            dims = ("frame", "channel" if x.shape[-1] == self.features.shape[-1] else f"frame_channel_{source}")
+            put(f"frame_features_{source}", dims, x, long_name=f"frame features, source {source}")
+        if self.positions is not None:
+            put("positions", ("rope_axis", "frame", "token"), self.positions, long_name="position ids of the model")
+        if self.rotary is not None:
+            put("inverse_frequency", ("frequency",), self.rotary.inverse_frequency, units="rad")
+            put("frequency_axis", ("frequency",), self.rotary.axis)
+        if "deepstack" in self.extra:
+            put("deepstack", ("level", "frame", "token", "channel"), torch.stack(tuple(self.extra["deepstack"])))
+        if "keys" in self.extra:
+            put("keys", ("frame", "token", "key_channel"), self.extra["keys"])
+        coords: dict[str, Any] = {
+            "frame_time": ("frame", _to_numpy(self.frame_time)[0], {"units": "s"}),
+            "frame_members": (("frame", "member"), _to_numpy(self.frame_members)[0]),
+            "row": ("token", _to_numpy(self.token_row)[0]),
+            "col": ("token", _to_numpy(self.token_col)[0]),
+        }
+        if self.positions is not None:
+            axes = self.rotary.axes if self.rotary is not None else tuple(map(str, range(self.positions.shape[0])))
+            coords["rope_axis"] = ("rope_axis", list(axes))
+        attrs = {"grid": list(self.grid), "layout": json.dumps(asdict(self.layout))}
+        return xr.Dataset(data, coords=coords, attrs=attrs)
+
+    @classmethod
+    def from_capture(cls, capture: xr.Dataset) -> VideoTokens:
+        """The tokens that a captured or stored dataset holds, bit for bit as they were recorded.
+
+        Raises
+        ------
+        ValueError
+            If the dataset is not a capture.
+
+        Source: own; the inverse of `to_xarray`.
+        """
+        missing = {"tokens", "frame_time", "frame_members"} - set(capture.variables)
+        if missing or not {"grid", "layout"} <= set(capture.attrs):
+            raise ValueError(
+                f"this dataset is no capture: it lacks {sorted(missing) or 'the attributes grid and layout'}; "
+                "expected what redundancy.capture or redundancy.open_capture returns"
+            )
+
+        def named(prefix: str) -> dict[str, Tensor]:
+            names = [str(v) for v in capture.data_vars if str(v).startswith(prefix)]
+            return {n.removeprefix(prefix): _to_torch(capture[n]) for n in names}
+
+        rotary = None
+        if "inverse_frequency" in capture:
+            rotary = RotaryLayout(
+                inverse_frequency=_to_torch(capture["inverse_frequency"]),
+                axis=_to_torch(capture["frequency_axis"]),
+                axes=tuple(capture["rope_axis"].values.tolist()),
+            )
+        extra: dict[str, Any] = {}
+        if "deepstack" in capture:
+            extra["deepstack"] = tuple(_to_torch(capture["deepstack"]).unbind(0))
+        if "keys" in capture:
+            extra["keys"] = _to_torch(capture["keys"])
+        return cls(
+            features=_to_torch(capture["tokens"]),
+            grid=TokenGrid(*map(int, capture.attrs["grid"])),
+            frame_time=_to_torch(capture["frame_time"]),
+            frame_members=_to_torch(capture["frame_members"]),
+            salience=named("salience_"),
+            frame_features=named("frame_features_"),
+            positions=_to_torch(capture["positions"]) if "positions" in capture else None,
+            rotary=rotary,
+            layout=TokenLayout(**json.loads(capture.attrs["layout"])),
+            extra=extra,
+        )
+
+
+def _to_numpy(x: Tensor) -> tuple[np.ndarray[Any, Any], str | None]:
+    """Values for xarray, and the torch dtype where numpy has none of that name."""
+    x = x.detach().cpu().contiguous()
+    if x.dtype == torch.bfloat16:
+        return x.view(torch.uint16).numpy(), "bfloat16"
+    return x.numpy(), None
+
+
+def _to_torch(x: xr.DataArray) -> Tensor:
+    values = torch.from_numpy(x.values.copy())
+    return values.view(torch.bfloat16) if x.attrs.get("torch_dtype") == "bfloat16" else values

@@ -1,0 +1,45 @@
+"""A video file in, a `VideoClip` out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int64, UInt8
+
+
+@dataclass(frozen=True, eq=False)
+class VideoClip:
+    """Frames of a video and where they come from.
+
+    Parameters
+    ----------
+    frames
+        `[T, H, W, 3]` uint8, RGB, upright.
+    timestamps
+        `[T]` seconds, the true presentation times.
+    indices
+        `[T]` frame numbers in the file.
+    fps
+        Mean frames per second of the file.
+    total_frames
+        Frames in the file.
+    duration
+        Seconds.
+    source
+        Path, or a description of where the frames were made.
+    sha256
+        Of the file's bytes; of the frames where there is no file.
+    decoder
+        What read the frames, with its version, for example `"decord 0.6.0"`.
+    """
+
+    frames: UInt8[np.ndarray, "frames height width 3"]
+    timestamps: Float64[np.ndarray, "frames"]
+    indices: Int64[np.ndarray, "frames"]
+    fps: float
+    total_frames: int
+    duration: float
+    source: str
+    sha256: str
+    decoder: str

@@ -1,0 +1,1 @@
+"""Studies: one module each, run as `python -m studies.<name>`."""

@@ -1,0 +1,21 @@
+"""What every test may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+torch.set_num_threads(1)  # the tests run one process per core
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The team's folder of reference data and real clips beside the project; tests that need it skip without it."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is absent: it holds reference data that is not shipped")
+    return SHARED
