@@ -9,6 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from redundancy.capture import capture as capture
+    from redundancy.capture import open_capture as open_capture
+    from redundancy.capture import save_capture as save_capture
+    from redundancy.capture import video_tokens as video_tokens
+    from redundancy.models import VideoLLM as VideoLLM
+    from redundancy.models import load_model as load_model
     from redundancy.tokens import VideoTokens as VideoTokens
     from redundancy.video import VideoClip as VideoClip
     from redundancy.video import load_video as load_video
@@ -17,8 +23,14 @@ __version__ = "0.1.0"
 
 _HOME = {
     "VideoClip": "redundancy.video",
+    "VideoLLM": "redundancy.models",
     "VideoTokens": "redundancy.tokens",
+    "capture": "redundancy.capture",
+    "load_model": "redundancy.models",
     "load_video": "redundancy.video",
+    "open_capture": "redundancy.capture",
+    "save_capture": "redundancy.capture",
+    "video_tokens": "redundancy.capture",
 }
 __all__ = [*sorted(_HOME), "__version__"]
 

@@ -1,0 +1,96 @@
+"""`capture`: what a model makes of a clip, as one labelled dataset with its provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import xarray as xr
+
+import redundancy
+from redundancy.capture.tokens import video_tokens
+from redundancy.models.video_llm import VideoLLM
+from redundancy.provenance import commit, library_versions, weights_hash
+from redundancy.video import VideoClip
+
+
+def capture(
+    model: VideoLLM,
+    clip: VideoClip,
+    prompt: str | None = None,
+    *,
+    salience: Sequence[str] | None = None,
+    frame_features: Sequence[str] | None = None,
+    salience_layer: int = -1,
+) -> xr.Dataset:
+    """Run a model on a clip and keep what enters its language model, labelled.
+
+    Parameters
+    ----------
+    model
+        A loaded model; it is left as it was.
+    clip
+        The clip to show.
+    prompt
+        Text beside the video.
+    salience, frame_features
+        Sources to record; None records all that the model gives.
+    salience_layer
+        Layer of the vision tower whose attention gives `received` and `mean_query`.
+
+    Returns
+    -------
+    Dataset with dims frame, token, channel, clip_frame, rope_axis, frequency: `tokens`, `salience_*`,
+    `frame_features_*`, `positions`, `inverse_frequency`, `frequency_axis`, coordinates in seconds and grid cells, and
+    attributes that say where everything comes from.
+
+    Raises
+    ------
+    ValueError
+        If a source is asked for that the model does not give.
+
+    Source: own.
+    """
+    tokens = video_tokens(
+        model, clip, prompt, salience=salience, frame_features=frame_features, salience_layer=salience_layer
+    )
+    dataset = tokens.to_xarray().assign_coords(
+        clip_frame_time=("clip_frame", clip.timestamps, {"units": "s"}),
+        clip_frame_index=("clip_frame", clip.indices),
+    )
+    return dataset.assign_attrs(provenance(model, clip, prompt), salience_layer=salience_layer)
+
+
+def provenance(model: VideoLLM, clip: VideoClip, prompt: str | None = None) -> dict[str, Any]:
+    """Attributes that say which package, libraries, model, weights, device and clip a dataset comes from.
+
+    Source: own.
+    """
+    return model_provenance(model) | {
+        "prompt": "" if prompt is None else prompt,
+        "clip_source": clip.source,
+        "clip_sha256": clip.sha256,
+        "clip_decoder": clip.decoder,
+        "clip_fps": clip.fps,
+        "clip_duration": clip.duration,
+        "clip_total_frames": clip.total_frames,
+    }
+
+
+def model_provenance(model: VideoLLM) -> dict[str, Any]:
+    """The part of the provenance that does not depend on a clip.
+
+    Source: own.
+    """
+    return {
+        "redundancy_version": redundancy.__version__,
+        "commit": commit(),
+        "libraries": json.dumps(library_versions()),
+        "model": model.name,
+        "architecture": model.family.name,
+        "weights_sha256": weights_hash(model.folder) if model.folder else "",
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": str(model.device),
+        "attn_implementation": str(getattr(model.family.config, "_attn_implementation", "")),
+    }

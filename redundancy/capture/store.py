@@ -1,0 +1,113 @@
+"""Captures on disk: zarr v3, whole or not there at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import xarray as xr
+
+
+def save_dataset(dataset: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Write a dataset as a zarr v3 store, under a temporary name that is renamed when everything is written.
+
+    A run that is killed leaves no half store, and a store that is replaced stays until the new one is whole.
+
+    Raises
+    ------
+    FileExistsError
+        If `path` exists and `overwrite` is False.
+
+    Source: own.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; give another path, or overwrite=True to replace it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    old = path.with_name(f".{path.name}.{os.getpid()}.replaced")
+    try:
+        _storable(dataset).to_zarr(fresh, mode="w", zarr_format=3, consolidated=False)
+        if path.exists():
+            path.rename(old)
+        fresh.rename(path)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+    return path
+
+
+def _storable(dataset: xr.Dataset) -> xr.Dataset:
+    """Text as variable-length strings: zarr v3 specifies no fixed-length ones."""
+    text = {name: v.astype(object) for name, v in dataset.variables.items() if v.dtype.kind == "U"}
+    return dataset.assign_coords({n: v for n, v in text.items() if n in dataset.coords}).assign(
+        {n: v for n, v in text.items() if n in dataset.data_vars}
+    )
+
+
+def open_dataset(path: str | Path, *, chunks: Mapping[str, int] | None = None) -> xr.Dataset:
+    """Open a zarr store; arrays are read when they are used.
+
+    Parameters
+    ----------
+    path
+        The store.
+    chunks
+        Given (`{}` for the stored chunks), arrays are dask arrays; needs dask (the extra `cluster`).
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no store.
+
+    Source: own.
+    """
+    path = Path(path)
+    if not (path / "zarr.json").is_file():
+        raise FileNotFoundError(f"{path} is no zarr v3 store; expected a folder that save_capture wrote")
+    opened: xr.Dataset = xr.open_zarr(path, chunks=None if chunks is None else dict(chunks), consolidated=False)
+    return opened
+
+
+def save_capture(capture: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Store what `capture` returned, bit for bit.
+
+    Raises
+    ------
+    FileExistsError
+        If `path` exists and `overwrite` is False.
+    ValueError
+        If the dataset is no capture.
+
+    Source: own.
+    """
+    if "tokens" not in capture:
+        raise ValueError(f"expected what redundancy.capture returns, given a dataset of {sorted(map(str, capture))}")
+    return save_dataset(capture, path, overwrite=overwrite)
+
+
+def open_capture(path: str | Path, *, chunks: Mapping[str, int] | None = None) -> xr.Dataset:
+    """Open a stored capture; arrays are read when they are used.
+
+    Parameters
+    ----------
+    path
+        The store that `save_capture` wrote.
+    chunks
+        Given (`{}` for the stored chunks), arrays are dask arrays; needs dask (the extra `cluster`).
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no store.
+    ValueError
+        If the store holds something else than a capture.
+
+    Source: own.
+    """
+    dataset = open_dataset(path, chunks=chunks)
+    if "tokens" not in dataset:
+        raise ValueError(f"{path} holds {sorted(map(str, dataset))}, which is no capture")
+    return dataset

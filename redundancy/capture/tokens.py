@@ -1,0 +1,227 @@
+"""`VideoTokens` from a running model, through hooks that leave it as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from redundancy.capture.salience import TowerRecord, record_tower
+from redundancy.models.base import VideoSpan
+from redundancy.models.hooks import TextEntry, on_text_entry
+from redundancy.models.video_llm import Prepared, VideoLLM
+from redundancy.tokens import VideoTokens
+from redundancy.video import VideoClip
+
+
+class _PromptSeen(Exception):  # noqa: N818 - it ends a forward early and is no error
+    """The text model's inputs are recorded; nothing after them is needed."""
+
+
+@dataclass
+class TokenRecorder:
+    """Collects the tokens of every video that enters the text model while `record_tokens` is open."""
+
+    model: VideoLLM
+    salience: tuple[str, ...]
+    frame_features: tuple[str, ...]
+    tokens: list[VideoTokens] = field(default_factory=list)
+    clips: list[VideoClip] = field(default_factory=list)
+
+    def read(self, entry: TextEntry, tower: TowerRecord) -> None:
+        """Append the tokens of each video of one call, in order of rows and videos."""
+        grids = [span.grid for span in entry.spans]
+        salience = tower.salience(self.model.family, grids)
+        features = tower.frame_features(grids)
+        for i, span in enumerate(entry.spans):
+            self.tokens.append(self._one(entry, span, self.clips[i], salience[i], features[i]))
+
+    def _one(
+        self,
+        entry: TextEntry,
+        span: VideoSpan,
+        clip: VideoClip,
+        salience: dict[str, Tensor],
+        frame_features: dict[str, Tensor],
+    ) -> VideoTokens:
+        family = self.model.family
+        features = entry.kwargs["inputs_embeds"][span.row, span.columns]
+        if "norm" in self.salience:
+            salience["norm"] = features.float().norm(dim=-1)
+        if "mean" in self.frame_features:
+            frame_features["mean"] = features.float().mean(1)
+        members = family.frame_members(span.grid, len(clip.frames))
+        deepstack = family.deepstack(entry.kwargs, span)
+        return VideoTokens(
+            features=features,
+            grid=span.grid,
+            frame_time=torch.from_numpy(clip.timestamps)[members].mean(1),
+            frame_members=members,
+            salience={s: salience[s] for s in self.salience},
+            frame_features={s: frame_features[s] for s in self.frame_features},
+            positions=family.position_ids(entry.kwargs)[:, span.row, span.columns],
+            rotary=family.rotary(),
+            layout=family.layout,
+            extra={"deepstack": deepstack} if deepstack else {},
+        )
+
+
+def available_salience(model: VideoLLM) -> tuple[str, ...]:
+    """Salience sources that a model can give, the methods' preferred ones first.
+
+    Source: own.
+    """
+    head = ("pooling_head",) if model.pooling_head is not None else ()
+    return (*head, *model.family.attention_sources, "norm")
+
+
+def available_frame_features(model: VideoLLM) -> tuple[str, ...]:
+    """Sources of frame features that a model can give.
+
+    Source: own.
+    """
+    return ("pooling_head", "mean") if model.pooling_head is not None else ("mean",)
+
+
+def _choose(asked: Sequence[str] | None, available: tuple[str, ...], what: str, model: VideoLLM) -> tuple[str, ...]:
+    if asked is None:
+        return available
+    unknown = [s for s in asked if s not in available]
+    if unknown:
+        advice = " load_model(..., salience_head=FOLDER) adds the SigLIP pooling head." * ("pooling_head" in unknown)
+        raise ValueError(f"{model.name!r} gives no {what} of source {unknown}; it gives {list(available)}.{advice}")
+    return tuple(asked)
+
+
+@contextmanager
+def record_tokens(
+    model: VideoLLM,
+    clips: Sequence[VideoClip],
+    *,
+    salience: Sequence[str] | None = None,
+    frame_features: Sequence[str] | None = None,
+    salience_layer: int = -1,
+    stop: bool = False,
+) -> Iterator[TokenRecorder]:
+    """Record the tokens of `clips` whenever the model sees them, while the context is open.
+
+    Parameters
+    ----------
+    model
+        A loaded model.
+    clips
+        The clips of the call that will be recorded, in order of rows and videos.
+    salience, frame_features
+        Sources to record; None records all that the model gives.
+    salience_layer
+        Layer of the vision tower whose attention gives `received` and `mean_query`.
+    stop
+        End each call before the language model runs; use it through `video_tokens`.
+
+    Raises
+    ------
+    ValueError
+        If a source is asked for that the model does not give.
+
+    Source: own.
+    """
+    recorder = TokenRecorder(
+        model,
+        _choose(salience, available_salience(model), "salience", model),
+        _choose(frame_features, available_frame_features(model), "frame features", model),
+        clips=list(clips),
+    )
+    sources = list(recorder.salience)
+    if "pooling_head" in recorder.frame_features and "pooling_head" not in sources:
+        sources.append("pooling_head")
+
+    with record_tower(model.family, sources, pooling_head=model.pooling_head, layer=salience_layer) as tower:
+
+        def read(entry: TextEntry) -> None:
+            recorder.read(entry, tower)
+            tower.scores.clear()
+            tower.features.clear()
+            if stop:
+                raise _PromptSeen
+
+        with on_text_entry(model.family, read):
+            yield recorder
+
+
+@torch.no_grad()
+def tokens_of_prompt(
+    model: VideoLLM,
+    inputs: Prepared,
+    *,
+    salience: Sequence[str] | None = None,
+    frame_features: Sequence[str] | None = None,
+    salience_layer: int = -1,
+) -> list[VideoTokens]:
+    """Tokens of every video of a prepared prompt or batch, in order of rows and videos; the language model is not run.
+
+    Raises
+    ------
+    ValueError
+        If a source is asked for that the model does not give.
+
+    Source: own.
+    """
+    clips = [clip for row in inputs.clips for clip in row]
+    with (
+        model.family.state_kept(),
+        record_tokens(
+            model,
+            clips,
+            salience=salience,
+            frame_features=frame_features,
+            salience_layer=salience_layer,
+            stop=True,
+        ) as recorder,
+        suppress(_PromptSeen),
+    ):
+        model.prefill(inputs)
+    return recorder.tokens
+
+
+def video_tokens(
+    model: VideoLLM,
+    clip: VideoClip,
+    prompt: str | None = None,
+    *,
+    salience: Sequence[str] | None = None,
+    frame_features: Sequence[str] | None = None,
+    salience_layer: int = -1,
+) -> VideoTokens:
+    """The tokens of a clip as they enter the language model, with salience, frame features and positions.
+
+    Parameters
+    ----------
+    model
+        A loaded model.
+    clip
+        The clip to show.
+    prompt
+        Text beside the video; it moves the positions of some families and nothing else.
+    salience, frame_features
+        Sources to record; None records all that the model gives.
+    salience_layer
+        Layer of the vision tower whose attention gives `received` and `mean_query`.
+
+    Raises
+    ------
+    ValueError
+        If a source is asked for that the model does not give.
+
+    Source: own.
+    """
+    (tokens,) = tokens_of_prompt(
+        model,
+        model.prepare(clip, prompt),
+        salience=salience,
+        frame_features=frame_features,
+        salience_layer=salience_layer,
+    )
+    return tokens

@@ -1,0 +1,226 @@
+"""The interface behind which every model family looks the same to capture, apply and evaluation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from redundancy.tokens import RotaryLayout, TokenGrid, TokenLayout
+from redundancy.video import VideoClip
+
+
+@dataclass(frozen=True, eq=False)
+class VideoSpan:
+    """Where one video sits in one row of the prompt.
+
+    Parameters
+    ----------
+    row
+        Row of the batch.
+    grid
+        Temporal steps, rows and columns of the video's tokens.
+    columns
+        `[T, N]` sequence columns of the video tokens, raster order.
+    newlines
+        Sequence columns of newline embeddings inside the placeholder run.
+    """
+
+    row: int
+    grid: TokenGrid
+    columns: Int[Tensor, "frames tokens"]
+    newlines: Int[Tensor, "newlines"]
+
+
+class Family(ABC):
+    """What differs between model families; one subclass and one file per family.
+
+    Parameters
+    ----------
+    model
+        The Hugging Face model, unmodified.
+    """
+
+    name: ClassVar[str]
+    model_types: ClassVar[tuple[str, ...]]
+    clip_frames_per_step: ClassVar[int] = 1
+    layout: ClassVar[TokenLayout]
+    attention_sources: ClassVar[tuple[str, ...]] = ("received",)
+    patches_per_token: ClassVar[int] = 1
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    # where the parts of the model are ---------------------------------------------------------------------------
+
+    @property
+    def config(self) -> Any:
+        """Configuration of the whole model."""
+        return self.model.config
+
+    @property
+    def core(self) -> nn.Module:
+        """The module whose forward puts vision features into the prompt and calls the text model."""
+        core: nn.Module = self.model.model  # type: ignore[assignment]
+        return core
+
+    @property
+    def text_model(self) -> nn.Module:
+        """The language model without its head."""
+        text: nn.Module = self.core.language_model  # type: ignore[assignment]
+        return text
+
+    @property
+    @abstractmethod
+    def tower(self) -> nn.Module:
+        """The vision tower."""
+
+    @property
+    def video_token_id(self) -> int:
+        """Id of the placeholder that stands for one video token in the prompt."""
+        config = self.config
+        newer = getattr(config, "video_token_id", None)
+        return int(newer if newer is not None else config.video_token_index)
+
+    # inputs -----------------------------------------------------------------------------------------------------
+
+    def processor_arguments(self, clips: Sequence[VideoClip]) -> dict[str, Any]:
+        """Family-specific arguments of the processor's call, beside text, videos and metadata."""
+        return {}
+
+    def check_clips(self, clips: Sequence[VideoClip]) -> None:
+        """Refuse clips that the family cannot put into one call.
+
+        Raises
+        ------
+        ValueError
+            With what was given and what is expected.
+        """
+
+    def prefill_arguments(self, inputs: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Further arguments with which a plain forward sees the positions that `generate` gives."""
+        return {}
+
+    # where the video is -----------------------------------------------------------------------------------------
+
+    def carries_video(self, core_arguments: Mapping[str, Any]) -> bool:
+        """Whether a call of `core` brings video pixels, or features already computed from them, with it."""
+        encoded = core_arguments.get("mm_encoder_outputs") or {}
+        return core_arguments.get("pixel_values_videos") is not None or encoded.get("video") is not None
+
+    def tower_grid(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """What a call of the tower tells about its grid; None where the family does not need it."""
+        return None
+
+    @abstractmethod
+    def video_grids(self, core_arguments: Mapping[str, Any], tower_grid: Any) -> list[TokenGrid]:
+        """Token grid of every video of a call, in order."""
+
+    def run_length(self, grid: TokenGrid) -> int:
+        """Placeholders that one video takes in the prompt, newlines included."""
+        return grid.frames * grid.tokens_per_frame
+
+    def split_run(self, run: Int[Tensor, "placeholders"], grid: TokenGrid) -> tuple[Tensor, Tensor]:
+        """Columns of video tokens `[T, N]` and of newlines among the placeholders of one video."""
+        return run.view(grid.frames, grid.tokens_per_frame), run[:0]
+
+    def spans(self, input_ids: Int[Tensor, "batch length"], grids: Sequence[TokenGrid]) -> list[VideoSpan]:
+        """Where each video sits, by rows and in order within a row.
+
+        Raises
+        ------
+        ValueError
+            If the prompt's placeholders are not exactly those of the videos.
+        """
+        is_video = input_ids == self.video_token_id
+        counts = is_video.sum(1).tolist()
+        remaining = list(grids)
+        spans = []
+        for row, count in enumerate(counts):
+            columns = is_video[row].nonzero().flatten()
+            start = 0
+            while start < count and remaining:
+                grid = remaining.pop(0)
+                stop = start + self.run_length(grid)
+                if stop > count:
+                    break
+                tokens, newlines = self.split_run(columns[start:stop], grid)
+                spans.append(VideoSpan(row, grid, tokens, newlines))
+                start = stop
+            if start != count:
+                raise ValueError(f"row {row} holds {count} video placeholders, which are not those of {list(grids)}")
+        if remaining:
+            raise ValueError(f"{len(grids)} videos are given, the prompt has placeholders for {len(spans)}")
+        return spans
+
+    def frame_members(self, grid: TokenGrid, clip_frames: int) -> Int[Tensor, "frames members"]:
+        """`[T, 1 or 2]` clip frames behind each temporal step; an odd last frame is its own partner."""
+        step = self.clip_frames_per_step
+        return torch.arange(grid.frames * step).clamp(max=clip_frames - 1).view(grid.frames, step)
+
+    @contextmanager
+    def state_kept(self) -> Iterator[None]:
+        """Put back, on leaving, what a forward leaves behind in the model."""
+        yield
+
+    # positions --------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def rotary(self) -> RotaryLayout:
+        """Inverse frequencies and axes of the text model's rotary embedding, read from its own module."""
+
+    def position_ids(self, text_arguments: Mapping[str, Any]) -> Int[Tensor, "axes batch length"]:
+        """Position ids `[A, B, L]` with which the text model rotates queries and keys in this call."""
+        given = text_arguments.get("position_ids")
+        embeds = text_arguments["inputs_embeds"]
+        if given is None:
+            past = text_arguments.get("past_key_values")
+            start = 0 if past is None else int(past.get_seq_length())
+            given = torch.arange(start, start + embeds.shape[1], device=embeds.device).expand(embeds.shape[0], -1)
+        if given.dim() == 2:
+            return given[None].expand(-1, embeds.shape[0], -1)
+        axes = len(self.rotary().axes)
+        return given[-axes:]
+
+    # extras of single families ----------------------------------------------------------------------------------
+
+    def deepstack(self, text_arguments: Mapping[str, Any], span: VideoSpan) -> tuple[Tensor, ...]:
+        """DeepStack features of one video, `[T, N, D]` per level; empty where the family has none."""
+        return ()
+
+    # vision attention -------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def attention_module(self, layer: int) -> nn.Module:
+        """Attention module of one layer of the vision tower; negative counts from the last."""
+
+    @abstractmethod
+    def queries_and_keys(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], grid: Any
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Queries and keys `[T, heads, patches, d]` of each video or frame batch, from the inputs of that module.
+
+        Queries are scaled, so that softmax of their product with the keys is the attention.
+        """
+
+    @abstractmethod
+    def patches_to_tokens(self, scores: Float[Tensor, "frames patches"], grid: TokenGrid) -> Tensor:
+        """Scores of patches on the token grid `[T, N]`, pooled exactly as the features are."""
+
+    def raster_order(self, tokens: Float[Tensor, "frames tokens"], grid: TokenGrid) -> Tensor:
+        """Token scores in raster order, from the order in which the tower works on them."""
+        return tokens
+
+    def pooling_input(self) -> nn.Module | None:
+        """Module whose output the SigLIP pooling head reads, or None where the tower knows no such head."""
+        return None
+
+    def own_pooling_head(self) -> nn.Module | None:
+        """The tower's own pooling head, or None."""
+        return None

@@ -1,0 +1,102 @@
+"""The one place that registers hooks on a model, and takes them away again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from jaxtyping import Int
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from redundancy.models.base import Family, VideoSpan
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class Hooks:
+    """Forward hooks that exist while the context is open, and are removed on exit, also after an exception."""
+
+    def __init__(self) -> None:
+        self._handles: list[RemovableHandle] = []
+
+    def before(self, module: nn.Module, hook: Callable[[nn.Module, Any, dict[str, Any]], Arguments | None]) -> None:
+        """Call `hook(module, args, kwargs)` before the module's forward; what it returns replaces both."""
+        self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+
+    def after(self, module: nn.Module, hook: Callable[[nn.Module, Any, dict[str, Any], Any], Any]) -> None:
+        """Call `hook(module, args, kwargs, output)` after the module's forward; what it returns replaces the output."""
+        self._handles.append(module.register_forward_hook(hook, with_kwargs=True))
+
+    def remove(self) -> None:
+        """Take every hook away; safe to call twice."""
+        while self._handles:
+            self._handles.pop().remove()
+
+    def __enter__(self) -> Hooks:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
+
+
+@dataclass
+class TextEntry:
+    """A call of the text model whose prompt carries video, seen just before the text model runs.
+
+    Parameters
+    ----------
+    input_ids
+        `[B, L]` of the same call.
+    spans
+        Where each video sits, by rows and in order within a row.
+    kwargs
+        Keyword arguments of the text model: `inputs_embeds [B, L, D]`, `position_ids`, `attention_mask` and so on.
+    """
+
+    input_ids: Int[Tensor, "batch length"]
+    spans: list[VideoSpan]
+    kwargs: dict[str, Any]
+
+
+@contextmanager
+def on_text_entry(family: Family, callback: Callable[[TextEntry], dict[str, Any] | None]) -> Iterator[Hooks]:
+    """Call `callback` at every entry of the text model that brings video features with it.
+
+    A call brings video if its own arguments do, not if its ids contain the video token: a sampled token can be that.
+    The callback may return other keyword arguments for the text model.
+
+    Source: own.
+    """
+    call: dict[str, Any] = {}
+
+    def note_tower(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        call["tower"] = family.tower_grid(args, kwargs)
+
+    def note_core(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        call["ids"] = kwargs.get("input_ids", args[0] if args else None)
+        call["video"] = family.carries_video(kwargs)
+        call["core"] = kwargs
+
+    def enter_text(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Arguments | None:
+        if not call.get("video"):
+            return None
+        if call["ids"] is None:
+            raise NotImplementedError(
+                "the model was called with inputs_embeds and without input_ids, so the video tokens cannot be located; "
+                "pass input_ids"
+            )
+        grids = family.video_grids(call["core"], call.get("tower"))
+        changed = callback(TextEntry(call["ids"], family.spans(call["ids"], grids), kwargs))
+        return None if changed is None else (args, changed)
+
+    with Hooks() as hooks:
+        hooks.before(family.tower, note_tower)
+        hooks.before(family.core, note_core)
+        hooks.before(family.text_model, enter_text)
+        yield hooks

@@ -1,0 +1,155 @@
+"""From a name, a folder or a hub id to a `VideoLLM`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from redundancy.models.base import Family
+from redundancy.models.llava_onevision import LlavaOnevision
+from redundancy.models.siglip import load_pooling_head
+from redundancy.models.torchvision_repair import import_torchvision
+from redundancy.models.video_llm import VideoLLM
+from redundancy.paths import bundled_models
+
+FAMILIES: tuple[type[Family], ...] = (LlavaOnevision,)
+
+
+class ModelNotFoundError(OSError):
+    """A model that is neither a folder, nor bundled, nor in the hub's cache or reach."""
+
+
+def load_model(
+    name_or_path: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    attn_implementation: str | None = None,
+    salience_head: str | Path | None = None,
+) -> VideoLLM:
+    """Load a video language model of a supported family.
+
+    Parameters
+    ----------
+    name_or_path
+        Name of a bundled model, a local Hugging Face folder, or a hub id.
+    dtype
+        None: the checkpoint's own type on a GPU, float32 on a CPU.
+    device
+        None: the GPU if there is one.
+    attn_implementation
+        As in transformers: "sdpa", "flash_attention_2", "eager"; None takes its default.
+    salience_head
+        Folder of the SigLIP checkpoint whose pooling head gives the `pooling_head` salience (FastVID). None: the folder
+        that the model's `redundancy.json` names, else the tower's own head, else that salience cannot be had.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If there is no such model, with what to do.
+    ValueError
+        If the architecture is not supported, with the list of those that are.
+
+    Source: own.
+    """
+    import_torchvision()
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    source = _resolve(str(name_or_path))
+    family_of = _family_of(_config(source), str(name_or_path))
+    device = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
+    chosen: Any = dtype if dtype is not None else (torch.float32 if device.type == "cpu" else "auto")
+    model: Any = AutoModelForImageTextToText.from_pretrained(
+        source, dtype=chosen, attn_implementation=attn_implementation
+    )
+    processor = AutoProcessor.from_pretrained(source)  # type: ignore[no-untyped-call]
+    return wrap_model(
+        model.to(device).eval(),
+        processor,
+        name=str(name_or_path),
+        folder=source,
+        salience_head=salience_head if salience_head is not None else _named_head(source),
+        family_of=family_of,
+    )
+
+
+def wrap_model(
+    model: nn.Module,
+    processor: Any,
+    *,
+    name: str = "unnamed",
+    folder: str | None = None,
+    salience_head: str | Path | None = None,
+    family_of: type[Family] | None = None,
+) -> VideoLLM:
+    """Put a Hugging Face model that is already loaded, with its processor, behind the interface.
+
+    Raises
+    ------
+    ValueError
+        If the architecture is not supported, or `salience_head` does not fit the vision tower.
+
+    Source: own.
+    """
+    family = (family_of or _family_of(model.config, name))(model)
+    head = family.own_pooling_head()
+    if salience_head is not None:
+        if family.pooling_input() is None:
+            raise ValueError(f"salience_head is given, but the tower of {family.name} has no SigLIP pooling head")
+        parameter = next(family.tower.parameters())
+        width = family.config.vision_config.hidden_size
+        head = load_pooling_head(salience_head, hidden_size=width, dtype=parameter.dtype, device=parameter.device)
+    return VideoLLM(model, processor, family, name, folder, head)
+
+
+def supported_architectures() -> list[str]:
+    """`model_type` of every supported checkpoint.
+
+    Source: own.
+    """
+    return sorted(t for family in FAMILIES for t in family.model_types)
+
+
+def _resolve(name: str) -> str:
+    """A folder, where the name is one or is bundled; else the name itself, as a hub id."""
+    if Path(name).is_dir():
+        if not (Path(name) / "config.json").is_file():
+            raise ModelNotFoundError(f"the folder {name!r} holds no config.json; expected a Hugging Face model folder")
+        return name
+    return str(bundled_models().get(name, name))
+
+
+def _config(source: str) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(source)
+    except OSError as error:
+        raise ModelNotFoundError(
+            f"{source!r} is neither a folder, nor bundled ({', '.join(bundled_models())}), nor could it be had from "
+            "the Hugging Face hub or its cache. Where there is no network, download it elsewhere with "
+            f"`hf download {source} --local-dir FOLDER` and give FOLDER"
+        ) from error
+
+
+def _family_of(config: Any, name: str) -> type[Family]:
+    for family in FAMILIES:
+        if config.model_type in family.model_types:
+            return family
+    raise ValueError(
+        f"{name!r} is of architecture {config.model_type!r}, which is not supported; supported are "
+        f"{', '.join(supported_architectures())}"
+    )
+
+
+def _named_head(source: str) -> Path | None:
+    """The folder that a model's own `redundancy.json` names, relative to the model."""
+    note = Path(source) / "redundancy.json"
+    if not note.is_file():
+        return None
+    named = json.loads(note.read_text()).get("salience_head")
+    return None if named is None else (note.parent / named).resolve()

@@ -1,0 +1,198 @@
+"""One loaded model: prompts and clips in, answers and forwards out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from redundancy.models.base import Family
+from redundancy.video import VideoClip
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Model inputs for one or more prompts, and the clips they show.
+
+    Parameters
+    ----------
+    tensors
+        What the model's forward and `generate` take.
+    clips
+        One tuple of clips per row of the batch.
+    """
+
+    tensors: dict[str, Tensor]
+    clips: tuple[tuple[VideoClip, ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class VideoLLM:
+    """A video language model with its processor, behind the interface of its family.
+
+    Parameters
+    ----------
+    model
+        The Hugging Face model, unmodified.
+    processor
+        The checkpoint's own processor.
+    family
+        The adapter of the model's family.
+    name
+        What the user called it.
+    folder
+        Where the weights lie, or None for a model object that was given.
+    pooling_head
+        The SigLIP pooling head that fits the vision tower, or None.
+    """
+
+    model: nn.Module
+    processor: Any
+    family: Family
+    name: str
+    folder: str | None = None
+    pooling_head: nn.Module | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters."""
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the parameters."""
+        return next(self.model.parameters()).dtype
+
+    def prepare(
+        self,
+        clips: VideoClip | Sequence[VideoClip] | Sequence[Sequence[VideoClip]],
+        prompts: str | Sequence[str | None] | None = None,
+    ) -> Prepared:
+        """Inputs for one prompt about one clip, or for a batch.
+
+        Parameters
+        ----------
+        clips
+            A clip; or one per prompt; or for each prompt the clips that it shows, in order.
+        prompts
+            The user's text; None asks nothing (enough for a capture of tokens).
+
+        Raises
+        ------
+        ValueError
+            If there is not one entry of `clips` per prompt, if the family cannot take the clips in one call, or if the
+            processor has no chat template.
+
+        Source: own.
+        """
+        rows = _rows(clips, prompts)
+        flat = [clip for row, _ in rows for clip in row]
+        self.family.check_clips(flat)
+        if getattr(self.processor, "chat_template", None) is None:
+            raise ValueError(
+                f"the processor of {self.name!r} has no chat template, which says where a video stands in a prompt; "
+                "add chat_template.jinja to its folder"
+            )
+        text = [self._chat(len(row), prompt) for row, prompt in rows]
+        batch = self.processor(
+            text=text,
+            videos=[torch.from_numpy(clip.frames).permute(0, 3, 1, 2) for clip in flat],
+            video_metadata=[_metadata(clip) for clip in flat],
+            do_sample_frames=False,
+            padding=True,
+            return_tensors="pt",
+            **self.family.processor_arguments(flat),
+        )
+        tensors = {
+            key: value.to(device=self.device, dtype=self.dtype if value.is_floating_point() else None)
+            for key, value in batch.items()
+            if isinstance(value, Tensor)
+        }
+        return Prepared(tensors, tuple(tuple(row) for row, _ in rows))
+
+    def _chat(self, videos: int, prompt: str | None) -> str:
+        content: list[dict[str, str]] = [{"type": "video"}] * videos
+        if prompt is not None:
+            content = [*content, {"type": "text", "text": prompt}]
+        chat: str = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+        return chat
+
+    @torch.no_grad()
+    def prefill(self, inputs: Prepared, **arguments: Any) -> Any:
+        """One forward over the prompt; the output holds the logits `[B, 1, vocabulary]` of the next token.
+
+        Source: own.
+        """
+        arguments = {"logits_to_keep": 1, **self.family.prefill_arguments(inputs.tensors), **arguments}
+        return self.model(**inputs.tensors, **arguments)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        clips: VideoClip | Sequence[VideoClip] | Prepared,
+        prompt: str | None = None,
+        *,
+        max_new_tokens: int = 32,
+        **arguments: Any,
+    ) -> str:
+        """The model's answer to one prompt, greedy unless `arguments` of `generate` say otherwise.
+
+        Parameters
+        ----------
+        clips
+            A clip, several clips shown in one prompt, or what `prepare` returned for one prompt.
+        prompt
+            The user's text.
+
+        Raises
+        ------
+        ValueError
+            If a batch of several prompts is given; `model.model.generate(**model.prepare(...).tensors)` takes those.
+
+        Source: own.
+        """
+        if not isinstance(clips, Prepared):
+            clips = self.prepare([[clips] if isinstance(clips, VideoClip) else list(clips)], [prompt])
+        if len(clips.clips) != 1:
+            raise ValueError(
+                f"generate answers one prompt, given {len(clips.clips)}; call model.model.generate instead"
+            )
+        arguments = {"do_sample": False, "max_new_tokens": max_new_tokens, **arguments}
+        ids = self.model.generate(**clips.tensors, **arguments)  # type: ignore[operator]
+        new = ids[:, clips.tensors["input_ids"].shape[1] :]
+        answer: str = self.processor.batch_decode(new, skip_special_tokens=True)[0]
+        return answer.strip()
+
+
+def _rows(clips: Any, prompts: Any) -> list[tuple[list[VideoClip], str | None]]:
+    """Clips and prompt of each row, whatever the user's nesting was."""
+    if isinstance(clips, VideoClip):
+        clips = [clips]
+    if prompts is None or isinstance(prompts, str):
+        prompts = [prompts]
+    rows = [[entry] if isinstance(entry, VideoClip) else list(entry) for entry in clips]
+    if len(rows) != len(prompts):
+        raise ValueError(
+            f"one entry of clips per prompt is expected, given {len(rows)} for {len(prompts)}; several clips in one "
+            "prompt are a nested list: prepare([[first, second]], [prompt])"
+        )
+    return list(zip(rows, prompts, strict=True))
+
+
+def _metadata(clip: VideoClip) -> Any:
+    from transformers.video_utils import VideoMetadata
+
+    return VideoMetadata(
+        total_num_frames=clip.total_frames,
+        fps=clip.fps,
+        height=int(clip.frames.shape[1]),
+        width=int(clip.frames.shape[2]),
+        duration=clip.duration,
+        video_backend=clip.decoder.split()[0],
+        frames_indices=clip.indices.tolist(),
+    )
