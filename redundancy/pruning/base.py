@@ -1,0 +1,242 @@
+"""What every method of token reduction has in common.
+
+Contract
+--------
+- An outer method is a frozen dataclass: `method(tokens: VideoTokens) -> Reduction`. It checks its settings when it is
+  made, and tokens, salience and frame features for NaN and infinity when it is called. Subclasses write
+  `_decide(tokens)` and `needs(layout)`, and build their result by `self._select(...)` or `self._merge(...)`.
+- An inner method decides on the span that enters its `layer`: `method(hidden, attention) -> Reduction`.
+- `retention` in (0, 1] is the first field of a method with a rate; `parity: bool = False` is a field where the
+  authors' code has quirks that the default repairs.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from redundancy.reduction import Reduction
+from redundancy.tokens import TokenGrid, TokenLayout, VideoTokens
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a method reads beyond the features: sources of salience and frame features, and keys.
+
+    Parameters
+    ----------
+    salience, frame_features
+        Name of the source in `VideoTokens`, None if the method reads none.
+    keys
+        True if it reads the tower's keys.
+    """
+
+    salience: str | None = None
+    frame_features: str | None = None
+    keys: bool = False
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """Base of outer methods: checks its input, decides, and reports.
+
+    Source: own.
+    """
+
+    placement_rule: ClassVar[str] = "anchor"
+    newline_rule: ClassVar[str] = "kept rows"
+
+    def __call__(self, tokens: VideoTokens) -> Reduction:
+        """Decide what to keep of one video.
+
+        Raises
+        ------
+        ValueError
+            If tokens, salience or frame features are NaN or infinite (naming the frame), or if the tokens do not
+            carry what the method needs.
+        """
+        check_finite(tokens, self.needs(tokens.layout))
+        return self._decide(tokens)
+
+    def needs(self, layout: TokenLayout | None = None) -> Needs:
+        """What the method reads beyond the features, on a family's layout where that matters."""
+        return Needs()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The fields, as plain values of json."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+    @abstractmethod
+    def _decide(self, tokens: VideoTokens) -> Reduction: ...
+
+    def _select(self, tokens: VideoTokens, index: Int64[Tensor, "kept"], **stages: Any) -> Reduction:
+        """Keep the tokens `index` (into T*N) unchanged, in that order."""
+        return Reduction.from_selection(index, **self._report(tokens, stages))
+
+    def _merge(
+        self,
+        tokens: VideoTokens,
+        *,
+        anchor: Int64[Tensor, "kept"],
+        source: Int64[Tensor, "entries"],
+        target: Int64[Tensor, "entries"],
+        weight: Float[Tensor, "entries"],
+        **stages: Any,
+    ) -> Reduction:
+        """The reduction with these entries; indices are into T*N."""
+        slots = torch.arange(tokens.grid.frames * tokens.grid.tokens_per_frame, device=anchor.device)
+        return Reduction(
+            anchor=anchor,
+            source=source,
+            target=target,
+            weight=weight.double(),
+            slots=slots,
+            **self._report(tokens, stages),
+        )
+
+    def _report(self, tokens: VideoTokens, stages: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "grid": tokens.grid,
+            "placement": self.placement_rule,
+            "newline": self.newline_rule if tokens.layout.newline == "row" else "none",
+            "requested": getattr(self, "retention", None),
+            "stages": stages,
+            "method": type(self).__name__,
+            "settings": self.settings,
+            "parity": getattr(self, "parity", False),
+        }
+
+
+@dataclass(frozen=True)
+class InnerMethod(ABC):
+    """Base of methods inside the language model: they decide on the span that enters their layer.
+
+    Subclasses have a field `layer` and write `_decide_span(hidden, attention)`, which returns anchor, source, target
+    and weight on the span, and its stages.
+
+    Source: own.
+    """
+
+    def __call__(
+        self,
+        hidden: Float[Tensor, "span channels"],
+        attention: Float[Tensor, "span"],
+        *,
+        slots: Int64[Tensor, "span"] | None = None,
+        grid: TokenGrid | None = None,
+    ) -> Reduction:
+        """Decide what to keep of the span.
+
+        Parameters
+        ----------
+        hidden
+            States of the span that enter the layer.
+        attention
+            Attention that each place of the span receives in the layer before.
+        slots, grid
+            Which video token stands at each place (-1: a newline), and the video's grid; without them the span counts
+            as one frame of one row.
+
+        Raises
+        ------
+        ValueError
+            If the input is NaN or infinite, naming the place.
+        """
+        bad = (~(torch.isfinite(hidden).all(1) & torch.isfinite(attention))).nonzero().flatten()
+        if len(bad):
+            raise ValueError(f"place {int(bad[0])} of the span is NaN or infinite ({len(bad)} such places in all)")
+        span = len(hidden)
+        anchor, source, target, weight, stages = self._decide_span(hidden, attention)
+        return Reduction(
+            anchor=anchor,
+            source=source,
+            target=target,
+            weight=weight,
+            slots=torch.arange(span, device=hidden.device) if slots is None else slots,
+            grid=TokenGrid(1, 1, span) if grid is None else grid,
+            layer=getattr(self, "layer", None),
+            stages=stages,
+            method=type(self).__name__,
+            settings={f.name: _plain(getattr(self, f.name)) for f in fields(self)},
+            parity=getattr(self, "parity", False),
+        )
+
+    @abstractmethod
+    def _decide_span(
+        self, hidden: Tensor, attention: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]: ...
+
+
+def check_finite(tokens: VideoTokens, needs: Needs) -> None:
+    """Refuse tokens, salience or frame features that are NaN or infinite.
+
+    A sum is NaN or infinite as soon as one summand is; only then each frame is looked at, so finite input costs one
+    pass. Sums that overflow without such a value pass the second look.
+
+    Raises
+    ------
+    ValueError
+        Naming the first frame with such a value.
+
+    Source: own.
+    """
+    total = tokens.features.sum(dtype=torch.float32)
+    read: dict[str, Tensor] = {}
+    if needs.salience is not None:
+        read[f"salience[{needs.salience}]"] = tokens.salience_from(needs.salience)
+    if needs.frame_features is not None:
+        read[f"frame_features[{needs.frame_features}]"] = tokens.frame_features_from(needs.frame_features)
+    for x in read.values():
+        total = total + x.sum(dtype=torch.float32)
+    if bool(torch.isfinite(total)):
+        return
+    tokens.check_finite()
+    for name, x in read.items():
+        bad = (~torch.isfinite(x)).flatten(1).any(1).nonzero().flatten()
+        if len(bad):
+            raise ValueError(f"frame {int(bad[0])} has NaN or infinite {name} ({len(bad)} such frames in all)")
+
+
+def require_range(name: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
+    """Refuse a setting outside `[low, high]`, or `(low, high]` with `open_low`.
+
+    Raises
+    ------
+    ValueError
+        With what was given and what is expected; NaN is outside.
+
+    Source: own.
+    """
+    if not (low < value if open_low else low <= value) or not value <= high:
+        raise ValueError(f"{name}={value} given, expected a value in {'(' if open_low else '['}{low}, {high}]")
+
+
+def require_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Refuse a setting that is not one of the allowed words.
+
+    Raises
+    ------
+    ValueError
+        With what was given and what is expected.
+
+    Source: own.
+    """
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r} given, expected one of {allowed}")
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {"name": type(value).__name__} | {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
