@@ -54,10 +54,24 @@ def weights_hash(folder: str | Path) -> str:
         return ""
     total = hashlib.sha256()
     for file in files:
-        status = file.stat()
         total.update(file.name.encode())
-        total.update(_file_hash(file.resolve(), status.st_size, status.st_mtime_ns).encode())
+        total.update(file_sha256(file).encode())
     return total.hexdigest()
+
+
+def file_sha256(file: str | Path) -> str:
+    """SHA-256 of a file's bytes, read once as long as the file does not change.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+
+    Source: own.
+    """
+    file = Path(file).resolve()
+    status = file.stat()
+    return _file_hash(file, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)  # size and time of change are part of the key: a changed file is hashed again

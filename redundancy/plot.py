@@ -1,0 +1,196 @@
+"""One style, one function per kind of figure. Everything is drawn from stored results; nothing is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import xarray as xr
+from jaxtyping import Float, Int64
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+TWO_COLUMNS = 7.0  # inches
+CONTROL = "0.55"
+_STYLE = {
+    "axes.grid": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9,
+    "axes.labelsize": 8,
+    "figure.dpi": 150,
+    "font.size": 8,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4,
+    "savefig.bbox": "tight",
+    "savefig.dpi": 200,
+    "svg.hashsalt": "redundancy",  # the same figure is the same file
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The style of all figures, while the context is open.
+
+    Source: own.
+    """
+    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
+        yield
+
+
+def new_figure(rows: int, columns: int, *, height: float, **arguments: Any) -> tuple[Figure, np.ndarray[Any, Any]]:
+    """A figure of two-column width that no window manager knows, and its axes `[rows, columns]`.
+
+    Source: own.
+    """
+    figure = Figure(figsize=(TWO_COLUMNS, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **arguments)
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Write `path.png` and `path.svg`, and return both.
+
+    Source: own.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = [path.with_suffix(suffix) for suffix in (".png", ".svg")]
+    with style():
+        figure.savefig(written[0])
+        figure.savefig(written[1], metadata={"Date": None})
+    return written
+
+
+def colours(names: Sequence[str]) -> dict[str, Any]:
+    """A colour for each name, distinct for readers with colour blindness, by order of the names.
+
+    Source: own.
+    """
+    return dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+
+
+def similarity_over_time(
+    axes: Axes,
+    time: Float[np.ndarray, "frames"],
+    similarity: Float[np.ndarray, "transitions"],
+    *,
+    known_cuts: Int64[np.ndarray, "cuts"] | None = None,
+) -> None:
+    """Transition similarity over seconds, each value between its two frames; known cuts as dashed lines.
+
+    Source: own.
+    """
+    middle = (time[1:] + time[:-1]) / 2
+    axes.plot(middle, similarity, color="0.2", marker="o", label="transition similarity")
+    for i, cut in enumerate(() if known_cuts is None else known_cuts):
+        axes.axvline(middle[cut], color="tab:red", linestyle="--", linewidth=1, label="scene cut" if i == 0 else None)
+    axes.set(xlabel="time, s", ylabel="cosine")
+
+
+def segment_bars(
+    axes: Axes, time: Float[np.ndarray, "frames"], segmentations: dict[str, Sequence[int]], palette: dict[str, Any]
+) -> None:
+    """Segments as bars over seconds, one row per segmentation; neighbouring segments differ in shade.
+
+    Source: own.
+    """
+    step = float(np.median(np.diff(time))) if len(time) > 1 else 1.0
+    edges = np.append(time - step / 2, time[-1] + step / 2)
+    for row, (label, lengths) in enumerate(segmentations.items()):
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        for i, (a, b) in enumerate(pairwise(starts)):
+            axes.barh(
+                row, edges[b] - edges[a], left=edges[a], height=0.7, color=palette[label], alpha=0.9 if i % 2 else 0.45
+            )
+    axes.set_yticks(range(len(segmentations)), list(segmentations))
+    axes.invert_yaxis()
+    axes.set(xlabel="time, s", xlim=(edges[0], edges[-1]))
+    axes.tick_params(axis="y", length=0)
+
+
+def sweep(
+    axes: Axes,
+    summary: xr.Dataset,
+    measure: str,
+    palette: dict[str, Any],
+    *,
+    variable: str = "value",
+    zero: bool = False,
+) -> None:
+    """A measure against the mean number of segments, a line per segmenter, with intervals; random cuts in grey.
+
+    Source: own.
+    """
+    for name, colour in palette.items():
+        chosen = summary.isel(setting=np.flatnonzero(summary["segmenter"].values == name))
+        x = chosen["value"].sel(measure="segments", statistic="mean").values
+        order = np.argsort(x, kind="stable")
+        mean, low, high = (
+            chosen[variable].sel(measure=measure, statistic=s).values[order] for s in ("mean", "low", "high")
+        )
+        axes.errorbar(x[order], mean, yerr=[mean - low, high - mean], color=colour, marker="o", capsize=2, label=name)
+    if zero:
+        axes.axhline(0, color=CONTROL, linewidth=1)
+    else:
+        x = summary["value"].sel(measure="segments", statistic="mean").values
+        order = np.argsort(x, kind="stable")
+        control = summary["random_cuts"].sel(measure=measure).values[order]
+        axes.fill_between(x[order], control[:, 1], control[:, 2], color=CONTROL, alpha=0.3, linewidth=0)
+        axes.plot(x[order], control[:, 0], color=CONTROL, linestyle="--", label="random cuts")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(mpl.ticker.ScalarFormatter())
+    axes.set_xlabel("segments per clip")
+
+
+def segment_ablation(summary: xr.Dataset, rows: pd.DataFrame, facts: dict[str, Any]) -> Figure:
+    """Segmenters against random cuts: agreement with scene cuts, contrast, and one clip in detail.
+
+    Parameters
+    ----------
+    summary
+        Summary of the study `ablate_segments`.
+    rows
+        Its rows; the segmentations of the clip in detail are read from them.
+    facts
+        Facts of the clip in detail, with its name as `video`.
+
+    Source: own.
+    """
+    with style():
+        palette = colours(list(dict.fromkeys(summary["segmenter"].values.astype(str))))
+        figure, axes = new_figure(2, 2, height=4.6)
+        has_cuts = not np.isnan(summary["value"].sel(measure="f1", statistic="mean").values).all()
+        left = "f1" if has_cuts else "across_cut"
+        sweep(axes[0, 0], summary, left, palette)
+        axes[0, 0].set_title("(a) agreement with scene cuts" if has_cuts else "(a) similarity across cuts")
+        axes[0, 0].set_ylabel(f"F1 within {summary.attrs['cut_tolerance']} frame" if has_cuts else "cosine")
+        sweep(axes[0, 1], summary, "contrast", palette)
+        axes[0, 1].set_title("(b) contrast")
+        axes[0, 1].set_ylabel("cosine within segments - across cuts")
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=6)
+        time = np.asarray(facts["frame_time"])
+        known = None if facts["known_cuts"] is None else np.asarray(facts["known_cuts"], dtype=np.int64)
+        similarity_over_time(axes[1, 0], time, np.asarray(facts["transition_similarity"]), known_cuts=known)
+        axes[1, 0].set_title(f"(c) {facts['video']}")
+        axes[1, 0].legend(loc="lower left")
+        of_clip = rows[(rows["video"] == facts["video"]) & (rows["control"] == False)].set_index("setting")  # noqa: E712
+        picked = {str(s): of_clip.loc[str(s), "lengths"] for s in facts["settings"]}
+        by_setting = dict(
+            zip(summary["setting"].values.astype(str), summary["segmenter"].values.astype(str), strict=True)
+        )
+        segment_bars(axes[1, 1], time, picked, {s: palette[by_setting[s]] for s in picked})
+        axes[1, 1].set_title("(d) its segments")
+        for cut in () if known is None else known:
+            axes[1, 1].axvline((time[cut] + time[cut + 1]) / 2, color="tab:red", linestyle="--", linewidth=1)
+    return figure

@@ -1,0 +1,317 @@
+"""Which segmentation holds alike frames together and cuts where scenes change? Every segmenter against random cuts.
+
+For each clip and each segmenter (over its numbers of segments and thresholds): number and length of segments,
+similarity inside segments and across cuts, agreement with the known scene cuts, and the same for random cuts into as
+many segments. Intervals are bootstrapped over clips, differences from random cuts are paired.
+
+    python -m studies.ablate_segments
+    python -m studies.ablate_segments --videos my_videos/ --model llava-hf/llava-onevision-qwen2-7b-ov-hf --frames 32
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+
+import redundancy as rd
+from redundancy import plot
+from redundancy.capture import model_provenance, open_dataset, save_dataset
+from redundancy.evaluation.intervals import RESAMPLES, mean_interval, paired_difference
+from redundancy.evaluation.segmentation import cut_agreement, segment_similarity
+from redundancy.metrics.temporal import transition_similarity
+from redundancy.models import VideoLLM
+from redundancy.pruning.segment import SEGMENTERS, RandomCuts, Segmenter, lengths_to_cuts
+from redundancy.sources import VideoSource, cuts_on_steps, list_videos
+from redundancy.tokens import VideoTokens
+from redundancy.video import load_video
+from studies.runner import Facts, StudyRun, VideoResult, command_line, run_videos, say_what_ran, write_json, write_rows
+
+NAME = "ablate_segments"
+CONTROL = "random_cuts"
+VERSION = 1
+TOLERANCE = 1
+MEASURES = {
+    "segments": "number of segments",
+    "mean_length": "mean length of a segment, frames",
+    "longest": "longest segment, frames",
+    "within": "mean cosine of frame features of one segment",
+    "across_cut": "mean cosine of the two frames at a cut",
+    "contrast": "within minus across_cut",
+    "precision": "share of cuts that are scene cuts",
+    "recall": "share of scene cuts that are cut",
+    "f1": "F1 of cuts against scene cuts",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Compare segmenters on videos.
+
+    Parameters
+    ----------
+    model
+        A bundled model's name, a Hugging Face folder, or a hub id.
+    videos
+        Files and folders; none: the bundled clips.
+    frames
+        Frames sampled from each video.
+    segmenters
+        Names of the segmenters to compare.
+    segments
+        Numbers of segments asked for.
+    thresholds
+        Similarity thresholds tau of the segmenters that have one.
+    features
+        Source of the frame features that segmenters read: "mean", or "pooling_head" where the model has that head.
+    seeds
+        Draws of random cuts per clip and setting.
+    out
+        Folder of the results.
+    limit
+        At most so many videos.
+    """
+
+    model: str = "tiny-llava-onevision"
+    videos: tuple[Path, ...] = ()
+    frames: int = 16
+    segmenters: tuple[str, ...] = tuple(n for n in SEGMENTERS if n != CONTROL)
+    segments: tuple[int, ...] = (2, 4, 8)
+    thresholds: tuple[float, ...] = (0.8, 0.9, 0.95)
+    features: str = "mean"
+    seeds: int = 20
+    out: Path = Path("results") / NAME
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        choices = [n for n in SEGMENTERS if n != CONTROL]
+        unknown = sorted(set(self.segmenters) - set(choices))
+        if unknown or not self.segmenters:
+            raise ValueError(
+                f"unknown segmenters {unknown}; expected some of {choices} ({CONTROL} always run beside them)"
+            )
+        for name in ("frames", "seeds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, given {getattr(self, name)}")
+
+
+def settings_of(options: Options) -> dict[str, Segmenter]:
+    """Every segmenter at every number of segments and threshold that it takes, by label.
+
+    Source: own.
+    """
+    made: dict[str, Segmenter] = {}
+    for name in options.segmenters:
+        for setting in _sweep(SEGMENTERS[name], options):
+            values = ", ".join(f"{key}={setting[key]:g}" for key in setting)
+            segmenter = replace(SEGMENTERS[name], **setting)
+            if hasattr(segmenter, "features"):
+                segmenter = replace(segmenter, features=options.features)
+            made[f"{name}({values})"] = segmenter
+    return made
+
+
+def _sweep(segmenter: Segmenter, options: Options) -> list[dict[str, Any]]:
+    """Settings of one segmenter: over the numbers of segments, and over the thresholds with nothing else cutting."""
+    names = {f.name for f in fields(segmenter)}
+    number = next((n for n in ("segments", "c") if n in names), None)
+    swept: list[dict[str, Any]] = [] if number is None else [{number: value} for value in options.segments]
+    if "tau" in names:
+        alone = {} if number is None else {number: 1}
+        swept += [alone | {"tau": value} for value in options.thresholds]
+    return swept
+
+
+def measure_video(
+    source: VideoSource, missing: Sequence[str], *, model: VideoLLM, segmenters: dict[str, Segmenter], options: Options
+) -> VideoResult:
+    """Rows of one video for the settings that are missing, and what figures need to know of it.
+
+    Raises
+    ------
+    VideoError
+        If the video cannot be read.
+
+    Source: own.
+    """
+    clip = load_video(source.path, frames=options.frames)
+    tokens = rd.video_tokens(model, clip)
+    known = None
+    if source.record is not None:
+        known = cuts_on_steps(source.record.scene_cuts, clip, tokens.frame_members.numpy())
+    rows = []
+    for label in missing:
+        lengths = segmenters[label](tokens)
+        rows.append(_row(tokens, lengths, known) | {"setting": label, "seed": -1, "control": False})
+        for seed in range(options.seeds):
+            random = RandomCuts(segments=len(lengths), seed=seed)(tokens)
+            rows.append(_row(tokens, random, known) | {"setting": label, "seed": seed, "control": True})
+    facts = {
+        "frame_time": tokens.frame_time.tolist(),
+        "transition_similarity": transition_similarity(tokens.frame_features_from("mean")).tolist(),
+        "known_cuts": None if known is None else known.tolist(),
+        "frames_read": len(clip.frames),
+        "decoder": clip.decoder,
+    }
+    return VideoResult(rows, facts)
+
+
+def _row(tokens: VideoTokens, lengths: torch.Tensor, known: np.ndarray[Any, Any] | None) -> dict[str, Any]:
+    similarity = segment_similarity(tokens.frame_features_from("mean"), lengths)
+    row: dict[str, Any] = {
+        "lengths": lengths.tolist(),
+        "segments": len(lengths),
+        "mean_length": lengths.float().mean().item(),
+        "longest": int(lengths.max()),
+        "within": similarity.within,
+        "across_cut": similarity.across_cut,
+        "contrast": similarity.within - similarity.across_cut,
+    }
+    if known is None:
+        return row | dict.fromkeys(("precision", "recall", "f1"), float("nan"))
+    return row | cut_agreement(lengths_to_cuts(lengths).numpy(), known, tolerance=TOLERANCE)._asdict()
+
+
+def summarise(run: StudyRun, segmenters: dict[str, Segmenter]) -> xr.Dataset:
+    """Means over clips with bootstrap intervals, and paired differences from random cuts.
+
+    Dims: setting, measure, statistic (mean, low, high, videos).
+
+    Source: own.
+    """
+    rows = run.rows[run.rows["setting"].notna()] if "setting" in run.rows else run.rows
+    labels = [label for label in segmenters if len(rows) and (rows["setting"] == label).any()]
+    shape = (len(labels), len(MEASURES), 4)
+    own, control, difference = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
+    for i, label in enumerate(labels):
+        of_setting = rows[rows["setting"] == label]
+        chosen = of_setting[~of_setting["control"].astype(bool)].set_index("video").sort_index()
+        random = of_setting[of_setting["control"].astype(bool)].groupby("video")[list(MEASURES)].mean().sort_index()
+        for j, measure in enumerate(MEASURES):
+            a, b = chosen[measure].to_numpy(float), random[measure].to_numpy(float)
+            own[i, j], control[i, j] = mean_interval(a), mean_interval(b)
+            difference[i, j] = paired_difference(a, b)
+    dims = ("setting", "measure", "statistic")
+    return xr.Dataset(
+        {"value": (dims, own), "random_cuts": (dims, control), "difference": (dims, difference)},
+        coords={
+            "setting": labels,
+            "measure": list(MEASURES),
+            "statistic": ["mean", "low", "high", "videos"],
+            "segmenter": ("setting", [label.split("(")[0] for label in labels]),
+            "long_name": ("measure", list(MEASURES.values())),
+        },
+        attrs={
+            "interval": f"95% percentile bootstrap over clips, {RESAMPLES} resamples, seed 0",
+            "difference": "segmenter minus mean of the random cuts of the same clip, paired over clips",
+            "similarity": "cosine of frame features of source mean, float32",
+            "cut_tolerance": TOLERANCE,
+        },
+    )
+
+
+def table(summary: xr.Dataset) -> pd.DataFrame:
+    """The summary as a reader wants it: one line per setting, intervals in brackets.
+
+    Source: own.
+    """
+
+    def show(variable: str, measure: str, digits: int, sign: str = "") -> list[str]:
+        values = summary[variable].sel(measure=measure).values
+        return [
+            "-" if np.isnan(m) else f"{m:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+            for m, low, high, _ in values
+        ]
+
+    return pd.DataFrame(
+        {
+            "setting": summary["setting"].values.astype(str),
+            "segments": show("value", "segments", 1),
+            "within": show("value", "within", 3),
+            "across cut": show("value", "across_cut", 3),
+            "contrast - random": show("difference", "contrast", 3, "+"),
+            "F1": show("value", "f1", 2),
+            "F1 - random": show("difference", "f1", 2, "+"),
+        }
+    )
+
+
+def main(options: Options) -> xr.Dataset:
+    """Run what is missing, write rows, summary and figure, and print the table.
+
+    Source: own.
+    """
+    segmenters = settings_of(options)
+    sources = list_videos(options.videos, limit=options.limit)
+    model = rd.load_model(options.model)
+    provenance = model_provenance(model)
+    run = run_videos(
+        sources,
+        list(segmenters),
+        partial(measure_video, model=model, segmenters=segmenters, options=options),
+        out=options.out,
+        context={
+            "study": NAME,
+            "version": VERSION,
+            "frames": options.frames,
+            "seeds": options.seeds,
+            "features": options.features,
+            **{k: provenance[k] for k in ("weights_sha256", "dtype", "attn_implementation", "redundancy_version")},
+        },
+    )
+    summary = summarise(run, segmenters).assign_attrs(
+        provenance, study=NAME, frames=options.frames, seeds=options.seeds
+    )
+    summary.attrs["videos"] = len(run.facts)
+    summary.attrs["unreadable"] = [f"{name}: {message}" for name, message in run.errors.items()]
+    write_rows(run.rows, options.out / "rows.parquet")
+    save_dataset(summary, options.out / "summary.zarr", overwrite=True)
+    if len(summary["setting"]):
+        write_json(example(run, summary), options.out / "example.json")
+        draw(options.out)
+        print(table(summary).to_string(index=False))
+        print(
+            f"\nMeans over {len(run.facts)} videos with 95% bootstrap intervals; {options.seeds} draws of random cuts."
+        )
+    print(say_what_ran(run))
+    print(f"Rows, summary and figure: {options.out}")
+    return summary
+
+
+def draw(out: Path) -> list[Path]:
+    """Draw the study's figure from what is stored in `out`.
+
+    Source: own.
+    """
+    summary = open_dataset(out / "summary.zarr").load()
+    rows = pd.read_parquet(out / "rows.parquet")
+    facts = json.loads((out / "example.json").read_text())
+    return plot.save(plot.segment_ablation(summary, rows, facts), out / NAME)
+
+
+def example(run: StudyRun, summary: xr.Dataset) -> Facts:
+    """The clip shown in detail: the first with the most known cuts; of each segmenter the setting nearest to them.
+
+    Source: own.
+    """
+    video = max(run.facts, key=lambda name: len(run.facts[name]["known_cuts"] or ()))
+    wanted = len(run.facts[video]["known_cuts"] or ()) + 1
+    rows = run.rows[(run.rows["video"] == video) & (run.rows["seed"] == -1)].set_index("setting")
+    chosen = {}
+    for setting, segmenter in zip(summary["setting"].values, summary["segmenter"].values, strict=True):
+        distance = abs(int(rows.loc[setting, "segments"]) - wanted)
+        if segmenter not in chosen or distance < chosen[segmenter][0]:
+            chosen[segmenter] = (distance, str(setting))
+    return {"video": video, "settings": [s for _, s in chosen.values()], **run.facts[video]}
+
+
+if __name__ == "__main__":
+    command_line(Options, main)

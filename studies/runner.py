@@ -1,0 +1,185 @@
+"""What every study shares: videos in, rows out; what is stored is never computed twice, and a kill loses nothing.
+
+A study computes, for one video, the rows of the settings it is asked for. The runner keeps one Parquet file of rows and
+one json file of facts per video, written under a temporary name and renamed. The name holds a digest of everything that
+the rows depend on (video, model weights, frames, version of the study), so that stored rows are either right or unused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from redundancy.provenance import file_sha256
+from redundancy.sources import VideoSource
+from redundancy.video import VideoError
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class VideoResult:
+    """Rows of one video (each with its `setting`), and facts about the video that figures need."""
+
+    rows: list[dict[str, Any]]
+    facts: Facts
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """All rows and facts of a run.
+
+    Parameters
+    ----------
+    rows
+        One row per setting, video and seed, sorted.
+    facts
+        Facts of each readable video by name.
+    errors
+        Message by name of each video that could not be read.
+    computed, stored
+        Number of videos for which something was computed, and for which everything was stored.
+    """
+
+    rows: pd.DataFrame
+    facts: dict[str, Facts]
+    errors: dict[str, str]
+    computed: int
+    stored: int
+
+
+def run_videos(
+    sources: Sequence[VideoSource],
+    settings: Sequence[str],
+    compute: Callable[[VideoSource, Sequence[str]], VideoResult],
+    *,
+    out: Path,
+    context: Mapping[str, Any],
+    sort_by: Sequence[str] = ("video", "setting", "seed"),
+) -> StudyRun:
+    """Compute what is missing for every video, and return the rows of all.
+
+    Parameters
+    ----------
+    sources
+        The videos.
+    settings
+        Names of the settings wanted.
+    compute
+        Rows and facts of one video for the settings that are missing. A `VideoError` becomes a row with its message.
+    out
+        Folder of the study's results.
+    context
+        Everything that rows depend on beside video and setting: weights, dtype, frames, version of the study.
+    sort_by
+        Columns that order the rows.
+
+    Source: own.
+    """
+    cells = out / "cells"
+    cells.mkdir(parents=True, exist_ok=True)
+    frames, facts, errors = [], {}, {}
+    computed = 0
+    for source in tqdm(sources, desc=out.name, unit="video", disable=None):
+        rows_file = cells / f"{_key(source, context)}.parquet"
+        facts_file = rows_file.with_suffix(".json")
+        table = pd.read_parquet(rows_file) if rows_file.is_file() else None
+        missing = [s for s in settings if table is None or s not in set(table["setting"])]
+        if missing:
+            computed += 1
+            try:
+                result = compute(source, missing)
+            except VideoError as error:  # not stored: the file may be mended before the next run
+                errors[source.name] = f"{type(error).__name__}: {error}"
+                continue
+            fresh = pd.DataFrame(result.rows)
+            table = fresh if table is None else pd.concat([table, fresh], ignore_index=True)
+            write_json(result.facts, facts_file)
+            _write(rows_file, table.to_parquet(index=False))
+        assert table is not None
+        frames.append(table[table["setting"].isin(list(settings))].assign(video=source.name, kind=source.kind))
+        facts[source.name] = json.loads(facts_file.read_text())
+    failed = [
+        pd.DataFrame({"video": [s.name], "kind": [s.kind], "error": [errors[s.name]]})
+        for s in sources
+        if s.name in errors
+    ]
+    rows = pd.concat([*frames, *failed], ignore_index=True) if frames or failed else pd.DataFrame()
+    present = [c for c in sort_by if c in rows.columns]
+    rows = rows.sort_values(present, kind="stable", ignore_index=True)
+    return StudyRun(rows, facts, errors, computed, len(sources) - computed)
+
+
+def say_what_ran(run: StudyRun) -> str:
+    """One sentence about what was computed and what was stored before, and a line per unreadable video.
+
+    Source: own.
+    """
+    read = run.computed - len(run.errors)
+    lines = [f"{read} videos computed, {run.stored} taken from stored results, {len(run.errors)} could not be read."]
+    if not read and run.stored and not run.errors:
+        lines = [f"Nothing to compute: the results of all {run.stored} videos are stored."]
+    return "\n".join(lines + [f"  {name}: {message}" for name, message in run.errors.items()])
+
+
+def write_rows(rows: pd.DataFrame, path: Path) -> None:
+    """Write a table as Parquet, whole or not at all.
+
+    Source: own.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write(path, rows.to_parquet(index=False))
+
+
+def write_json(value: Facts, path: Path) -> None:
+    """Write facts as json, whole or not at all.
+
+    Source: own.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write(path, json.dumps(value, sort_keys=True).encode())
+
+
+def _key(source: VideoSource, context: Mapping[str, Any]) -> str:
+    """Digest of the video and of everything else that its rows depend on."""
+    try:
+        video = file_sha256(source.path)
+    except OSError:
+        video = f"unreadable {source.path}"
+    known = None if source.record is None else str(source.record)
+    text = json.dumps({"video": video, "known": known, **context}, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _write(path: Path, content: bytes | None) -> None:
+    if content is None:
+        raise ValueError(f"nothing to write to {path}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def command_line(options: type[Any], main: Callable[[Any], object]) -> None:
+    """Run a study from the command line: options by tyro, errors of the user as one line and exit status 2.
+
+    Source: own.
+    """
+    import tyro
+
+    try:
+        main(tyro.cli(options, description=options.__doc__))
+    except (ValueError, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nStopped. What was computed is stored; the same command goes on from there.", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,47 @@
+"""Intervals against closed forms, and paired differences."""
+
+import numpy as np
+import pytest
+
+from redundancy.evaluation.intervals import mean_interval, paired_difference
+
+
+def test_interval_agrees_with_the_normal_one_on_many_values():
+    values = np.random.default_rng(0).normal(3.0, 2.0, 400)
+    mean, low, high, videos = mean_interval(values)
+    half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
+    assert (mean, videos) == (pytest.approx(values.mean()), 400)
+    assert low == pytest.approx(values.mean() - half, abs=0.03)  # a bootstrap's own noise is about half / 50
+    assert high == pytest.approx(values.mean() + half, abs=0.03)
+
+
+def test_undefined_values_are_left_out_and_counted():
+    assert mean_interval(np.array([1.0, np.nan, 3.0])).videos == 2
+    assert mean_interval(np.array([1.0, np.nan, 3.0])).mean == 2.0
+    empty = mean_interval(np.array([np.nan]))
+    assert np.isnan(empty.mean)
+    assert empty.videos == 0
+
+
+def test_equal_values_have_an_interval_without_width():
+    assert mean_interval(np.full(5, 0.25)) == (0.25, 0.25, 0.25, 5)
+
+
+@pytest.mark.parametrize("method", ["percentile", "BCa"])
+def test_same_seed_same_interval(method):
+    values = np.random.default_rng(1).normal(size=30)
+    assert mean_interval(values, method=method, seed=3) == mean_interval(values, method=method, seed=3)
+    assert mean_interval(values, method=method, seed=3) != mean_interval(values, method=method, seed=4)
+
+
+def test_pairing_removes_what_differs_between_videos():
+    rng = np.random.default_rng(2)
+    video = rng.normal(0, 10, 60)
+    gain = paired_difference(video + 1 + rng.normal(0, 0.1, 60), video)
+    assert gain.low > 0.9
+    assert gain.high < 1.1
+
+
+def test_unpaired_values_are_refused():
+    with pytest.raises(ValueError, match="paired values are expected"):
+        paired_difference(np.zeros(3), np.zeros(4))
