@@ -204,7 +204,9 @@ def check_finite(tokens: VideoTokens, needs: Needs) -> None:
             raise ValueError(f"frame {int(bad[0])} has NaN or infinite {name} ({len(bad)} such frames in all)")
 
 
-def require_range(name: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
+def require_range(
+    name: str, value: int | float, low: int | float, high: int | float = math.inf, *, open_low: bool = False
+) -> None:
     """Refuse a setting outside `[low, high]`, or `(low, high]` with `open_low`.
 
     Raises
