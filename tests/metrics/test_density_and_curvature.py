@@ -62,8 +62,9 @@ def test_density_peaks_match_a_loop_in_float64(seed: int, sets: int, M: int, D: 
         ranked = np.sort(rho[~np.isnan(rho)])
         np.testing.assert_allclose(peaks.density[b], rho, rtol=1e-5)  # float32 products
         if (np.diff(ranked) > 1e-5).all():  # equal densities may be ordered by rounding
-            np.testing.assert_allclose(peaks.parent_distance[b], delta, rtol=1e-4, atol=1e-5)
-            np.testing.assert_allclose(peaks.score[b], rho * delta, rtol=1e-4, atol=1e-5)
+            # distances below 1e-3 of the norms count as 0
+            np.testing.assert_allclose(peaks.parent_distance[b], delta, rtol=1e-4, atol=4e-3)
+            np.testing.assert_allclose(peaks.score[b], rho * delta, rtol=1e-4, atol=4e-3)
 
 
 def test_density_parts_agree() -> None:
