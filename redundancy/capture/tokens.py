@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from redundancy.capture.salience import TowerRecord, record_tower
-from redundancy.models.base import VideoSpan
+from redundancy.models.base import Family, VideoSpan
 from redundancy.models.hooks import TextEntry, on_text_entry
 from redundancy.models.video_llm import Prepared, VideoLLM
 from redundancy.tokens import VideoTokens
@@ -37,36 +37,67 @@ class TokenRecorder:
         salience = tower.salience(self.model.family, grids)
         features = tower.frame_features(grids)
         for i, span in enumerate(entry.spans):
-            self.tokens.append(self._one(entry, span, self.clips[i], salience[i], features[i]))
+            self.tokens.append(
+                tokens_of_span(
+                    self.model.family,
+                    entry,
+                    span,
+                    tower_salience=salience[i],
+                    tower_features=features[i],
+                    salience=self.salience,
+                    frame_features=self.frame_features,
+                    clip=self.clips[i],
+                )
+            )
 
-    def _one(
-        self,
-        entry: TextEntry,
-        span: VideoSpan,
-        clip: VideoClip,
-        salience: dict[str, Tensor],
-        frame_features: dict[str, Tensor],
-    ) -> VideoTokens:
-        family = self.model.family
-        features = entry.kwargs["inputs_embeds"][span.row, span.columns]
-        if "norm" in self.salience:
-            salience["norm"] = features.float().norm(dim=-1)
-        if "mean" in self.frame_features:
-            frame_features["mean"] = features.float().mean(1)
-        members = family.frame_members(span.grid, len(clip.frames))
-        deepstack = family.deepstack(entry.kwargs, span)
-        return VideoTokens(
-            features=features,
-            grid=span.grid,
-            frame_time=torch.from_numpy(clip.timestamps)[members].mean(1),
-            frame_members=members,
-            salience={s: salience[s] for s in self.salience},
-            frame_features={s: frame_features[s] for s in self.frame_features},
-            positions=family.position_ids(entry.kwargs)[:, span.row, span.columns],
-            rotary=family.rotary(),
-            layout=family.layout,
-            extra={"deepstack": deepstack} if deepstack else {},
-        )
+
+def tokens_of_span(
+    family: Family,
+    entry: TextEntry,
+    span: VideoSpan,
+    *,
+    tower_salience: Mapping[str, Tensor],
+    tower_features: Mapping[str, Tensor],
+    salience: Sequence[str],
+    frame_features: Sequence[str],
+    clip: VideoClip | None = None,
+) -> VideoTokens:
+    """The tokens of one video at the entry of the text model.
+
+    Parameters
+    ----------
+    family
+        Adapter of the running model.
+    entry, span
+        The call, and where the video sits in it.
+    tower_salience, tower_features
+        What the tower showed of this video, by source.
+    salience, frame_features
+        Sources that the tokens shall carry.
+    clip
+        The clip, for times in seconds; without it they are NaN.
+
+    Source: own.
+    """
+    features = entry.kwargs["inputs_embeds"][span.row, span.columns]
+    scores = {"norm": features.float().norm(dim=-1), **tower_salience}
+    of_frames = {"mean": features.float().mean(1), **tower_features}
+    T = span.grid.frames
+    members = family.frame_members(span.grid, T * family.clip_frames_per_step if clip is None else len(clip.frames))
+    time = torch.full((T,), torch.nan, dtype=torch.float64)
+    deepstack = family.deepstack(entry.kwargs, span)
+    return VideoTokens(
+        features=features,
+        grid=span.grid,
+        frame_time=time if clip is None else torch.from_numpy(clip.timestamps)[members].mean(1),
+        frame_members=members,
+        salience={s: scores[s] for s in salience},
+        frame_features={s: of_frames[s] for s in frame_features},
+        positions=family.position_ids(entry.kwargs)[:, span.row, span.columns],
+        rotary=family.rotary(),
+        layout=family.layout,
+        extra={"deepstack": deepstack} if deepstack else {},
+    )
 
 
 def available_salience(model: VideoLLM) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ def mean_interval(
 
 
 def paired_difference(
-    first: Float[np.ndarray, "videos"], second: Float[np.ndarray, "videos"], *, seed: int = 0
+    first: Float[np.ndarray, "_"], second: Float[np.ndarray, "_"], *, seed: int = 0
 ) -> Interval:
     """Mean of `first - second` on the same videos, with a bootstrap interval over videos.
 

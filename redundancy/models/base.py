@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -188,11 +188,34 @@ class Family(ABC):
         axes = len(self.rotary().axes)
         return given[-axes:]
 
+    def text_position_ids(
+        self, positions: Int[Tensor, "axes batch length"], contiguous: Int[Tensor, "batch length"]
+    ) -> Int[Tensor, "..."]:
+        """Position ids in the form the text model takes.
+
+        `contiguous` counts the places that are not padding; families that give the text model a row of plain text
+        positions beside the rotary ones put it there, because packed sequences are told by its gaps.
+        """
+        return positions[0]
+
     # extras of single families ----------------------------------------------------------------------------------
 
     def deepstack(self, text_arguments: Mapping[str, Any], span: VideoSpan) -> tuple[Tensor, ...]:
         """DeepStack features of one video, `[T, N, D]` per level; empty where the family has none."""
         return ()
+
+    def shorten_extras(
+        self,
+        text_arguments: Mapping[str, Any],
+        gather: Callable[[Tensor], Tensor],
+        is_visual: Callable[[Tensor], Tensor],
+    ) -> dict[str, Any]:
+        """Further arguments of the text model for a shortened prompt, such as DeepStack features.
+
+        `gather` takes per-column features `[B, L, D]` of the whole prompt to the shortened one, reducing videos;
+        `is_visual` takes a mask `[B, L]` of visual columns there.
+        """
+        return {}
 
     # vision attention -------------------------------------------------------------------------------------------
 

@@ -106,6 +106,19 @@ def wrap_model(
     return VideoLLM(model, processor, family, name, folder, head)
 
 
+def family_for(model: nn.Module) -> Family:
+    """The adapter of a Hugging Face model that is already loaded.
+
+    Raises
+    ------
+    ValueError
+        If the architecture is not supported, with the list of those that are.
+
+    Source: own.
+    """
+    return _family_of(model.config, type(model).__name__)(model)
+
+
 def supported_architectures() -> list[str]:
     """`model_type` of every supported checkpoint.
 

@@ -1,0 +1,297 @@
+"""Reductions between the vision tower and the language model, inside forward and `generate()` of an unmodified model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
+
+from redundancy.apply.sequence import ShortBatch, shorten_row
+from redundancy.capture.salience import TowerRecord, record_tower
+from redundancy.capture.tokens import tokens_of_span
+from redundancy.models.base import Family, VideoSpan
+from redundancy.models.hooks import Hooks, TextEntry, on_text_entry
+from redundancy.models.load import family_for
+from redundancy.models.video_llm import VideoLLM
+from redundancy.reduction import Reduction
+from redundancy.tokens import VideoTokens
+
+Outer = Callable[[VideoTokens], Reduction]
+_open: WeakSet[nn.Module] = WeakSet()
+
+
+@dataclass
+class Pruned:
+    """What was decided while `prune` was open.
+
+    Parameters
+    ----------
+    reductions
+        One per video, in order of calls, rows and videos.
+    """
+
+    reductions: list[Reduction] = field(default_factory=list)
+
+
+@dataclass
+class _Prompt:
+    """What decoding needs to know about a shortened prompt; lives as long as its cache."""
+
+    whole: int
+    valid: Bool[Tensor, "batch short"]
+    last: Int[Tensor, "batch"]
+
+    @property
+    def short(self) -> int:
+        return self.valid.shape[1]
+
+
+@contextmanager
+def prune(
+    model: VideoLLM | nn.Module, method: Outer | Reduction | Sequence[Reduction], inner: Sequence[Any] = ()
+) -> Iterator[Pruned]:
+    """Run a model on reduced video tokens while the context is open: forward, `generate`, cache and decoding.
+
+    Parameters
+    ----------
+    model
+        A `VideoLLM`, or a Hugging Face model of a supported family. It is not modified; hooks are removed on exit.
+    method
+        A method, called once per video; or a ready `Reduction` for every video; or one per video of each call.
+    inner
+        Methods inside the language model.
+
+    Yields
+    ------
+    Pruned, whose `reductions` grow by one per video and call.
+
+    Raises
+    ------
+    NotImplementedError
+        For what cannot be right: a context inside another on the same model, a second turn on a reduced cache, chunked
+        prefill, masks that are built already, `inputs_embeds` without ids.
+    ValueError
+        If the tokens lack what the method needs, or a reduction does not fit the video.
+
+    Source: own.
+    """
+    whole: nn.Module = model.model if isinstance(model, VideoLLM) else model
+    family = model.family if isinstance(model, VideoLLM) else family_for(model)
+    head = model.pooling_head if isinstance(model, VideoLLM) else family.own_pooling_head()
+    if inner:
+        raise NotImplementedError("methods inside the language model are not supported yet; give inner=()")
+    if whole in _open:
+        raise NotImplementedError(
+            "this model is inside a prune context already; leave it, or give both methods at once"
+        )
+    pruner = _Pruner(family, head, method)
+    _open.add(whole)
+    try:
+        with family.state_kept(), pruner.hooked():
+            yield pruner.pruned
+    finally:
+        _open.discard(whole)
+
+
+class _Pruner:
+    def __init__(self, family: Family, head: nn.Module | None, method: Outer | Reduction | Sequence[Reduction]) -> None:
+        self.family, self.head, self.method = family, head, method
+        self.pruned = Pruned()
+        self.prompts: WeakKeyDictionary[Any, _Prompt] = WeakKeyDictionary()
+        self.entering: _Prompt | None = None
+        needs = method.needs(family.layout) if hasattr(method, "needs") else None
+        self.salience = tuple(s for s in (getattr(needs, "salience", None),) if s)
+        self.frame_features = tuple(s for s in (getattr(needs, "frame_features", None),) if s)
+        self.sources = tuple(dict.fromkeys((*self.salience, *(s for s in self.frame_features if s != "mean"))))
+
+    @contextmanager
+    def hooked(self) -> Iterator[None]:
+        with (
+            record_tower(self.family, self.sources, pooling_head=self.head) as tower,
+            on_text_entry(self.family, lambda entry: self.shorten(entry, tower)),
+            Hooks() as hooks,
+        ):
+            hooks.before(self.family.text_model, self.decode)
+            hooks.after(self.family.text_model, self.remember)
+            yield
+
+    # the prompt -------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def shorten(self, entry: TextEntry, tower: TowerRecord) -> dict[str, Any]:
+        """Arguments of the text model for the shortened prompt."""
+        given = entry.kwargs
+        refuse_unsupported(given)
+        embeds: Tensor = given["inputs_embeds"]
+        B, L = embeds.shape[:2]
+        tokens = tokens_of_call(self.family, entry, tower, salience=self.salience, frame_features=self.frame_features)
+        reductions = self._decide(tokens)
+        self.pruned.reductions += reductions
+        rows = [[i for i, s in enumerate(entry.spans) if s.row == b] for b in range(B)]
+        mask = given.get("attention_mask")
+        valid = torch.ones(B, L, dtype=torch.bool, device=embeds.device) if mask is None else mask.bool()
+        short = ShortBatch.of(
+            [
+                shorten_row(L, [entry.spans[i] for i in r], [reductions[i] for i in r], valid=valid[b])
+                for b, r in enumerate(rows)
+            ]
+        )
+
+        def gather(features: Tensor) -> Tensor:
+            """Per-column features at the shortened places, videos reduced."""
+            outputs = [
+                torch.cat([reductions[i].apply(features[b, entry.spans[i].columns]) for i in r] or [features[b, :0]])
+                for b, r in enumerate(rows)
+            ]
+            return short.gather(features, outputs)
+
+        def is_visual(columns: Tensor) -> Tensor:
+            """A mask of columns at the shortened places."""
+            return columns.gather(1, short.column) & short.valid
+
+        positions = self._positions(given, entry.spans, reductions, rows, short)
+        changed = dict(given)
+        changed["inputs_embeds"] = gather(embeds)
+        changed["attention_mask"] = short.valid.long()
+        changed["position_ids"] = self.family.text_position_ids(positions, short.contiguous())
+        changed |= self.family.shorten_extras(given, gather, is_visual)
+        self.entering = _Prompt(L, short.valid, positions[:, :, -1].amax(0))
+        return changed
+
+    def _decide(self, tokens: Sequence[VideoTokens]) -> list[Reduction]:
+        if isinstance(self.method, Reduction):
+            reductions = [self.method] * len(tokens)
+        elif callable(self.method):
+            reductions = [self.method(t) for t in tokens]
+        else:
+            reductions = list(self.method)
+        if len(reductions) != len(tokens):
+            raise ValueError(f"one reduction per video is expected, given {len(reductions)} for {len(tokens)} videos")
+        for reduction, t in zip(reductions, tokens, strict=True):
+            if tuple(reduction.grid) != tuple(t.grid) or reduction.layer is not None:
+                raise ValueError(
+                    f"a reduction before the model of the grid {tuple(t.grid)} is expected, given one of "
+                    f"{tuple(reduction.grid)} at layer {reduction.layer}"
+                )
+        return reductions
+
+    def _positions(
+        self,
+        given: dict[str, Any],
+        spans: Sequence[VideoSpan],
+        reductions: Sequence[Reduction],
+        rows: Sequence[Sequence[int]],
+        short: ShortBatch,
+    ) -> Int[Tensor, "axes batch short"]:
+        """Position ids of the shortened prompt as the reductions place their outputs."""
+        old = self.family.position_ids(given)
+        new = old.gather(2, short.column[None].expand(old.shape[0], -1, -1)) * short.valid
+        for b, r in enumerate(rows):
+            placements = {reductions[i].placement for i in r}
+            if "renumbered" in placements:
+                if len(placements) > 1:
+                    raise ValueError(f"the videos of one prompt must be placed alike, given {sorted(placements)}")
+                new[:, b] = short.contiguous()[b]
+            elif "centroid" in placements:
+                moved = [_places(old[:, b], spans[i], reductions[i]) for i in r]
+                at = short.output[b] >= 0
+                new[:, b, at] = torch.cat(moved, 1)[:, short.output[b, at]]
+        return new
+
+    # decoding ---------------------------------------------------------------------------------------------------
+
+    def remember(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        """Tie what decoding needs to the cache that the prefill filled."""
+        if self.entering is not None:
+            cache = getattr(output, "past_key_values", None)
+            if cache is not None:
+                self.prompts[cache] = self.entering
+            self.entering = None
+
+    def decode(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
+        """Mask and positions of a step on a reduced cache."""
+        cache = kwargs.get("past_key_values")
+        prompt = None if cache is None else self.prompts.get(cache)
+        if prompt is None or int(cache.get_seq_length()) == 0:
+            return None
+        past, steps = int(cache.get_seq_length()), kwargs["inputs_embeds"].shape[1]
+        mask = kwargs.get("attention_mask")
+        if mask is not None and (mask.dim() != 2 or mask.shape[1] - prompt.whole != past - prompt.short + steps):
+            raise NotImplementedError(
+                f"a step with {steps} new tokens and a mask {tuple(mask.shape)} does not continue a prompt of "
+                f"{prompt.whole} columns reduced to {prompt.short} and cached with {past}: a second turn or assisted "
+                "decoding on a reduced cache is not supported; begin again with the whole conversation and no cache"
+            )
+        new = torch.arange(past - prompt.short, past - prompt.short + steps, device=prompt.last.device)
+        positions = (prompt.last[:, None] + 1 + new)[None]
+        axes = len(self.family.rotary().axes)
+        changed = dict(kwargs)
+        contiguous = prompt.valid.sum(1, keepdim=True) + new
+        changed["position_ids"] = self.family.text_position_ids(positions.expand(axes, -1, -1), contiguous)
+        grown = prompt.valid.new_ones(len(prompt.valid), past - prompt.short + steps)
+        whole_mask = torch.cat([prompt.valid, grown], 1).long()
+        changed["attention_mask"] = None if bool(prompt.valid.all()) else whole_mask
+        return args, changed
+
+
+def refuse_unsupported(text_arguments: dict[str, Any]) -> None:
+    """Refuse a prompt that cannot be shortened rightly.
+
+    Raises
+    ------
+    NotImplementedError
+        With what to do instead.
+
+    Source: own.
+    """
+    mask, cache = text_arguments.get("attention_mask"), text_arguments.get("past_key_values")
+    if mask is not None and (not isinstance(mask, Tensor) or mask.dim() != 2):
+        raise NotImplementedError(
+            "the attention mask is built already (4-D, or for a static cache); give a 2-D mask or none, and a dynamic "
+            "cache: generate(..., cache_implementation='dynamic')"
+        )
+    if cache is not None and int(cache.get_seq_length()) > 0:
+        raise NotImplementedError(
+            "video enters on top of a cache that is filled already: a second turn or chunked prefill is not supported; "
+            "give the whole conversation at once and no cache"
+        )
+
+
+def tokens_of_call(
+    family: Family, entry: TextEntry, tower: TowerRecord, *, salience: tuple[str, ...], frame_features: tuple[str, ...]
+) -> list[VideoTokens]:
+    """Tokens of every video of one call, with the sources that a method needs; the tower's record is emptied.
+
+    Source: own.
+    """
+    grids = [span.grid for span in entry.spans]
+    scores, features = tower.salience(family, grids), tower.frame_features(grids)
+    tower.scores.clear()
+    tower.features.clear()
+    return [
+        tokens_of_span(
+            family,
+            entry,
+            span,
+            tower_salience=scores[i],
+            tower_features=features[i],
+            salience=salience,
+            frame_features=frame_features,
+        )
+        for i, span in enumerate(entry.spans)
+    ]
+
+
+def _places(positions: Int[Tensor, "axes length"], span: VideoSpan, reduction: Reduction) -> Int[Tensor, "axes kept"]:
+    """Positions of a video's outputs: of their anchors, or the nearest integers to the centroids of their sources."""
+    own = positions[:, span.columns.flatten()]
+    if reduction.placement != "centroid":
+        return own[:, reduction.anchor.to(own.device)]
+    weight = reduction.row_sums.to(own.device)
+    return (reduction.apply(own.double().T) / weight[:, None]).round().to(own.dtype).T
