@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import xarray as xr
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -50,7 +50,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_figure(rows: int, columns: int, *, height: float, **arguments: Any) -> tuple[Figure, np.ndarray[Any, Any]]:
+def new_figure(rows: int, columns: int, *, height: float, **arguments: Any) -> tuple[Figure, Shaped[np.ndarray, "..."]]:
     """A figure of two-column width that no window manager knows, and its axes `[rows, columns]`.
 
     Source: own.

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 Newline = Literal["none", "end", "row"]
@@ -246,7 +246,7 @@ class VideoTokens:
 
     def to_xarray(self) -> xr.Dataset:
         """A labelled dataset of everything here, bit for bit; bfloat16 as uint16 with the attribute `torch_dtype`."""
-        data: dict[str, tuple[tuple[str, ...], np.ndarray[Any, Any], dict[str, Any]]] = {}
+        data: dict[str, tuple[tuple[str, ...], Shaped[np.ndarray, "..."], dict[str, Any]]] = {}
 
         def put(name: str, dims: tuple[str, ...], x: Tensor, **attrs: Any) -> None:
             values, dtype = _to_numpy(x)
@@ -327,7 +327,7 @@ class VideoTokens:
         )
 
 
-def _to_numpy(x: Tensor) -> tuple[np.ndarray[Any, Any], str | None]:
+def _to_numpy(x: Tensor) -> tuple[Shaped[np.ndarray, "..."], str | None]:
     """Values for xarray, and the torch dtype where numpy has none of that name."""
     x = x.detach().cpu().contiguous()
     if x.dtype == torch.bfloat16:

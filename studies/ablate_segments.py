@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from jaxtyping import Shaped
 
 import redundancy as rd
 from redundancy import plot
@@ -164,7 +165,7 @@ def measure_video(
     return VideoResult(rows, facts)
 
 
-def _row(tokens: VideoTokens, lengths: torch.Tensor, known: np.ndarray[Any, Any] | None) -> dict[str, Any]:
+def _row(tokens: VideoTokens, lengths: torch.Tensor, known: Shaped[np.ndarray, "..."] | None) -> dict[str, Any]:
     similarity = segment_similarity(tokens.frame_features_from("mean"), lengths)
     row: dict[str, Any] = {
         "lengths": lengths.tolist(),
