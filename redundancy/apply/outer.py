@@ -1,4 +1,4 @@
-"""Reductions between the vision tower and the language model, inside forward and `generate()` of an unmodified model."""
+"""Reductions between vision tower and language model, in forward and `generate()` of an unmodified model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from redundancy.apply.sequence import ShortBatch, shorten_row
 from redundancy.capture.salience import TowerRecord, record_tower
 from redundancy.capture.tokens import tokens_of_span
 from redundancy.models.base import Family, VideoSpan
-from redundancy.models.hooks import Hooks, TextEntry, on_text_entry
+from redundancy.models.hooks import Hooks, ShortVideo, TextEntry, on_text_entry
 from redundancy.models.load import family_for
 from redundancy.models.video_llm import VideoLLM
 from redundancy.reduction import Reduction
@@ -161,6 +161,7 @@ class _Pruner:
         changed["attention_mask"] = short.valid.long()
         changed["position_ids"] = self.family.text_position_ids(positions, short.contiguous())
         changed |= self.family.shorten_extras(given, gather, is_visual)
+        entry.shortened = _short_videos(rows, reductions, short)
         self.entering = _Prompt(L, short.valid, positions[:, :, -1].amax(0))
         return changed
 
@@ -234,8 +235,8 @@ class _Pruner:
         changed = dict(kwargs)
         contiguous = prompt.valid.sum(1, keepdim=True) + new
         changed["position_ids"] = self.family.text_position_ids(positions.expand(axes, -1, -1), contiguous)
-        grown = prompt.valid.new_ones(len(prompt.valid), past - prompt.short + steps)
-        whole_mask = torch.cat([prompt.valid, grown], 1).long()
+        grown = prompt.valid.new_ones(len(prompt.valid), past + steps)
+        whole_mask = torch.cat([prompt.valid[:, :past], grown], 1)[:, : past + steps].long()
         changed["attention_mask"] = None if bool(prompt.valid.all()) else whole_mask
         return args, changed
 
@@ -286,6 +287,21 @@ def tokens_of_call(
         )
         for i, span in enumerate(entry.spans)
     ]
+
+
+def _short_videos(
+    rows: Sequence[Sequence[int]], reductions: Sequence[Reduction], short: ShortBatch
+) -> list[ShortVideo]:
+    """Where the outputs of each video stand in the shortened prompt, in order of rows and videos."""
+    videos = []
+    for b, row in enumerate(rows):
+        start = 0
+        for i in row:
+            inside = (short.output[b] >= start) & (short.output[b] < start + reductions[i].kept)
+            columns = inside.nonzero().flatten()
+            videos.append(ShortVideo(reductions[i], columns[torch.sort(short.output[b, columns]).indices]))
+            start += reductions[i].kept
+    return videos
 
 
 def _places(positions: Int[Tensor, "axes length"], span: VideoSpan, reduction: Reduction) -> Int[Tensor, "axes kept"]:

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from jaxtyping import Int
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from redundancy.models.base import Family, VideoSpan
+from redundancy.reduction import Reduction
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -45,6 +47,22 @@ class Hooks:
         self.remove()
 
 
+@dataclass(frozen=True, eq=False)
+class ShortVideo:
+    """A video whose tokens an earlier hook of the same call reduced.
+
+    Parameters
+    ----------
+    reduction
+        What was decided.
+    columns
+        `[K]` columns of the shortened prompt, in output order.
+    """
+
+    reduction: Reduction
+    columns: Int[Tensor, "kept"]
+
+
 @dataclass
 class TextEntry:
     """A call of the text model whose prompt carries video, seen just before the text model runs.
@@ -54,14 +72,20 @@ class TextEntry:
     input_ids
         `[B, L]` of the same call.
     spans
-        Where each video sits, by rows and in order within a row.
+        Where each video sits in the prompt that was given, by rows and in order within a row.
     kwargs
         Keyword arguments of the text model: `inputs_embeds [B, L, D]`, `position_ids`, `attention_mask` and so on.
+    shortened
+        One entry per span if the prompt was shortened already, so that `kwargs` are those of the shorter one.
     """
 
     input_ids: Int[Tensor, "batch length"]
     spans: list[VideoSpan]
     kwargs: dict[str, Any]
+    shortened: list[ShortVideo] | None = None
+
+
+_shortened: WeakKeyDictionary[nn.Module, list[ShortVideo]] = WeakKeyDictionary()  # of the running call, by core
 
 
 @contextmanager
@@ -69,7 +93,8 @@ def on_text_entry(family: Family, callback: Callable[[TextEntry], dict[str, Any]
     """Call `callback` at every entry of the text model that brings video features with it.
 
     A call brings video if its own arguments do, not if its ids contain the video token: a sampled token can be that.
-    The callback may return other keyword arguments for the text model.
+    The callback may return other keyword arguments for the text model. One that shortens the prompt sets
+    `entry.shortened`; callbacks of contexts opened later then see the shortened prompt, and are told so.
 
     Source: own.
     """
@@ -82,6 +107,7 @@ def on_text_entry(family: Family, callback: Callable[[TextEntry], dict[str, Any]
         call["ids"] = kwargs.get("input_ids", args[0] if args else None)
         call["video"] = family.carries_video(kwargs)
         call["core"] = kwargs
+        _shortened.pop(module, None)
 
     def enter_text(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Arguments | None:
         if not call.get("video"):
@@ -92,7 +118,16 @@ def on_text_entry(family: Family, callback: Callable[[TextEntry], dict[str, Any]
                 "pass input_ids"
             )
         grids = family.video_grids(call["core"], call.get("tower"))
-        changed = callback(TextEntry(call["ids"], family.spans(call["ids"], grids), kwargs))
+        try:
+            spans = family.spans(call["ids"], grids)
+        except ValueError as error:
+            raise NotImplementedError(
+                f"{error}; a prompt whose video does not come whole (chunked prefill) is not supported: prefill at once"
+            ) from error
+        entry = TextEntry(call["ids"], spans, kwargs, _shortened.get(family.core))
+        changed = callback(entry)
+        if entry.shortened is not None:
+            _shortened[family.core] = entry.shortened
         return None if changed is None else (args, changed)
 
     with Hooks() as hooks:

@@ -19,7 +19,9 @@ from redundancy.reduction import Reduction
 def whole_prompt(model: VideoLLM, inputs: Prepared) -> TextEntry:
     """What enters the text model when nothing is pruned."""
     seen: list[TextEntry] = []
-    with on_text_entry(model.family, lambda entry: seen.append(TextEntry(entry.input_ids, entry.spans, dict(entry.kwargs)))):
+    with on_text_entry(
+        model.family, lambda entry: seen.append(TextEntry(entry.input_ids, entry.spans, dict(entry.kwargs)))
+    ):
         model.prefill(inputs)
     return seen[0]
 
@@ -32,7 +34,9 @@ def dense(reduction: Reduction) -> Tensor:
     return W
 
 
-def shortened(entry: TextEntry, model: VideoLLM, row: int, reductions: Sequence[Reduction], mask: Tensor) -> dict[str, Any]:
+def shortened(
+    entry: TextEntry, model: VideoLLM, row: int, reductions: Sequence[Reduction], mask: Tensor
+) -> dict[str, Any]:
     """Embeddings [S, D], positions [A, S], visual flags [S] and DeepStack levels [S, D] of one row after reduction."""
     embeds = entry.kwargs["inputs_embeds"][row].double()
     positions = model.family.position_ids(entry.kwargs)[:, row].double()
@@ -58,10 +62,18 @@ def shortened(entry: TextEntry, model: VideoLLM, row: int, reductions: Sequence[
         if reduction.placement == "centroid":
             at = ((positions[:, columns] @ W.T) / W.sum(1)).round()
         outputs += [
-            (places[k], (W @ embeds[columns])[k], at[:, k], bool(visual[anchors[k]]), [(W @ x[columns])[k] for x in levels])
+            (
+                places[k],
+                (W @ embeds[columns])[k],
+                at[:, k],
+                bool(visual[anchors[k]]),
+                [(W @ x[columns])[k] for x in levels],
+            )
             for k in range(reduction.kept)
         ]
-    items = [(c, embeds[c], positions[:, c], bool(visual[c]), [x[c] for x in levels]) for c in range(L) if c not in drop]
+    items = [
+        (c, embeds[c], positions[:, c], bool(visual[c]), [x[c] for x in levels]) for c in range(L) if c not in drop
+    ]
     items = sorted(items + outputs, key=lambda item: item[0])
     new = torch.stack([i[2] for i in items], 1)
     if any(r.placement == "renumbered" for r in reductions):

@@ -124,7 +124,9 @@ def test_two_videos_in_one_prompt(family_model: VideoLLM):
 def test_keep_all_changes_nothing(family_model: VideoLLM):
     inputs = family_model.prepare([make_clip(seed=1), make_clip(seed=2)], [QUESTION, OTHER])
     before = generate(family_model, inputs)
-    with prune(family_model, lambda t: Reduction.keep_all(t.grid, newline="all" if newline_of(t) != "none" else "none")) as p:
+    with prune(
+        family_model, lambda t: Reduction.keep_all(t.grid, newline="all" if newline_of(t) != "none" else "none")
+    ) as p:
         inside = generate(family_model, inputs)
     after = generate(family_model, inputs)
     assert p.reductions[0].achieved == p.reductions[0].achieved_with_newlines == 1.0
