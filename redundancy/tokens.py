@@ -327,6 +327,15 @@ class VideoTokens:
         )
 
 
+def labelled(dims: tuple[str, ...], x: Tensor) -> xr.Variable:
+    """A tensor with named dims, bit for bit; bfloat16 as uint16 with the attribute `torch_dtype`.
+
+    Source: own.
+    """
+    values, dtype = _to_numpy(x)
+    return xr.Variable(dims, values, {"torch_dtype": dtype} if dtype else {})
+
+
 def _to_numpy(x: Tensor) -> tuple[Shaped[np.ndarray, "..."], str | None]:
     """Values for xarray, and the torch dtype where numpy has none of that name."""
     x = x.detach().cpu().contiguous()

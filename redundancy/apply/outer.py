@@ -117,6 +117,7 @@ class _Pruner:
             on_text_entry(self.family, lambda entry: self.shorten(entry, tower)),
             Hooks() as hooks,
         ):
+            hooks.before(self.family.core, self.begin)
             hooks.before(self.family.text_model, self.decode)
             hooks.after(self.family.text_model, self.remember)
             yield
@@ -204,6 +205,10 @@ class _Pruner:
                 at = short.output[b] >= 0
                 new[:, b, at] = torch.cat(moved, 1)[:, short.output[b, at]]
         return new
+
+    def begin(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        """Forget a prompt whose forward was broken off."""
+        self.entering = None
 
     # decoding ---------------------------------------------------------------------------------------------------
 

@@ -130,7 +130,7 @@ class ShortBatch:
     def gather(
         self, features: Shaped[Tensor, "batch length channels"], reduced: Sequence[Tensor]
     ) -> Shaped[Tensor, "batch short channels"]:
-        """Per-column features at the shortened places: text unchanged, outputs from `reduced` (per row), padding zero."""
+        """Per-column features at the shortened places: text unchanged, outputs from `reduced`, padding zero."""
         rows = torch.arange(len(self.column), device=features.device)[:, None]
         short = features[rows, self.column] * self.valid[..., None]
         for i, outputs in enumerate(reduced):

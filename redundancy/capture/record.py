@@ -9,7 +9,7 @@ from typing import Any
 import xarray as xr
 
 import redundancy
-from redundancy.capture.tokens import video_tokens
+from redundancy.capture.tokens import record_prompt
 from redundancy.models.video_llm import VideoLLM
 from redundancy.provenance import commit, library_versions, weights_hash
 from redundancy.video import VideoClip
@@ -43,7 +43,8 @@ def capture(
     -------
     Dataset with dims frame, token, channel, clip_frame, rope_axis, frequency: `tokens`, `salience_*`,
     `frame_features_*`, `positions`, `inverse_frequency`, `frequency_axis`, coordinates in seconds and grid cells, and
-    attributes that say where everything comes from.
+    attributes that say where everything comes from. Inside `prune`: the tokens that the reduced model sees, with dims
+    kept and channel, labelled by their anchors, beside the arrays of the Reduction.
 
     Raises
     ------
@@ -52,10 +53,15 @@ def capture(
 
     Source: own.
     """
-    tokens = video_tokens(
-        model, clip, prompt, salience=salience, frame_features=frame_features, salience_layer=salience_layer
+    recorder = record_prompt(
+        model,
+        model.prepare(clip, prompt),
+        salience=salience,
+        frame_features=frame_features,
+        salience_layer=salience_layer,
     )
-    dataset = tokens.to_xarray().assign_coords(
+    dataset = recorder.reduced[0] if recorder.reduced else recorder.tokens[0].to_xarray()
+    dataset = dataset.assign_coords(
         clip_frame_time=("clip_frame", clip.timestamps, {"units": "s"}),
         clip_frame_index=("clip_frame", clip.indices),
     )

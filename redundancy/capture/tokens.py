@@ -7,13 +7,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import torch
+import xarray as xr
 from torch import Tensor
 
 from redundancy.capture.salience import TowerRecord, record_tower
 from redundancy.models.base import Family, VideoSpan
-from redundancy.models.hooks import TextEntry, on_text_entry
+from redundancy.models.hooks import ShortVideo, TextEntry, on_text_entry
 from redundancy.models.video_llm import Prepared, VideoLLM
-from redundancy.tokens import VideoTokens
+from redundancy.tokens import VideoTokens, labelled
 from redundancy.video import VideoClip
 
 
@@ -29,10 +30,20 @@ class TokenRecorder:
     salience: tuple[str, ...]
     frame_features: tuple[str, ...]
     tokens: list[VideoTokens] = field(default_factory=list)
+    reduced: list[xr.Dataset] = field(default_factory=list)
     clips: list[VideoClip] = field(default_factory=list)
 
     def read(self, entry: TextEntry, tower: TowerRecord) -> None:
-        """Append the tokens of each video of one call, in order of rows and videos."""
+        """Append the tokens of each video of one call, in order of rows and videos.
+
+        Inside `prune` the model sees fewer tokens: those are appended to `reduced`.
+        """
+        if entry.shortened is not None:
+            self.reduced += [
+                reduced_tokens(self.model.family, entry, span, video, self.clips[i])
+                for i, (span, video) in enumerate(zip(entry.spans, entry.shortened, strict=True))
+            ]
+            return
         grids = [span.grid for span in entry.spans]
         salience = tower.salience(self.model.family, grids)
         features = tower.frame_features(grids)
@@ -100,6 +111,34 @@ def tokens_of_span(
     )
 
 
+def reduced_tokens(family: Family, entry: TextEntry, span: VideoSpan, video: ShortVideo, clip: VideoClip) -> xr.Dataset:
+    """The tokens of a reduced video as the model sees them, labelled by their anchors, with the Reduction's map.
+
+    Dims: kept, channel, rope_axis, and those of `Reduction.to_xarray`.
+
+    Source: own.
+    """
+    anchor = video.reduction.anchor.cpu()
+    frame, cell = anchor // span.grid.tokens_per_frame, anchor % span.grid.tokens_per_frame
+    members = family.frame_members(span.grid, len(clip.frames))
+    positions = family.position_ids(entry.kwargs)[:, span.row, video.columns]
+    tokens = labelled(("kept", "channel"), entry.kwargs["inputs_embeds"][span.row, video.columns])
+    return (
+        video.reduction.to_xarray()
+        .assign(
+            tokens=tokens,
+            positions=labelled(("rope_axis", "kept"), positions),
+        )
+        .assign_coords(
+            rope_axis=list(family.rotary().axes),
+            anchor_frame=("kept", frame.numpy()),
+            anchor_row=("kept", (cell // span.grid.cols).numpy()),
+            anchor_col=("kept", (cell % span.grid.cols).numpy()),
+            anchor_time=("kept", clip.timestamps[members.numpy()].mean(1)[frame.numpy()], {"units": "s"}),
+        )
+    )
+
+
 def available_salience(model: VideoLLM) -> tuple[str, ...]:
     """Salience sources that a model can give, the methods' preferred ones first.
 
@@ -155,7 +194,7 @@ def record_tokens(
     Raises
     ------
     ValueError
-        If a source is asked for that the model does not give.
+        If a source is asked for that the model does not give, or inside `prune`.
 
     Source: own.
     """
@@ -183,15 +222,15 @@ def record_tokens(
 
 
 @torch.no_grad()
-def tokens_of_prompt(
+def record_prompt(
     model: VideoLLM,
     inputs: Prepared,
     *,
     salience: Sequence[str] | None = None,
     frame_features: Sequence[str] | None = None,
     salience_layer: int = -1,
-) -> list[VideoTokens]:
-    """Tokens of every video of a prepared prompt or batch, in order of rows and videos; the language model is not run.
+) -> TokenRecorder:
+    """What enters the text model for a prepared prompt or batch; the language model is not run.
 
     Raises
     ------
@@ -214,6 +253,34 @@ def tokens_of_prompt(
         suppress(_PromptSeen),
     ):
         model.prefill(inputs)
+    return recorder
+
+
+def tokens_of_prompt(
+    model: VideoLLM,
+    inputs: Prepared,
+    *,
+    salience: Sequence[str] | None = None,
+    frame_features: Sequence[str] | None = None,
+    salience_layer: int = -1,
+) -> list[VideoTokens]:
+    """Tokens of every video of a prepared prompt or batch, in order of rows and videos; the language model is not run.
+
+    Raises
+    ------
+    ValueError
+        If a source is asked for that the model does not give, or inside `prune`.
+
+    Source: own.
+    """
+    recorder = record_prompt(
+        model, inputs, salience=salience, frame_features=frame_features, salience_layer=salience_layer
+    )
+    if recorder.reduced:
+        raise ValueError(
+            "the model is inside prune, so whole videos do not reach its language model; leave the context, or use "
+            "redundancy.capture, which records the reduced tokens"
+        )
     return recorder.tokens
 
 

@@ -134,4 +134,7 @@ def on_text_entry(family: Family, callback: Callable[[TextEntry], dict[str, Any]
         hooks.before(family.tower, note_tower)
         hooks.before(family.core, note_core)
         hooks.before(family.text_model, enter_text)
-        yield hooks
+        try:
+            yield hooks
+        finally:
+            _shortened.pop(family.core, None)

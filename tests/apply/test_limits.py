@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+import redundancy as rd
 from redundancy.apply import prune
 from redundancy.models import VideoLLM
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid, VideoTokens
 from tests.apply.reference import greedy, shortened, whole_prompt
-from tests.apply.test_outer import OTHER, QUESTION, STEPS, every_third, generate
+from tests.apply.test_outer import OTHER, QUESTION, STEPS, every_third, generate, merged
 from tests.tiny_models import make_clip
 
 
@@ -224,3 +225,30 @@ def test_what_the_comparison_would_notice(family_model: VideoLLM, mutation: str)
     one_axis = len(family_model.family.rotary().axes) == 1
     if mutation == "gap in the text row" or one_axis:
         assert (wrong.logits[0] - logits).abs().max() > 1e-3
+
+
+def test_capture_inside_records_what_the_reduced_model_sees(family_model: VideoLLM):
+    clip = make_clip()
+    whole = rd.VideoTokens.from_capture(rd.capture(family_model, clip, QUESTION))
+    with prune(family_model, merged) as pruned:
+        seen = rd.capture(family_model, clip, QUESTION)
+        with pytest.raises(ValueError, match="inside prune"):
+            rd.video_tokens(family_model, clip, QUESTION)
+    reduction = pruned.reductions[0]
+    assert seen.sizes["kept"] == reduction.kept
+    assert torch.equal(torch.from_numpy(seen["tokens"].values), reduction.apply(whole.features))
+    assert torch.equal(torch.from_numpy(seen["positions"].values), whole.positions.flatten(1)[:, reduction.anchor])
+    N = whole.grid.tokens_per_frame
+    assert seen["anchor_frame"].values.tolist() == (reduction.anchor // N).tolist()
+    assert seen.attrs["achieved"] == reduction.achieved
+    with pytest.raises(ValueError, match="no capture"):
+        rd.VideoTokens.from_capture(seen)
+
+
+def test_a_forward_broken_off_inside_is_forgotten(family_model: VideoLLM):
+    """Capture ends a forward early; a text prompt decoded after it in the same context is not taken for its video."""
+    ids = family_model.processor.tokenizer("what happens in the video ?", return_tensors="pt")
+    before = family_model.model.generate(**ids, max_new_tokens=4, do_sample=False)
+    with prune(family_model, every_third):
+        rd.capture(family_model, make_clip(), QUESTION)
+        assert torch.equal(before, family_model.model.generate(**ids, max_new_tokens=4, do_sample=False))
