@@ -1,4 +1,4 @@
-"""A video file in, a `VideoClip` out."""
+"""Frames of a video and where they come from."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ class VideoClip:
         Of the file's bytes; of the frames where there is no file.
     decoder
         What read the frames, with its version, for example `"decord 0.6.0"`.
+    requested
+        Frames that were asked for; fewer are here where the file, or the part of it between `start` and `end`, has
+        fewer (then each is here once), or where the sampling convention rounds. None if nobody asked.
+
+    Source: own.
     """
 
     frames: UInt8[np.ndarray, "frames height width 3"]
@@ -43,3 +48,4 @@ class VideoClip:
     source: str
     sha256: str
     decoder: str
+    requested: int | None = None

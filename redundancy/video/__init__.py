@@ -1,0 +1,37 @@
+"""A video file in, a `VideoClip` out."""
+
+from redundancy.video.clip import VideoClip
+from redundancy.video.errors import (
+    CorruptVideoError,
+    DirectoryVideoError,
+    EmptyVideoError,
+    MissingVideoError,
+    NoFramesError,
+    NotAVideoError,
+    NoVideoStreamError,
+    TruncatedVideoError,
+    UnreadableVideoError,
+    UnsupportedCodecError,
+    VideoError,
+)
+from redundancy.video.load import DECODERS, load_video
+from redundancy.video.sampling import SAMPLINGS, Sampling
+
+__all__ = [
+    "DECODERS",
+    "SAMPLINGS",
+    "CorruptVideoError",
+    "DirectoryVideoError",
+    "EmptyVideoError",
+    "MissingVideoError",
+    "NoFramesError",
+    "NoVideoStreamError",
+    "NotAVideoError",
+    "Sampling",
+    "TruncatedVideoError",
+    "UnreadableVideoError",
+    "UnsupportedCodecError",
+    "VideoClip",
+    "VideoError",
+    "load_video",
+]

@@ -1,0 +1,103 @@
+"""Why a file gave no clip: one type per cause, each message with the path and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+
+class VideoError(Exception):
+    """A file gave no clip; subclasses name the cause.
+
+    Parameters
+    ----------
+    path
+        The file.
+    detail
+        What is known beyond the cause, added to the message.
+
+    Source: own.
+    """
+
+    cause: ClassVar[str] = "cannot be read as a video"
+    advice: ClassVar[str] = "Check the file with a video player."
+
+    def __init__(self, path: str | Path, detail: str = "") -> None:
+        # Both go to `args`, from which an exception is rebuilt when it is sent between processes.
+        super().__init__(str(path), detail)
+        self.path = Path(path)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.path}: {self.cause}{detail}. {self.advice}"
+
+
+class MissingVideoError(VideoError):
+    """There is no such file. Source: own."""
+
+    cause = "does not exist"
+    advice = "Check the path; a relative path starts at the working directory."
+
+
+class DirectoryVideoError(VideoError):
+    """The path is a directory. Source: own."""
+
+    cause = "is a directory"
+    advice = "Give the path of one video file."
+
+
+class UnreadableVideoError(VideoError):
+    """The system refuses to open or read the file. Source: own."""
+
+    cause = "cannot be opened"
+    advice = "Check its permissions, and that it is a regular file on a disk that can be read."
+
+
+class EmptyVideoError(VideoError):
+    """The file has no bytes. Source: own."""
+
+    cause = "is empty (0 bytes)"
+    advice = "Fetch or copy the file again."
+
+
+class NotAVideoError(VideoError):
+    """The bytes are not those of a video container. Source: own."""
+
+    cause = "is not a video file"
+    advice = "Give a video file, for example MP4, MOV, MKV or WebM."
+
+
+class NoVideoStreamError(VideoError):
+    """A media file that holds sound or data alone. Source: own."""
+
+    cause = "has no video stream"
+    advice = "Give a file that holds pictures, not sound alone."
+
+
+class TruncatedVideoError(VideoError):
+    """The file ends before its container says it does. Source: own."""
+
+    cause = "is truncated"
+    advice = "Copying, downloading or recording was probably interrupted; fetch the file again."
+
+
+class NoFramesError(VideoError):
+    """There is a video stream, and no frame in it. Source: own."""
+
+    cause = "has a video stream without frames"
+    advice = "Record or export the video again."
+
+
+class CorruptVideoError(VideoError):
+    """The container is whole, and the data inside cannot be decoded. Source: own."""
+
+    cause = "is damaged inside"
+    advice = "Fetch the file again, or encode it again from its source."
+
+
+class UnsupportedCodecError(VideoError):
+    """No reader that may be used decodes the file's codec, or none decodes it rightly. Source: own."""
+
+    cause = "cannot be decoded here"
+    advice = "Install the second reader by `pip install 'redundancy[av]'`, or encode the video as H.264."
