@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import xarray as xr
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Float, Int64, Shaped, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -80,6 +80,10 @@ def colours(names: Sequence[str]) -> dict[str, Any]:
     return dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
 
 
+def _names(labels: xr.DataArray) -> list[str]:
+    return [str(label) for label in labels.values]
+
+
 def similarity_over_time(
     axes: Axes,
     time: Float[np.ndarray, "frames"],
@@ -99,9 +103,14 @@ def similarity_over_time(
 
 
 def segment_bars(
-    axes: Axes, time: Float[np.ndarray, "frames"], segmentations: dict[str, Sequence[int]], palette: dict[str, Any]
+    axes: Axes,
+    time: Float[np.ndarray, "frames"],
+    segmentations: dict[str, Sequence[int]],
+    palette: dict[str, Any],
+    *,
+    known_cuts: Int64[np.ndarray, "cuts"] | None = None,
 ) -> None:
-    """Segments as bars over seconds, one row per segmentation; neighbouring segments differ in shade.
+    """Segments as bars over seconds, one row per segmentation, neighbours in different shades; known cuts dashed.
 
     Source: own.
     """
@@ -113,41 +122,35 @@ def segment_bars(
             axes.barh(
                 row, edges[b] - edges[a], left=edges[a], height=0.7, color=palette[label], alpha=0.9 if i % 2 else 0.45
             )
+    for cut in () if known_cuts is None else known_cuts:
+        axes.axvline((time[cut] + time[cut + 1]) / 2, color="tab:red", linestyle="--", linewidth=1)
     axes.set_yticks(range(len(segmentations)), list(segmentations))
     axes.invert_yaxis()
     axes.set(xlabel="time, s", xlim=(edges[0], edges[-1]))
     axes.tick_params(axis="y", length=0)
 
 
-def sweep(
-    axes: Axes,
-    summary: xr.Dataset,
-    measure: str,
-    palette: dict[str, Any],
-    *,
-    variable: str = "value",
-    zero: bool = False,
-) -> None:
-    """A measure against the mean number of segments, a line per segmenter, with intervals; random cuts in grey.
+def sweep(axes: Axes, summary: xr.Dataset, measure: str, palette: dict[str, Any], *, variable: str = "value") -> None:
+    """A measure against the mean number of segments: a line per series with intervals, its random cuts as crosses.
+
+    Differences (`variable="difference"`) are drawn around zero, which stands for random cuts.
 
     Source: own.
     """
+    series = _names(summary["series"])
     for name, colour in palette.items():
-        chosen = summary.isel(setting=np.flatnonzero(summary["segmenter"].values == name))
+        chosen = summary.isel(setting=[i for i, s in enumerate(series) if s == name])
         x = chosen["value"].sel(measure="segments", statistic="mean").values
         order = np.argsort(x, kind="stable")
-        mean, low, high = (
-            chosen[variable].sel(measure=measure, statistic=s).values[order] for s in ("mean", "low", "high")
-        )
+        values = chosen[variable].sel(measure=measure).values[order]
+        mean, low, high = values[:, 0], values[:, 1], values[:, 2]
         axes.errorbar(x[order], mean, yerr=[mean - low, high - mean], color=colour, marker="o", capsize=2, label=name)
-    if zero:
-        axes.axhline(0, color=CONTROL, linewidth=1)
-    else:
-        x = summary["value"].sel(measure="segments", statistic="mean").values
-        order = np.argsort(x, kind="stable")
-        control = summary["random_cuts"].sel(measure=measure).values[order]
-        axes.fill_between(x[order], control[:, 1], control[:, 2], color=CONTROL, alpha=0.3, linewidth=0)
-        axes.plot(x[order], control[:, 0], color=CONTROL, linestyle="--", label="random cuts")
+        if variable == "value":
+            control = chosen["random_cuts"].sel(measure=measure, statistic="mean").values[order]
+            axes.plot(x[order], control, color=CONTROL, marker="x", linestyle="none", zorder=0)
+    if variable == "difference":
+        axes.axhline(0, color=CONTROL, linewidth=1, zorder=0)
+    axes.plot([], [], color=CONTROL, marker="x", linestyle="none", label="random cuts")
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(mpl.ticker.ScalarFormatter())
     axes.set_xlabel("segments per clip")
@@ -163,34 +166,82 @@ def segment_ablation(summary: xr.Dataset, rows: pd.DataFrame, facts: dict[str, A
     rows
         Its rows; the segmentations of the clip in detail are read from them.
     facts
-        Facts of the clip in detail, with its name as `video`.
+        Facts of the clip in detail, with its name as `video` and the settings to show as `settings`.
 
     Source: own.
     """
     with style():
-        palette = colours(list(dict.fromkeys(summary["segmenter"].values.astype(str))))
-        figure, axes = new_figure(2, 2, height=4.6)
+        series = dict(zip(_names(summary["setting"]), _names(summary["series"]), strict=True))
+        palette = colours(list(dict.fromkeys(series.values())))
+        figure, axes = new_figure(2, 2, height=4.8)
         has_cuts = not np.isnan(summary["value"].sel(measure="f1", statistic="mean").values).all()
-        left = "f1" if has_cuts else "across_cut"
-        sweep(axes[0, 0], summary, left, palette)
+        sweep(axes[0, 0], summary, "f1" if has_cuts else "across_cut", palette)
         axes[0, 0].set_title("(a) agreement with scene cuts" if has_cuts else "(a) similarity across cuts")
         axes[0, 0].set_ylabel(f"F1 within {summary.attrs['cut_tolerance']} frame" if has_cuts else "cosine")
-        sweep(axes[0, 1], summary, "contrast", palette)
-        axes[0, 1].set_title("(b) contrast")
-        axes[0, 1].set_ylabel("cosine within segments - across cuts")
-        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=6)
+        sweep(axes[0, 1], summary, "contrast", palette, variable="difference")
+        axes[0, 1].set_title("(b) contrast gained over random cuts")
+        axes[0, 1].set_ylabel("cosine, within - across")
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
         time = np.asarray(facts["frame_time"])
         known = None if facts["known_cuts"] is None else np.asarray(facts["known_cuts"], dtype=np.int64)
         similarity_over_time(axes[1, 0], time, np.asarray(facts["transition_similarity"]), known_cuts=known)
-        axes[1, 0].set_title(f"(c) {facts['video']}")
-        axes[1, 0].legend(loc="lower left")
-        of_clip = rows[(rows["video"] == facts["video"]) & (rows["control"] == False)].set_index("setting")  # noqa: E712
-        picked = {str(s): of_clip.loc[str(s), "lengths"] for s in facts["settings"]}
-        by_setting = dict(
-            zip(summary["setting"].values.astype(str), summary["segmenter"].values.astype(str), strict=True)
-        )
-        segment_bars(axes[1, 1], time, picked, {s: palette[by_setting[s]] for s in picked})
+        axes[1, 0].set_title(f"(c) {facts['video']}" + (", scene cuts dashed" if known is not None else ""))
+        axes[1, 0].set_ylabel("cosine of neighbouring frames")
+        of_clip = rows[(rows["video"] == facts["video"]) & (rows["seed"] == -1)].set_index("setting")
+        bars = {s: of_clip.loc[s, "lengths"] for s in facts["settings"]}
+        segment_bars(axes[1, 1], time, bars, {s: palette[series[s]] for s in bars}, known_cuts=known)
+        axes[1, 1].set_yticks(range(len(bars)), [s.replace("(", "\n(") for s in bars], fontsize=6)
         axes[1, 1].set_title("(d) its segments")
-        for cut in () if known is None else known:
-            axes[1, 1].axvline((time[cut] + time[cut + 1]) / 2, color="tab:red", linestyle="--", linewidth=1)
     return figure
+
+
+def film_strip(
+    axes: Axes, frames: UInt8[np.ndarray, "frames height width 3"], time: Float[np.ndarray, "frames"], *, gap: int = 4
+) -> None:
+    """Frames side by side, their times in seconds below.
+
+    Source: own.
+    """
+    T, height, width, _ = frames.shape
+    strip = np.full((height, T * (width + gap) - gap, 3), 255, dtype=np.uint8)
+    for t, frame in enumerate(frames):
+        strip[:, t * (width + gap) : t * (width + gap) + width] = frame
+    axes.imshow(strip)
+    centres = np.arange(T) * (width + gap) + width / 2
+    axes.set_xticks(centres, [f"{s:.1f}" for s in time])
+    axes.set_yticks([])
+    axes.set_xlabel("time, s")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+
+
+def token_maps(
+    axes: Sequence[Axes],
+    frames: UInt8[np.ndarray, "frames height width 3"],
+    values: Float[np.ndarray, "frames rows cols"],
+    *,
+    label: str,
+) -> None:
+    """One value per token laid over its frame, a frame per axes, one colour scale for all.
+
+    Source: own.
+    """
+    height, width = frames.shape[1:3]
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    image = None
+    for ax, frame, value in zip(axes, frames, values, strict=True):
+        ax.imshow(frame)
+        image = ax.imshow(
+            value,
+            extent=(0, width, height, 0),
+            cmap="viridis",
+            alpha=0.55,
+            vmin=low,
+            vmax=high,
+            interpolation="nearest",
+        )
+        ax.set_axis_off()
+    if image is not None:
+        figure = axes[0].get_figure()
+        if figure is not None:
+            figure.colorbar(image, ax=list(axes), label=label, shrink=0.8, pad=0.01)

@@ -131,6 +131,15 @@ def _sweep(segmenter: Segmenter, options: Options) -> list[dict[str, Any]]:
     return swept
 
 
+def series_of(label: str) -> str:
+    """The series that a setting belongs to: its segmenter, and what is swept where that is not the number of segments.
+
+    Source: own.
+    """
+    name, values = label.rstrip(")").split("(")
+    return f"{name}, tau" if "c=1, tau" in values else name
+
+
 def measure_video(
     source: VideoSource, missing: Sequence[str], *, model: VideoLLM, segmenters: dict[str, Segmenter], options: Options
 ) -> VideoResult:
@@ -207,7 +216,7 @@ def summarise(run: StudyRun, segmenters: dict[str, Segmenter]) -> xr.Dataset:
             "setting": labels,
             "measure": list(MEASURES),
             "statistic": ["mean", "low", "high", "videos"],
-            "segmenter": ("setting", [label.split("(")[0] for label in labels]),
+            "series": ("setting", [series_of(label) for label in labels]),
             "long_name": ("measure", list(MEASURES.values())),
         },
         attrs={
@@ -234,7 +243,7 @@ def table(summary: xr.Dataset) -> pd.DataFrame:
 
     return pd.DataFrame(
         {
-            "setting": summary["setting"].values.astype(str),
+            "setting": [str(s) for s in summary["setting"].values],
             "segments": show("value", "segments", 1),
             "within": show("value", "within", 3),
             "across cut": show("value", "across_cut", 3),
@@ -307,10 +316,10 @@ def example(run: StudyRun, summary: xr.Dataset) -> Facts:
     wanted = len(run.facts[video]["known_cuts"] or ()) + 1
     rows = run.rows[(run.rows["video"] == video) & (run.rows["seed"] == -1)].set_index("setting")
     chosen = {}
-    for setting, segmenter in zip(summary["setting"].values, summary["segmenter"].values, strict=True):
+    for setting, series in zip(summary["setting"].values, summary["series"].values, strict=True):
         distance = abs(int(rows.loc[setting, "segments"]) - wanted)
-        if segmenter not in chosen or distance < chosen[segmenter][0]:
-            chosen[segmenter] = (distance, str(setting))
+        if series not in chosen or distance < chosen[series][0]:
+            chosen[series] = (distance, str(setting))
     return {"video": video, "settings": [s for _, s in chosen.values()], **run.facts[video]}
 
 
