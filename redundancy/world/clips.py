@@ -1,0 +1,211 @@
+"""The bundled clips: rendered videos as H.264 files, with scene cuts, questions and answers in a json.
+
+python -m redundancy.world.clips --out data/clips
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from redundancy.world.questions import Question, ask_all
+from redundancy.world.render import render_frames
+from redundancy.world.scene import MAX_SCENES, VideoScript, WorldConfig, sample_script
+
+RECORDS = "clips.json"
+FIRST_SEED = 1_000_000
+FPS = 2
+ENLARGE = 4  # chroma is stored at half resolution: enlarged pixels keep their colours
+ENCODER = {"codec": "libx264", "pix_fmt": "yuv420p", "crf": "23", "preset": "medium", "threads": "1"}
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """What is known about a rendered clip.
+
+    Parameters
+    ----------
+    file
+        Name in its folder.
+    seed
+        Of the generator that the script, the pixel noise and the questions were drawn from.
+    frames, fps
+        Number of frames, and frames per second of the file.
+    size
+        Pixels along each side before enlarging.
+    kind
+        Number of scenes, for example `"2 scenes"`.
+    scene_cuts
+        Number in the file of the last frame of each scene but the last.
+    sha256
+        Of the file's bytes.
+    questions
+        One of each skill that the video allows.
+    """
+
+    file: str
+    seed: int
+    frames: int
+    fps: int
+    size: int
+    kind: str
+    scene_cuts: tuple[int, ...]
+    sha256: str
+    questions: tuple[Question, ...]
+
+
+def script_of(seed: int, config: WorldConfig) -> VideoScript:
+    """The video of a seed.
+
+    Source: own.
+    """
+    return sample_script(config, torch.Generator().manual_seed(seed))
+
+
+def balanced_seeds(count: int, config: WorldConfig) -> list[int]:
+    """The first seeds whose videos have each number of scenes equally often, in ascending order.
+
+    Raises
+    ------
+    ValueError
+        If `count` is no multiple of the largest number of scenes.
+
+    Source: own.
+    """
+    if count < 1 or count % MAX_SCENES:
+        raise ValueError(f"the number of clips must be a multiple of {MAX_SCENES}, given {count}")
+    left = dict.fromkeys(range(1, MAX_SCENES + 1), count // MAX_SCENES)
+    chosen: list[int] = []
+    seed = FIRST_SEED
+    while len(chosen) < count:
+        scenes = len(script_of(seed, config).scenes)
+        if left[scenes]:
+            left[scenes] -= 1
+            chosen.append(seed)
+        seed += 1
+    return chosen
+
+
+def encode(frames: UInt8[np.ndarray, "frames height width 3"], path: Path) -> None:
+    """Write frames as H.264, every pixel enlarged.
+
+    Source: own.
+    """
+    import av
+
+    large = frames.repeat(ENLARGE, axis=1).repeat(ENLARGE, axis=2)
+    with av.open(str(path), "w") as container:
+        options = {k: ENCODER[k] for k in ("crf", "preset", "threads")}
+        stream = container.add_stream(ENCODER["codec"], rate=Fraction(FPS), options=options)
+        stream.width, stream.height, stream.pix_fmt = large.shape[2], large.shape[1], ENCODER["pix_fmt"]
+        for image in large:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def make_clip(seed: int, config: WorldConfig, path: Path) -> ClipRecord:
+    """Render and encode the clip of a seed.
+
+    Source: own.
+    """
+    script = script_of(seed, config)
+    encode(render_frames(script, seed=seed), path)
+    scenes = len(script.scenes)
+    return ClipRecord(
+        file=path.name,
+        seed=seed,
+        frames=config.frames,
+        fps=FPS,
+        size=config.size,
+        kind=f"{scenes} scene{'s' * (scenes > 1)}",
+        scene_cuts=script.scene_cuts,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        questions=ask_all(script, seed=seed),
+    )
+
+
+def make_clips(out: Path, *, count: int = 64, config: WorldConfig | None = None) -> list[ClipRecord]:
+    """Render clips into a folder, with their records in `clips.json`.
+
+    Raises
+    ------
+    ValueError
+        If `count` is no multiple of the largest number of scenes.
+
+    Source: own.
+    """
+    config = config or WorldConfig()
+    out.mkdir(parents=True, exist_ok=True)
+    seeds = balanced_seeds(count, config)
+    records = [make_clip(seed, config, out / f"clip_{i:03d}.mp4") for i, seed in enumerate(seeds)]
+    about = {
+        "made_by": "python -m redundancy.world.clips",
+        "note": f"each number of scenes equally often; seeds ascend from {FIRST_SEED} and are none of the training's",
+        "package": version("redundancy"),
+        "av": version("av"),
+        "encoder": ENCODER,
+        "enlarged": ENLARGE,
+    }
+    text = json.dumps({"about": about, "clips": [asdict(r) for r in records]}, indent=1)
+    (out / RECORDS).write_text(text + "\n")
+    return records
+
+
+def load_clips(folder: str | Path) -> list[ClipRecord]:
+    """Records of the clips in a folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no `clips.json`.
+    ValueError
+        If the file is not one that this module wrote.
+
+    Source: own.
+    """
+    path = Path(folder) / RECORDS
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; python -m redundancy.world.clips --out {folder} writes it")
+    try:
+        return [_record(entry) for entry in json.loads(path.read_text())["clips"]]
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no record of clips ({type(error).__name__}: {error})") from error
+
+
+def _record(entry: dict[str, object]) -> ClipRecord:
+    given = dict(entry)
+    questions = given.pop("questions")
+    cuts = given.pop("scene_cuts")
+    if not isinstance(questions, list) or not isinstance(cuts, list):
+        raise TypeError("questions and scene_cuts must be lists")
+    asked = tuple(Question(**{**q, "options": tuple(q["options"])}) for q in questions)
+    return ClipRecord(**given, scene_cuts=tuple(cuts), questions=asked)  # type: ignore[arg-type]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Render the clips from the command line.
+
+    Source: own.
+    """
+    parser = argparse.ArgumentParser(prog="python -m redundancy.world.clips", description="Render the bundled clips.")
+    parser.add_argument("--out", type=Path, default=Path("data/clips"), help="folder of the clips")
+    parser.add_argument("--count", type=int, default=64, help="number of clips, a multiple of four")
+    parser.add_argument("--frames", type=int, default=16, help="frames of each clip")
+    parser.add_argument("--size", type=int, default=64, help="pixels along each side before enlarging")
+    given = parser.parse_args(arguments)
+    records = make_clips(given.out, count=given.count, config=WorldConfig(given.frames, given.size))
+    print(f"{len(records)} clips in {given.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Questions about a video whose answers are known, one skill each."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from redundancy.world.scene import COLORS, DIRECTIONS, MAX_SCENES, QUADRANTS, SHAPES, Scene, VideoScript
+
+NUMBERS = ("one", "two", "three", "four")
+QUARTERS = ("quarter1", "quarter2", "quarter3", "quarter4")
+DIGITS = tuple(str(i) for i in range(10))
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question with one right answer among its options.
+
+    Parameters
+    ----------
+    skill
+        Name in `SKILLS`.
+    text
+        In the words of the small models' vocabulary.
+    answer
+        One word.
+    options
+        Every possible answer, the right one among them.
+    """
+
+    skill: str
+    text: str
+    answer: str
+    options: tuple[str, ...]
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of guessing among the options."""
+        return 1 / len(self.options)
+
+
+def ask_all(script: VideoScript, *, seed: int) -> tuple[Question, ...]:
+    """One question of every skill that the video allows; scenes and things asked about are drawn from the seed.
+
+    Source: own.
+    """
+    draw = random.Random(seed)
+    asked = (ask(script, draw) for ask in _ASK.values())
+    return tuple(question for question in asked if question is not None)
+
+
+def _pick(script: VideoScript, draw: random.Random) -> Scene:
+    return draw.choice(script.scenes)
+
+
+def _shape(script: VideoScript, draw: random.Random) -> Question:
+    scene = _pick(script, draw)
+    thing = draw.choice((scene.mover, scene.still))
+    return Question("shape", f"in {scene.background} scene shape of {thing.color} ?", thing.shape, SHAPES)
+
+
+def _direction(script: VideoScript, draw: random.Random) -> Question:
+    scene = _pick(script, draw)
+    return Question("direction", f"in {scene.background} scene which direction ?", scene.direction, tuple(DIRECTIONS))
+
+
+def _color(script: VideoScript, draw: random.Random) -> Question:
+    scene = _pick(script, draw)
+    thing = draw.choice((scene.mover, scene.still))
+    return Question("color", f"in {scene.background} scene color of {thing.shape} ?", thing.color, tuple(COLORS))
+
+
+def _digit(script: VideoScript, draw: random.Random) -> Question:
+    return Question("digit", "which digit flash ?", str(script.flash.digit), DIGITS)
+
+
+def _when(script: VideoScript, draw: random.Random) -> Question:
+    return Question("when", "when digit flash ?", QUARTERS[script.flash.onset * 4 // script.config.frames], QUARTERS)
+
+
+def _where(script: VideoScript, draw: random.Random) -> Question:
+    return Question("where", "where digit flash ?", script.flash.quadrant, QUADRANTS)
+
+
+def _count(script: VideoScript, draw: random.Random) -> Question:
+    return Question("count", "how many scenes ?", NUMBERS[len(script.scenes) - 1], NUMBERS[:MAX_SCENES])
+
+
+def _first(script: VideoScript, draw: random.Random) -> Question | None:
+    if len(script.scenes) < 2:
+        return None
+    one, other = draw.sample(range(len(script.scenes)), 2)
+    names = (script.scenes[one].background, script.scenes[other].background)
+    return Question(
+        "first", f"which scene first {names[0]} or {names[1]} ?", script.scenes[min(one, other)].background, names
+    )
+
+
+_ASK: dict[str, Callable[[VideoScript, random.Random], Question | None]] = {
+    "shape": _shape,
+    "direction": _direction,
+    "color": _color,
+    "digit": _digit,
+    "when": _when,
+    "where": _where,
+    "count": _count,
+    "first": _first,
+}
+SKILLS = tuple(_ASK)

@@ -1,0 +1,170 @@
+"""From scripts to pixels, all frames of all videos at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+from redundancy.world.scene import (
+    BACKGROUNDS,
+    COLORS,
+    DIRECTIONS,
+    QUADRANTS,
+    SHAPES,
+    Scene,
+    Thing,
+    VideoScript,
+    WorldConfig,
+)
+
+NOISE = 0.015
+TRAVEL = 0.5
+_GLYPHS = (
+    "01110 10001 10011 10101 11001 10001 01110",
+    "00100 01100 00100 00100 00100 00100 01110",
+    "01110 10001 00001 00110 01000 10000 11111",
+    "11110 00001 00001 01110 00001 00001 11110",
+    "00010 00110 01010 10010 11111 00010 00010",
+    "11111 10000 11110 00001 00001 10001 01110",
+    "00110 01000 10000 11110 10001 10001 01110",
+    "11111 00001 00010 00100 01000 01000 01000",
+    "01110 10001 10001 01110 10001 10001 01110",
+    "01110 10001 10001 01111 00001 00010 01100",
+)
+GLYPHS = torch.tensor([[[c == "1" for c in row] for row in glyph.split()] for glyph in _GLYPHS])
+
+
+def render(
+    scripts: Sequence[VideoScript], *, generator: torch.Generator | None = None
+) -> Float[Tensor, "videos frames 3 height width"]:
+    """Draw videos of one size, values in [0, 1].
+
+    Parameters
+    ----------
+    scripts
+        What happens in each video.
+    generator
+        Draws the pixel noise; None draws none.
+
+    Raises
+    ------
+    ValueError
+        If the scripts are of different size, or there is none.
+
+    Source: own.
+    """
+    sizes = {script.config for script in scripts}
+    if len(sizes) != 1:
+        raise ValueError(f"videos of one size are expected, given {len(scripts)} scripts of {len(sizes)} sizes")
+    config = sizes.pop()
+    frames = _Frames(scripts, config)
+    image = frames.background()
+    for which in (0, 1):
+        image = torch.where(frames.thing(which)[:, :, None], frames.color(which)[..., None, None], image)
+    box, glyph = frames.digit()
+    image = torch.where(box[:, :, None], glyph[:, None, None].to(image), image)
+    if generator is not None:
+        image = image + NOISE * torch.randn(image.shape, generator=generator)
+    return image.clamp(0, 1)
+
+
+def render_frames(script: VideoScript, *, seed: int) -> UInt8[np.ndarray, "frames height width 3"]:
+    """One video with its pixel noise, as bytes.
+
+    Source: own.
+    """
+    image = render([script], generator=torch.Generator().manual_seed(seed))[0]
+    return (image * 255).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+class _Frames:
+    """Per-frame quantities `[B, T, ...]` of a batch of scripts, and the masks drawn from them."""
+
+    def __init__(self, scripts: Sequence[VideoScript], config: WorldConfig) -> None:
+        self.scripts, self.config = scripts, config
+        lengths = [torch.tensor([s.length for s in script.scenes]) for script in scripts]
+        self.per_frame = [torch.repeat_interleave(torch.arange(len(x)), x) for x in lengths]
+        starts = [x.cumsum(0) - x for x in lengths]
+        time = torch.arange(config.frames)
+        self.progress = torch.stack(
+            [(time - s[i]) / (x[i] - 1).clamp(min=1) for s, x, i in zip(starts, lengths, self.per_frame, strict=True)]
+        )
+        axis = torch.linspace(0, 1, config.size)
+        self.y, self.x = torch.meshgrid(axis, axis, indexing="ij")
+
+    def of_scenes(self, values: Sequence[Sequence[Sequence[float]]]) -> Float[Tensor, "videos frames channels"]:
+        """A vector per scene, as a vector per frame."""
+        return torch.stack([torch.tensor(v)[i] for v, i in zip(values, self.per_frame, strict=True)])
+
+    def background(self) -> Float[Tensor, "videos frames 3 height width"]:
+        base = self.of_scenes([[BACKGROUNDS[s.background] for s in script.scenes] for script in self.scripts])
+        phase = self.of_scenes([[s.phases for s in script.scenes] for script in self.scripts])[..., None, None]
+        x, y = self.x, self.y
+        coarse = torch.sin(18 * x + phase[:, :, 0]) * torch.sin(14 * y + phase[:, :, 1])
+        texture = 0.04 * (coarse + torch.sin(28 * (x + y) + phase[:, :, 2]))
+        return base[..., None, None] + texture[:, :, None]
+
+    def color(self, which: int) -> Float[Tensor, "videos frames 3"]:
+        return self.of_scenes([[COLORS[_thing(s, which).color] for s in script.scenes] for script in self.scripts])
+
+    def thing(self, which: int) -> Bool[Tensor, "videos frames height width"]:
+        """Pixels of the mover (0) or of the still thing (1)."""
+        place = self.of_scenes(
+            [[(t.x, t.y, t.radius) for t in (_thing(s, which) for s in script.scenes)] for script in self.scripts]
+        )
+        centre, radius = place[..., :2], place[..., 2:, None]
+        if which == 0:
+            way = self.of_scenes([[DIRECTIONS[s.direction] for s in script.scenes] for script in self.scripts])
+            along = 0.5 + (self.progress[..., None] - 0.5) * TRAVEL * way
+            centre = torch.where(way != 0, along, centre)
+        dx = self.x - centre[..., 0, None, None]
+        dy = self.y - centre[..., 1, None, None]
+        index = self.of_scenes(
+            [[[SHAPES.index(_thing(s, which).shape)] for s in script.scenes] for script in self.scripts]
+        )
+        masks = _shape_masks(dx, dy, radius)
+        chosen = index.long()[..., None, None].expand(-1, -1, 1, *self.x.shape)
+        return masks.gather(2, chosen)[:, :, 0]
+
+    def digit(self) -> tuple[Bool[Tensor, "videos frames height width"], Bool[Tensor, "videos height width"]]:
+        """Where and when the digit's box shows, and its strokes inside the box."""
+        side = 0.24 if self.config.is_small else 0.16
+        flashes = [script.flash for script in self.scripts]
+        corner = torch.tensor([_corner(f.quadrant, f.offset) for f in flashes])[..., None, None]
+        u, v = (self.x - corner[:, 0]) / side, (self.y - corner[:, 1]) / side
+        inside = (u >= 0) & (u < 1) & (v >= 0) & (v < 1)
+        glyph = GLYPHS[torch.tensor([f.digit for f in flashes])].flatten(1)
+        cell: Int64[Tensor, "videos height width"] = (v * 7).long().clamp(0, 6) * 5 + (u * 5).long().clamp(0, 4)
+        strokes = glyph.gather(1, cell.flatten(1)).view(cell.shape)
+        time = torch.arange(self.config.frames)
+        on = torch.stack([(time >= f.onset) & (time < f.onset + f.length) for f in flashes])
+        return inside[:, None] & on[..., None, None], strokes
+
+
+def _thing(scene: Scene, which: int) -> Thing:
+    return (scene.mover, scene.still)[which]
+
+
+def _corner(quadrant: str, offset: tuple[float, float]) -> tuple[float, float]:
+    index = QUADRANTS.index(quadrant)
+    return index % 2 * 0.5 + 0.06 + offset[0], index // 2 * 0.5 + 0.06 + offset[1]
+
+
+def _shape_masks(dx: Tensor, dy: Tensor, r: Tensor) -> Bool[Tensor, "videos frames shapes height width"]:
+    """Pixels of every shape of radius r around the centre, in the order of `SHAPES`."""
+    distance = (dx**2 + dy**2).sqrt()
+    wide, tall = dx.abs() < r, dy.abs() < r
+    return torch.stack(
+        [
+            distance < r,
+            (dx.abs() < 0.85 * r) & (dy.abs() < 0.85 * r),
+            (dy < 0.8 * r) & (dy > 2 * dx.abs() - r),
+            ((dx.abs() < 0.3 * r) & tall) | ((dy.abs() < 0.3 * r) & wide),
+            (distance < r) & (distance > 0.6 * r),
+        ],
+        dim=2,
+    )
