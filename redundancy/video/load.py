@@ -34,9 +34,9 @@ def load_video(
     path: str | Path,
     frames: int | None = None,
     *,
-    fps: float | None = None,
-    start: float | None = None,
-    end: float | None = None,
+    fps: float | int | None = None,
+    start: float | int | None = None,
+    end: float | int | None = None,
     resize: int | tuple[int, int] | None = None,
     sampling: str = "linspace",
     decoder: str = "auto",
@@ -90,8 +90,9 @@ def load_video(
     def choose(timeline: Timeline) -> Int64[np.ndarray, "frames"]:
         window = _window(timeline, start, end, file)
         convention = SAMPLINGS[sampling]
-        wanted = (convention.frames, convention.fps) if frames is None and fps is None else (frames, fps)
-        asked.append(frames_asked(len(window), timeline.fps, *wanted))
+        rate = None if fps is None else float(fps)
+        wanted = (convention.frames, convention.fps) if frames is None and rate is None else (frames, rate)
+        asked.append(frames_asked(len(window), timeline.fps, frames=wanted[0], fps=wanted[1]))
         return window[convention.sample(len(window), timeline.fps, *wanted)]
 
     decoded = reader(file, choose)
@@ -111,9 +112,9 @@ def load_video(
 
 def _check(
     frames: int | None,
-    fps: float | None,
-    start: float | None,
-    end: float | None,
+    fps: float | int | None,
+    start: float | int | None,
+    end: float | int | None,
     resize: int | tuple[int, int] | None,
     sampling: str,
     decoder: str,
@@ -170,7 +171,9 @@ def _decord_installed() -> bool:
     return find_spec("decord") is not None
 
 
-def _window(timeline: Timeline, start: float | None, end: float | None, path: Path) -> Int64[np.ndarray, "window"]:
+def _window(
+    timeline: Timeline, start: float | int | None, end: float | int | None, path: Path
+) -> Int64[np.ndarray, "window"]:
     times = timeline.times
     shown = (times >= (0.0 if start is None else start)) & (times <= (np.inf if end is None else end))
     window = np.flatnonzero(shown).astype(np.int64)

@@ -15,7 +15,10 @@ from redundancy.video.timeline import Choose, Decoded, Timeline
 
 
 def pyav_installed() -> bool:
-    """True if the extra `av` is installed. Source: own."""
+    """True if the extra `av` is installed.
+
+    Source: own.
+    """
     return find_spec("av") is not None
 
 

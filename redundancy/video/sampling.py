@@ -45,7 +45,7 @@ class Sampling:
     fps: float | None = None
 
 
-def frames_asked(total: int, rate: float, frames: int | None, fps: float | None) -> int:
+def frames_asked(total: int, rate: float, *, frames: int | None, fps: float | None) -> int:
     """Number of frames that a request means, before it is cut to what there is: `fps * total / rate`, at most `frames`.
 
     Source: own.
@@ -57,10 +57,10 @@ def frames_asked(total: int, rate: float, frames: int | None, fps: float | None)
 
 
 def _count(total: int, rate: float, frames: int | None, fps: float | None) -> int:
-    return min(frames_asked(total, rate, frames, fps), total)
+    return min(frames_asked(total, rate, frames=frames, fps=fps), total)
 
 
-def linspace(total: int, rate: float, frames: int | None, fps: float | None) -> Indices:
+def _linspace(total: int, rate: float, frames: int | None, fps: float | None) -> Indices:
     """`floor(i (total - 1) / (T - 1))`: the first and the last frame, and equal steps between.
 
     Source: LLaVA-NeXT repository, `np.linspace(0, total - 1, T, dtype=int)`.
@@ -68,7 +68,7 @@ def linspace(total: int, rate: float, frames: int | None, fps: float | None) -> 
     return np.linspace(0, total - 1, _count(total, rate, frames, fps), dtype=np.int64)
 
 
-def uniform(total: int, rate: float, frames: int | None, fps: float | None) -> Indices:
+def _uniform(total: int, rate: float, frames: int | None, fps: float | None) -> Indices:
     """`floor((2 i + 1) total / (2 T))`: the centres of T equal bins.
 
     Source: own.
@@ -77,7 +77,7 @@ def uniform(total: int, rate: float, frames: int | None, fps: float | None) -> I
     return (2 * np.arange(count, dtype=np.int64) + 1) * total // (2 * count)
 
 
-def bin_starts(total: int, rate: float, frames: int | None, fps: float | None) -> Indices:
+def _bin_starts(total: int, rate: float, frames: int | None, fps: float | None) -> Indices:
     """`floor(i total / T)`: the starts of T equal bins.
 
     Source: transformers, `video_utils.default_sample_indices_fn` (LLaVA-OneVision's processor among others).
@@ -86,18 +86,18 @@ def bin_starts(total: int, rate: float, frames: int | None, fps: float | None) -
     return np.arange(count, dtype=np.int64) * total // count
 
 
-def llava_video(total: int, rate: float, frames: int | None, fps: float | None) -> Indices:
+def _llava_video(total: int, rate: float, frames: int | None, fps: float | None) -> Indices:
     """Every `round(rate / fps)`-th frame; `linspace` where these are more than `frames`, or no `fps` is given.
 
     Source: LLaVA-NeXT repository (LLaVA-Video, arXiv:2410.02713), its function that loads a video.
     """
     if fps is None:
-        return linspace(total, rate, frames, fps)
+        return _linspace(total, rate, frames, fps)
     stepped = np.arange(0, total, max(1, round(rate / fps)), dtype=np.int64)
-    return stepped if frames is None or len(stepped) <= frames else linspace(total, rate, frames, None)
+    return stepped if frames is None or len(stepped) <= frames else _linspace(total, rate, frames, None)
 
 
-def qwen2_vl(total: int, rate: float, frames: int | None, fps: float | None) -> Indices:
+def _qwen2_vl(total: int, rate: float, frames: int | None, fps: float | None) -> Indices:
     """`floor(i total / T)` with T even: `frames` rounded, or `fps * seconds` within 4 .. 768, rounded down.
 
     Source: transformers, `Qwen2VLVideoProcessor.sample_frames` (Qwen2-VL and Qwen2.5-VL).
@@ -109,7 +109,7 @@ def qwen2_vl(total: int, rate: float, frames: int | None, fps: float | None) -> 
     return _torch_steps(total, count)
 
 
-def qwen_vl_utils(total: int, rate: float, frames: int | None, fps: float | None) -> Indices:
+def _qwen_vl_utils(total: int, rate: float, frames: int | None, fps: float | None) -> Indices:
     """`round(i (total - 1) / (T - 1))` with T as in `qwen2_vl`.
 
     Source: the package qwen-vl-utils, `smart_nframes` and its readers.
@@ -117,7 +117,7 @@ def qwen_vl_utils(total: int, rate: float, frames: int | None, fps: float | None
     return _rounded_linspace(total, min(max(_even_count(total, rate, frames, fps), 1), total))
 
 
-def qwen3_vl(total: int, rate: float, frames: int | None, fps: float | None) -> Indices:
+def _qwen3_vl(total: int, rate: float, frames: int | None, fps: float | None) -> Indices:
     """`round(i (total - 1) / (T - 1))`, T = `frames`, or `fps * seconds` within 4 .. 768.
 
     Source: transformers, `Qwen3VLVideoProcessor.sample_frames`.
@@ -130,12 +130,12 @@ def qwen3_vl(total: int, rate: float, frames: int | None, fps: float | None) -> 
 
 def _even_count(total: int, rate: float, frames: int | None, fps: float | None) -> int:
     if fps is None:
-        return round(frames_asked(total, rate, frames, fps) / QWEN_FACTOR) * QWEN_FACTOR
+        return round(frames_asked(total, rate, frames=frames, fps=fps) / QWEN_FACTOR) * QWEN_FACTOR
     ceiling = _even_floor(min(QWEN_MAX_FRAMES if frames is None else frames, total))
     return _even_floor(min(max(total / rate * fps, QWEN_MIN_FRAMES), ceiling))
 
 
-def _even_floor(count: float) -> int:
+def _even_floor(count: float | int) -> int:
     return math.floor(count / QWEN_FACTOR) * QWEN_FACTOR
 
 
@@ -146,15 +146,16 @@ def _rounded_linspace(total: int, count: int) -> Indices:
 def _torch_steps(total: int, count: int) -> Indices:
     import torch
 
-    return torch.arange(0, total, total / count).int().numpy().astype(np.int64)
+    # Rounding of the step can give the processor one index more, which is `total`: no frame of the file.
+    return torch.arange(0, total, total / count).int().numpy().astype(np.int64)[:count]
 
 
 SAMPLINGS: dict[str, Sampling] = {
-    "linspace": Sampling(linspace, "LLaVA-NeXT repository: LLaVA-OneVision (arXiv:2408.03326)"),
-    "uniform": Sampling(uniform, "own: centres of equal bins"),
-    "bin_starts": Sampling(bin_starts, "transformers, default_sample_indices_fn"),
-    "llava_video": Sampling(llava_video, "LLaVA-NeXT repository: LLaVA-Video (arXiv:2410.02713)", 64, 1.0),
-    "qwen2_vl": Sampling(qwen2_vl, "transformers, Qwen2VLVideoProcessor.sample_frames", None, QWEN_FPS),
-    "qwen_vl_utils": Sampling(qwen_vl_utils, "qwen-vl-utils, smart_nframes", None, QWEN_FPS),
-    "qwen3_vl": Sampling(qwen3_vl, "transformers, Qwen3VLVideoProcessor.sample_frames", None, QWEN_FPS),
+    "linspace": Sampling(_linspace, "LLaVA-NeXT repository: LLaVA-OneVision (arXiv:2408.03326)"),
+    "uniform": Sampling(_uniform, "own: centres of equal bins"),
+    "bin_starts": Sampling(_bin_starts, "transformers, default_sample_indices_fn"),
+    "llava_video": Sampling(_llava_video, "LLaVA-NeXT repository: LLaVA-Video (arXiv:2410.02713)", 64, 1.0),
+    "qwen2_vl": Sampling(_qwen2_vl, "transformers, Qwen2VLVideoProcessor.sample_frames", None, QWEN_FPS),
+    "qwen_vl_utils": Sampling(_qwen_vl_utils, "qwen-vl-utils, smart_nframes", None, QWEN_FPS),
+    "qwen3_vl": Sampling(_qwen3_vl, "transformers, Qwen3VLVideoProcessor.sample_frames", None, QWEN_FPS),
 }
