@@ -4,7 +4,8 @@ Contract
 --------
 - An outer method is a frozen dataclass: `method(tokens: VideoTokens) -> Reduction`. It checks its settings when it is
   made, and tokens, salience and frame features for NaN and infinity when it is called. Subclasses write
-  `_decide(tokens)` and `needs(layout)`, and build their result by `self._select(...)` or `self._merge(...)`.
+  `_decide(tokens)` and `needs(layout)`, and build their result by `self._select(tokens, index, **stages)` or
+  `self._merge(tokens, entries)`.
 - An inner method decides on the span that enters its `layer`: `method(hidden, attention) -> Reduction`.
 - `retention` in (0, 1] is the first field of a method with a rate; `parity: bool = False` is a field where the
   authors' code has quirks that the default repairs.
@@ -15,7 +16,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -40,6 +41,16 @@ class Needs:
     salience: str | None = None
     frame_features: str | None = None
     keys: bool = False
+
+
+class Entries(NamedTuple):
+    """What the plain function of a merging method returns: `[K]` anchors in output order, sparse rows, stages."""
+
+    anchor: Int64[Tensor, "kept"]
+    source: Int64[Tensor, "entries"]
+    target: Int64[Tensor, "entries"]
+    weight: Float[Tensor, "entries"]
+    stages: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -80,25 +91,16 @@ class Method(ABC):
         """Keep the tokens `index` (into T*N) unchanged, in that order."""
         return Reduction.from_selection(index, **self._report(tokens, stages))
 
-    def _merge(
-        self,
-        tokens: VideoTokens,
-        *,
-        anchor: Int64[Tensor, "kept"],
-        source: Int64[Tensor, "entries"],
-        target: Int64[Tensor, "entries"],
-        weight: Float[Tensor, "entries"],
-        **stages: Any,
-    ) -> Reduction:
+    def _merge(self, tokens: VideoTokens, entries: Entries) -> Reduction:
         """The reduction with these entries; indices are into T*N."""
-        slots = torch.arange(tokens.grid.frames * tokens.grid.tokens_per_frame, device=anchor.device)
+        slots = torch.arange(tokens.grid.frames * tokens.grid.tokens_per_frame, device=entries.anchor.device)
         return Reduction(
-            anchor=anchor,
-            source=source,
-            target=target,
-            weight=weight.double(),
+            anchor=entries.anchor,
+            source=entries.source,
+            target=entries.target,
+            weight=entries.weight.double(),
             slots=slots,
-            **self._report(tokens, stages),
+            **self._report(tokens, entries.stages),
         )
 
     def _report(self, tokens: VideoTokens, stages: dict[str, Any]) -> dict[str, Any]:
@@ -118,8 +120,7 @@ class Method(ABC):
 class InnerMethod(ABC):
     """Base of methods inside the language model: they decide on the span that enters their layer.
 
-    Subclasses have a field `layer` and write `_decide_span(hidden, attention)`, which returns anchor, source, target
-    and weight on the span, and its stages.
+    Subclasses have a field `layer` and write `_decide_span(hidden, attention)`, with indices into the span.
 
     Source: own.
     """
@@ -153,25 +154,23 @@ class InnerMethod(ABC):
         if len(bad):
             raise ValueError(f"place {int(bad[0])} of the span is NaN or infinite ({len(bad)} such places in all)")
         span = len(hidden)
-        anchor, source, target, weight, stages = self._decide_span(hidden, attention)
+        entries = self._decide_span(hidden, attention)
         return Reduction(
-            anchor=anchor,
-            source=source,
-            target=target,
-            weight=weight,
+            anchor=entries.anchor,
+            source=entries.source,
+            target=entries.target,
+            weight=entries.weight.double(),
             slots=torch.arange(span, device=hidden.device) if slots is None else slots,
             grid=TokenGrid(1, 1, span) if grid is None else grid,
             layer=getattr(self, "layer", None),
-            stages=stages,
+            stages=entries.stages,
             method=type(self).__name__,
             settings={f.name: _plain(getattr(self, f.name)) for f in fields(self)},
             parity=getattr(self, "parity", False),
         )
 
     @abstractmethod
-    def _decide_span(
-        self, hidden: Tensor, attention: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]: ...
+    def _decide_span(self, hidden: Tensor, attention: Tensor) -> Entries: ...
 
 
 def check_finite(tokens: VideoTokens, needs: Needs) -> None:
