@@ -188,9 +188,11 @@ def segment_ablation(summary: xr.Dataset, rows: pd.DataFrame, facts: dict[str, A
         axes[1, 0].set_title(f"(c) {facts['video']}" + (", scene cuts dashed" if known is not None else ""))
         axes[1, 0].set_ylabel("cosine of neighbouring frames")
         of_clip = rows[(rows["video"] == facts["video"]) & (rows["seed"] == -1)].set_index("setting")
-        bars = {s: of_clip.loc[s, "lengths"] for s in facts["settings"]}
+        bars = {s: np.asarray(of_clip.loc[s, "lengths"]).tolist() for s in facts["settings"]}
         segment_bars(axes[1, 1], time, bars, {s: palette[series[s]] for s in bars}, known_cuts=known)
-        axes[1, 1].set_yticks(range(len(bars)), [s.replace("(", "\n(") for s in bars], fontsize=6)
+        axes[1, 1].set_yticks(
+            range(len(bars)), [s.replace("(", "\n(").replace("segments=", "") for s in bars], fontsize=6
+        )
         axes[1, 1].set_title("(d) its segments")
     return figure
 

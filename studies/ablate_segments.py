@@ -30,7 +30,7 @@ from redundancy.evaluation.intervals import RESAMPLES, mean_interval, paired_dif
 from redundancy.evaluation.segmentation import cut_agreement, segment_similarity
 from redundancy.metrics.temporal import transition_similarity
 from redundancy.models import VideoLLM
-from redundancy.pruning.segment import SEGMENTERS, RandomCuts, Segmenter, lengths_to_cuts
+from redundancy.pruning.segment import SEGMENTERS, DySeg, RandomCuts, Segmenter, lengths_to_cuts
 from redundancy.sources import VideoSource, cuts_on_steps, list_videos
 from redundancy.tokens import VideoTokens
 from redundancy.video import load_video
@@ -124,7 +124,8 @@ def _sweep(segmenter: Segmenter, options: Options) -> list[dict[str, Any]]:
     """Settings of one segmenter: over the numbers of segments, and over the thresholds with nothing else cutting."""
     names = {f.name for f in fields(segmenter)}
     number = next((n for n in ("segments", "c") if n in names), None)
-    swept: list[dict[str, Any]] = [] if number is None else [{number: value} for value in options.segments]
+    fixed = {"tau": segmenter.tau} if isinstance(segmenter, DySeg) else {}
+    swept: list[dict[str, Any]] = [] if number is None else [{number: value, **fixed} for value in options.segments]
     if "tau" in names:
         alone = {} if number is None else {number: 1}
         swept += [alone | {"tau": value} for value in options.thresholds]
@@ -137,7 +138,7 @@ def series_of(label: str) -> str:
     Source: own.
     """
     name, values = label.rstrip(")").split("(")
-    return f"{name}, tau" if "c=1, tau" in values else name
+    return f"{name}, over tau" if values.startswith("c=1, ") else name
 
 
 def measure_video(

@@ -1,0 +1,112 @@
+"""The first study, from the command line to the redrawn figure."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from redundancy.capture import open_dataset
+from redundancy.paths import data_folder
+from studies import ablate_segments, figures
+from studies.ablate_segments import MEASURES, Options
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("results") / "ablate_segments"
+    ablate_segments.main(Options(limit=8, seeds=5, out=out))
+    return out
+
+
+def test_everything_is_written(finished: Path):
+    names = {p.name for p in finished.iterdir()}
+    assert {"rows.parquet", "summary.zarr", "example.json", "ablate_segments.png", "ablate_segments.svg"} <= names
+    rows = pd.read_parquet(finished / "rows.parquet")
+    assert set(MEASURES) <= set(rows.columns)
+    assert rows.groupby(["video", "setting"]).size().eq(6).all()  # one row, and five draws of random cuts
+
+
+def test_random_cuts_have_as_many_segments(finished: Path):
+    rows = pd.read_parquet(finished / "rows.parquet")
+    counts = rows.groupby(["video", "setting"])["segments"].nunique()
+    assert (counts == 1).all()
+
+
+def test_summary_is_the_mean_over_clips_with_provenance(finished: Path):
+    summary = open_dataset(finished / "summary.zarr").load()
+    rows = pd.read_parquet(finished / "rows.parquet")
+    setting = "agglomerative(segments=4)"
+    own = rows[(rows["setting"] == setting) & ~rows["control"].astype(bool)].set_index("video").sort_index()
+    random = (
+        rows[(rows["setting"] == setting) & rows["control"].astype(bool)].groupby("video")["f1"].mean().sort_index()
+    )
+    at = summary.sel(setting=setting, measure="f1")
+    assert float(at["value"].sel(statistic="mean")) == pytest.approx(own["f1"].mean())
+    assert float(at["difference"].sel(statistic="mean")) == pytest.approx((own["f1"] - random).mean())
+    assert float(at["value"].sel(statistic="videos")) == 8
+    assert {"weights_sha256", "libraries", "commit", "model", "device", "interval", "cut_tolerance"} <= set(
+        summary.attrs
+    )
+    assert len(summary.attrs["weights_sha256"]) == 64
+
+
+def test_scene_cuts_are_found_better_than_by_chance(finished: Path):
+    at = open_dataset(finished / "summary.zarr").sel(setting="static_windows(tau=0.8)", measure="f1")
+    assert float(at["difference"].sel(statistic="low")) > 0
+
+
+def test_figures_are_redrawn_without_a_model(finished: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("redundancy.models.load.load_model", None)
+    drawn = finished / "ablate_segments.svg"
+    before = drawn.read_bytes()
+    drawn.unlink()
+    written = figures.main(figures.Options(results=finished.parent))
+    assert drawn in written
+    assert drawn.read_bytes() == before
+
+
+def test_the_users_own_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for i in range(2):
+        shutil.copy(data_folder() / "clips" / f"clip_00{i}.mp4", folder)
+    (folder / "broken.mp4").write_bytes(b"nothing")
+    out = tmp_path / "out"
+    summary = ablate_segments.main(Options(videos=(folder,), seeds=2, segments=(2,), thresholds=(0.9,), out=out))
+    assert np.isnan(summary["value"].sel(measure="f1", statistic="mean")).all()
+    assert np.isfinite(summary["value"].sel(measure="within", statistic="mean")).all()
+    assert "1 could not be read" in capsys.readouterr().out
+    assert json.loads((out / "example.json").read_text())["known_cuts"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--segmenters", "dyseq"], "unknown segmenters ['dyseq']"),
+        (["--model", "no/such-model"], "neither a folder, nor bundled"),
+        (["--limit", "0"], "limit must be at least 1"),
+    ],
+)
+def test_command_line_errors_are_one_line(arguments: list[str], message: str, tmp_path: Path):
+    command = [sys.executable, "-m", "studies.ablate_segments", "--out", str(tmp_path), *arguments]
+    environment = {"HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=data_folder().parent, check=False
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_studies_are_listed():
+    done = subprocess.run(
+        [sys.executable, "-m", "studies"], capture_output=True, text=True, cwd=data_folder().parent, check=True
+    )
+    assert "python -m studies.ablate_segments" in done.stdout
