@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.installed
 
-.PHONY: demo test lint figures lock clean
+.PHONY: demo test lint figures notebooks readme lock clean
 
 demo: $(READY)
 	$(RUN) -m studies.ablate_segments
@@ -21,6 +21,13 @@ lint: $(READY)
 
 figures: $(READY)
 	$(RUN) -m studies.figures
+
+# Execute the notebooks again, and make the README's tables again.
+notebooks: $(READY)
+	$(VENV)/bin/jupytext --to ipynb --execute --set-kernel python3 notebooks/*.py
+
+readme: $(READY)
+	$(RUN) -m tools.readme
 
 $(READY): requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) on this machine. Install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }

@@ -20,13 +20,17 @@
 # Everything here is bundled and runs on a CPU in seconds.
 
 # %%
+# %matplotlib inline
 import numpy as np
+from transformers.utils import logging
 
 import redundancy as rd
 from redundancy import plot
 from redundancy.metrics.temporal import token_persistence, transition_similarity
 from redundancy.pruning.segment import Agglomerative, DySeg, FixedInterval, RandomCuts, StaticWindows
 from redundancy.sources import cuts_on_steps, list_videos
+
+logging.disable_progress_bar()
 
 # %% [markdown]
 # ## A clip and a question

@@ -1,0 +1,60 @@
+"""Write the tables of the README from the registries that the code uses: `python -m tools.readme`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from redundancy.models import FAMILIES
+from redundancy.pruning.segment import SEGMENTERS
+from studies.registry import STUDIES, one_line
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+
+
+def segmenters() -> str:
+    """One line per segmenter."""
+    rows = [(f"`{name}`", type(s).__name__, s.source) for name, s in SEGMENTERS.items()]
+    return _table(("name", "class", "source"), rows)
+
+
+def families() -> str:
+    """One line per model family."""
+    rows = [(f"`{t}`", (f.__doc__ or "").strip().splitlines()[0]) for f in FAMILIES for t in f.model_types]
+    return _table(("`model_type`", "adapter"), rows)
+
+
+def studies() -> str:
+    """One line per study."""
+    return _table(("command", "what it asks"), [(f"`python -m studies.{n}`", one_line(n)) for n in STUDIES])
+
+
+TABLES: dict[str, Callable[[], str]] = {"segmenters": segmenters, "families": families, "studies": studies}
+
+
+def with_tables(text: str) -> str:
+    """The README with every table made anew.
+
+    Raises
+    ------
+    ValueError
+        If a table's markers are missing.
+    """
+    for name, make in TABLES.items():
+        begin, end = f"<!-- table: {name} -->", "<!-- end -->"
+        pattern = re.compile(re.escape(begin) + r".*?" + re.escape(end), re.DOTALL)
+        found = pattern.search(text)
+        if found is None:
+            raise ValueError(f"the README lacks the marker {begin} ... {end}")
+        text = text[: found.start()] + f"{begin}\n{make()}\n{end}" + text[found.end() :]
+    return text
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+if __name__ == "__main__":
+    README.write_text(with_tables(README.read_text()))
