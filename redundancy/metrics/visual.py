@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 # Squared distances are differences of products of float32: below this share of the squared norms they are rounding.
@@ -31,7 +31,7 @@ class DensityPeaks(NamedTuple):
 def density_peaks(
     points: Float[Tensor, "*sets points channels"],
     *,
-    k: int = 4,
+    k: int | Int64[Tensor, "*sets"] = 4,
     candidates: Bool[Tensor, "*sets points"] | None = None,
 ) -> DensityPeaks:
     """Density, distance to the nearest denser point, and their product, for each set of points.
@@ -46,7 +46,7 @@ def density_peaks(
     points
         `[..., M, D]`.
     k
-        Neighbours, the point itself included; with fewer candidates in a set, all of them.
+        Neighbours, the point itself included, one number or one per set; with fewer candidates in a set, all of them.
     candidates
         `[..., M]` points that take part; all by default.
 
@@ -61,13 +61,16 @@ def density_peaks(
 
     Source: FastVID (arXiv:2503.11187), section 3.3, after Rodriguez and Laio 2014; details from the authors' code.
     """
-    if k < 1:
+    most = k if isinstance(k, int) else int(k.max())
+    if most < 1:
         raise ValueError(f"k={k} given, expected at least 1 neighbour")
     distance = pairwise_distance(points)
     if candidates is not None:
         distance = distance.masked_fill(~(candidates[..., :, None] & candidates[..., None, :]), torch.inf)
-    nearest = distance.topk(min(k, distance.shape[-1]), dim=-1, largest=False).values
+    nearest = distance.topk(min(most, distance.shape[-1]), dim=-1, largest=False).values
     known = torch.isfinite(nearest)
+    if not isinstance(k, int):
+        known &= torch.arange(nearest.shape[-1], device=known.device) < k.to(known.device)[..., None, None]
     density = torch.exp(-torch.where(known, nearest, 0).square().sum(-1) / known.sum(-1))
     denser = density[..., None, :] > density[..., :, None]
     parent = distance.masked_fill(~denser, torch.inf).amin(-1) if distance.shape[-1] else density
@@ -130,5 +133,6 @@ def pairwise_distance(points: Float[Tensor, "*sets points channels"]) -> Float[T
     norms = square[..., :, None] + square[..., None, :]
     squared = torch.baddbmm(norms.flatten(0, -3), x.flatten(0, -3), x.flatten(0, -3).mT, alpha=-2).view_as(norms)
     squared = squared.masked_fill(squared <= ROUNDING * norms, 0)
+    squared = (squared + squared.mT) / 2  # a product is symmetric up to rounding only
     squared.diagonal(dim1=-2, dim2=-1).zero_()
     return (squared / max(x.shape[-1], 1)).sqrt()
