@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
 
@@ -71,21 +72,52 @@ def open_dataset(path: str | Path, *, chunks: Mapping[str, int] | None = None) -
     return opened
 
 
-def save_capture(capture: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Store what `capture` returned, bit for bit.
+def save_capture(capture: xr.Dataset, path: str | Path, *, dtype: str | None = None, overwrite: bool = False) -> Path:
+    """Store what `capture` returned, bit for bit unless a smaller type is asked for.
+
+    Parameters
+    ----------
+    capture
+        The captured dataset.
+    path
+        The store to write.
+    dtype
+        `"float16"` halves a float32 capture: features, salience, DeepStack features and keys are rounded, and the
+        attribute `stored_dtype` says so. Positions, times and frequencies stay as they are.
+    overwrite
+        Replace a store that exists.
 
     Raises
     ------
     FileExistsError
         If `path` exists and `overwrite` is False.
     ValueError
-        If the dataset is no capture.
+        If the dataset is no capture, `dtype` is another one, or a value is too large for float16.
 
     Source: own.
     """
     if "tokens" not in capture:
         raise ValueError(f"expected what redundancy.capture returns, given a dataset of {sorted(map(str, capture))}")
-    return save_dataset(capture, path, overwrite=overwrite)
+    if dtype not in (None, "float16"):
+        raise ValueError(f"dtype must be None or 'float16', given {dtype!r}")
+    return save_dataset(capture if dtype is None else _halved(capture), path, overwrite=overwrite)
+
+
+def _halved(capture: xr.Dataset) -> xr.Dataset:
+    """Float32 and bfloat16 variables as float16."""
+    halved = {}
+    for name, variable in capture.data_vars.items():
+        is_bfloat16 = variable.attrs.get("torch_dtype") == "bfloat16"
+        if variable.dtype != np.float32 and not is_bfloat16:
+            continue
+        # bfloat16 is the upper half of float32
+        values = (variable.values.astype(np.uint32) << 16).view(np.float32) if is_bfloat16 else variable.values
+        largest = float(np.abs(values).max(initial=0))
+        if largest > float(np.finfo(np.float16).max):
+            raise ValueError(f"{name} holds {largest:.3g}, float16 holds up to 65504; store it with dtype=None")
+        attrs = {k: v for k, v in variable.attrs.items() if k != "torch_dtype"}
+        halved[name] = (variable.dims, values.astype(np.float16), attrs)
+    return capture.assign(halved).assign_attrs(stored_dtype="float16")
 
 
 def open_capture(path: str | Path, *, chunks: Mapping[str, int] | None = None) -> xr.Dataset:

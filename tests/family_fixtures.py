@@ -1,0 +1,45 @@
+"""Fixtures that give a small model of every family to generic tests; import them in a folder's conftest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from transformers.utils import logging
+
+from redundancy.models import VideoLLM, load_model
+from tests.tiny_models import TINY
+
+logging.disable_progress_bar()
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folder of the small random model of a family, written once per session."""
+    root = tmp_path_factory.getbasetemp() / "tiny"
+
+    def folder(family: str) -> Path:
+        path = root / family
+        if not path.is_dir():
+            TINY[family](path)
+        return path
+
+    return folder
+
+
+@pytest.fixture(scope="session", params=list(TINY))
+def family_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def family_model(family_name: str, tiny_folder: Callable[[str], Path]) -> VideoLLM:
+    """A small random model of each family, in float32 with the default attention."""
+    return load_model(tiny_folder(family_name), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def eager_model(family_name: str, tiny_folder: Callable[[str], Path]) -> VideoLLM:
+    """The same weights with eager attention, whose maps can be read."""
+    return load_model(tiny_folder(family_name), device="cpu", attn_implementation="eager")
