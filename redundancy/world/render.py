@@ -96,9 +96,9 @@ class _Frames:
         axis = torch.linspace(0, 1, config.size)
         self.y, self.x = torch.meshgrid(axis, axis, indexing="ij")
 
-    def of_scenes(self, values: Sequence[Sequence[Sequence[float]]]) -> Float[Tensor, "videos frames channels"]:
+    def of_scenes(self, values: Sequence[Sequence[Sequence[float | int]]]) -> Float[Tensor, "videos frames channels"]:
         """A vector per scene, as a vector per frame."""
-        return torch.stack([torch.tensor(v)[i] for v, i in zip(values, self.per_frame, strict=True)])
+        return torch.stack([torch.tensor(v, dtype=torch.float32)[i] for v, i in zip(values, self.per_frame, strict=True)])
 
     def background(self) -> Float[Tensor, "videos frames 3 height width"]:
         base = self.of_scenes([[BACKGROUNDS[s.background] for s in script.scenes] for script in self.scripts])
