@@ -222,11 +222,12 @@ class _Pruner:
 
     def decode(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
         """Mask and positions of a step on a reduced cache."""
-        cache = kwargs.get("past_key_values")
+        cache: Any = kwargs.get("past_key_values")
         prompt = None if cache is None else self.prompts.get(cache)
-        if prompt is None or int(cache.get_seq_length()) == 0:
+        past = 0 if prompt is None else int(cache.get_seq_length())
+        if prompt is None or past == 0:
             return None
-        past, steps = int(cache.get_seq_length()), kwargs["inputs_embeds"].shape[1]
+        steps = kwargs["inputs_embeds"].shape[1]
         mask = kwargs.get("attention_mask")
         if mask is not None and (mask.dim() != 2 or mask.shape[1] - prompt.whole != past - prompt.short + steps):
             raise NotImplementedError(

@@ -46,7 +46,7 @@ def mixture(target: Int64[Tensor, "members"], outputs: int, *, beta: float) -> C
     Source: HoliTom (arXiv:2505.21334), the authors' code.
     """
     size = cluster_sizes(target, outputs)
-    return ClusterWeights(torch.where(size > 0, beta, 1.0).double(), ((1 - beta) / size)[target])
+    return ClusterWeights(torch.full_like(size, beta).masked_fill(size == 0, 1.0), ((1 - beta) / size)[target])
 
 
 def cluster_mean(target: Int64[Tensor, "members"], outputs: int, *, beta: float = 0.0) -> ClusterWeights:

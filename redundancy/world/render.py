@@ -98,7 +98,8 @@ class _Frames:
 
     def of_scenes(self, values: Sequence[Sequence[Sequence[float | int]]]) -> Float[Tensor, "videos frames channels"]:
         """A vector per scene, as a vector per frame."""
-        return torch.stack([torch.tensor(v, dtype=torch.float32)[i] for v, i in zip(values, self.per_frame, strict=True)])
+        vectors = (torch.tensor(v, dtype=torch.float32) for v in values)
+        return torch.stack([v[i] for v, i in zip(vectors, self.per_frame, strict=True)])
 
     def background(self) -> Float[Tensor, "videos frames 3 height width"]:
         base = self.of_scenes([[BACKGROUNDS[s.background] for s in script.scenes] for script in self.scripts])
