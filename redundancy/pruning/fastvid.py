@@ -47,7 +47,7 @@ class FastVID(Method):
         Name in `MERGERS`.
     parity
         As the authors' code. By default a segment with as many anchors as its budget allows is merged as a whole, a
-        context token is no member of its own cluster, and zero vectors attract nothing.
+        context token is no member of its own cluster, and zero vectors have cosine 0.
 
     Source: FastVID (arXiv:2503.11187), section 3.
     """

@@ -27,7 +27,7 @@ class HoliTomInner(InnerMethod):
     merger
         Name in `MERGERS`; `"sequential_halving"` as the authors', or for example `"cluster_mean"`.
     parity
-        As the authors' code: a kept place of zeros attracts every other. By default it attracts none.
+        As the authors' code: a kept place of zeros attracts every other. By default its cosines are 0.
 
     Source: HoliTom (arXiv:2505.21334), section 3.4.
     """
