@@ -192,4 +192,8 @@ def qwen3_vl_moe(folder: Path) -> None:
 
 TINY: dict[str, Callable[[Path], None]] = {
     "llava_onevision": llava_onevision,
+    "qwen2_vl": qwen2_vl,
+    "qwen2_5_vl": qwen2_5_vl,
+    "qwen3_vl": qwen3_vl,
+    "qwen3_vl_moe": qwen3_vl_moe,
 }

@@ -23,6 +23,7 @@ def capture(
     salience: Sequence[str] | None = None,
     frame_features: Sequence[str] | None = None,
     salience_layer: int = -1,
+    keys: bool = False,
 ) -> xr.Dataset:
     """Run a model on a clip and keep what enters its language model, labelled.
 
@@ -38,6 +39,8 @@ def capture(
         Sources to record; None records all that the model gives.
     salience_layer
         Layer of the vision tower whose attention gives `received` and `mean_query`.
+    keys
+        Record the keys of that layer too, mean over heads, pooled to tokens (VisionZip's metric): variable `keys`.
 
     Returns
     -------
@@ -49,7 +52,7 @@ def capture(
     Raises
     ------
     ValueError
-        If a source is asked for that the model does not give.
+        If a source is asked for that the model does not give, or a layer that it does not have.
 
     Source: own.
     """
@@ -59,6 +62,7 @@ def capture(
         salience=salience,
         frame_features=frame_features,
         salience_layer=salience_layer,
+        keys=keys,
     )
     dataset = recorder.reduced[0] if recorder.reduced else recorder.tokens[0].to_xarray()
     dataset = dataset.assign_coords(

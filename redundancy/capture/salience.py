@@ -68,10 +68,20 @@ def pooling_head_attention(
 
 @dataclass
 class TowerRecord:
-    """What the tower showed in one forward: scores and frame features per source, frames of all videos in order."""
+    """What the tower showed in one forward: scores and frame features per source, frames of all videos in order.
+
+    Source: own.
+    """
 
     scores: dict[str, list[Tensor]] = field(default_factory=dict)
     features: dict[str, list[Tensor]] = field(default_factory=dict)
+    keys: list[Tensor] = field(default_factory=list)
+
+    def clear(self) -> None:
+        """Forget the forward, so that the next one starts anew."""
+        self.scores.clear()
+        self.features.clear()
+        self.keys.clear()
 
     def salience(self, family: Family, grids: Sequence[TokenGrid]) -> list[dict[str, Tensor]]:
         """Salience `[T, N]` per source of each video, pooled to tokens as the features are."""
@@ -90,6 +100,13 @@ class TowerRecord:
                 out[i][source] = rows
         return out
 
+    def token_keys(self, family: Family, grids: Sequence[TokenGrid]) -> list[Tensor | None]:
+        """Keys `[T, N, d]` of each video, mean over heads, pooled to tokens; None where none were recorded."""
+        if not self.keys:
+            return [None] * len(grids)
+        videos = _per_video(self.keys, grids)
+        return [family.keys_to_tokens(rows, grid) for rows, grid in zip(videos, grids, strict=True)]
+
 
 def _per_video(parts: Sequence[Tensor], grids: Sequence[TokenGrid]) -> list[Tensor]:
     """Rows of consecutive frames, cut into videos; frames of one video have one number of patches."""
@@ -100,7 +117,12 @@ def _per_video(parts: Sequence[Tensor], grids: Sequence[TokenGrid]) -> list[Tens
 
 @contextmanager
 def record_tower(
-    family: Family, sources: Sequence[str], *, pooling_head: nn.Module | None = None, layer: int = -1
+    family: Family,
+    sources: Sequence[str],
+    *,
+    pooling_head: nn.Module | None = None,
+    layer: int = -1,
+    keys: bool = False,
 ) -> Iterator[TowerRecord]:
     """Record salience sources of the tower (`pooling_head`, `received`, `mean_query`) while the context is open.
 
@@ -113,7 +135,14 @@ def record_tower(
     pooling_head
         The SigLIP pooling head, for the source of that name.
     layer
-        Layer of the tower whose attention gives `received` and `mean_query`.
+        Layer of the tower whose attention gives `received` and `mean_query`, and whose keys are recorded.
+    keys
+        Record the keys of that layer as its attention uses them (rotated where it rotates them), mean over heads.
+
+    Raises
+    ------
+    ValueError
+        If the tower has no such layer, or its attention does not see whole frames.
 
     Source: own.
     """
@@ -125,6 +154,8 @@ def record_tower(
 
     def read_attention(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         for query, key in family.queries_and_keys(module, args, kwargs, grid[0]):
+            if keys:
+                record.keys.append(key.mean(1))
             for source in set(sources) & set(family.attention_sources):
                 if source == "received":
                     score = received_attention(query, key)
@@ -140,7 +171,7 @@ def record_tower(
 
     with Hooks() as hooks:
         hooks.before(family.tower, note_grid)
-        if set(sources) & set(family.attention_sources):
+        if keys or set(sources) & set(family.attention_sources):
             hooks.before(family.attention_module(layer), read_attention)
         head_input = family.pooling_input()
         if "pooling_head" in sources and head_input is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import xarray as xr
@@ -40,13 +41,14 @@ class TokenRecorder:
         """
         if entry.shortened is not None:
             self.reduced += [
-                reduced_tokens(self.model.family, entry, span, video, self.clips[i])
+                reduced_tokens(self.model.family, entry, span, video=video, clip=self.clips[i])
                 for i, (span, video) in enumerate(zip(entry.spans, entry.shortened, strict=True))
             ]
             return
         grids = [span.grid for span in entry.spans]
         salience = tower.salience(self.model.family, grids)
         features = tower.frame_features(grids)
+        keys = tower.token_keys(self.model.family, grids)
         for i, span in enumerate(entry.spans):
             self.tokens.append(
                 tokens_of_span(
@@ -55,6 +57,7 @@ class TokenRecorder:
                     span,
                     tower_salience=salience[i],
                     tower_features=features[i],
+                    keys=keys[i],
                     salience=self.salience,
                     frame_features=self.frame_features,
                     clip=self.clips[i],
@@ -71,6 +74,7 @@ def tokens_of_span(
     tower_features: Mapping[str, Tensor],
     salience: Sequence[str],
     frame_features: Sequence[str],
+    keys: Tensor | None = None,
     clip: VideoClip | None = None,
 ) -> VideoTokens:
     """The tokens of one video at the entry of the text model.
@@ -85,6 +89,8 @@ def tokens_of_span(
         What the tower showed of this video, by source.
     salience, frame_features
         Sources that the tokens shall carry.
+    keys
+        `[T, N, d]` keys of the tower, or None.
     clip
         The clip, for times in seconds; without it they are NaN.
 
@@ -97,6 +103,9 @@ def tokens_of_span(
     members = family.frame_members(span.grid, T * family.clip_frames_per_step if clip is None else len(clip.frames))
     time = torch.full((T,), torch.nan, dtype=torch.float64)
     deepstack = family.deepstack(entry.kwargs, span)
+    extra: dict[str, Any] = {"deepstack": deepstack} if deepstack else {}
+    if keys is not None:
+        extra["keys"] = keys
     return VideoTokens(
         features=features,
         grid=span.grid,
@@ -107,11 +116,13 @@ def tokens_of_span(
         positions=family.position_ids(entry.kwargs)[:, span.row, span.columns],
         rotary=family.rotary(),
         layout=family.layout,
-        extra={"deepstack": deepstack} if deepstack else {},
+        extra=extra,
     )
 
 
-def reduced_tokens(family: Family, entry: TextEntry, span: VideoSpan, video: ShortVideo, clip: VideoClip) -> xr.Dataset:
+def reduced_tokens(
+    family: Family, entry: TextEntry, span: VideoSpan, *, video: ShortVideo, clip: VideoClip
+) -> xr.Dataset:
     """The tokens of a reduced video as the model sees them, labelled by their anchors, with the Reduction's map.
 
     Dims: kept, channel, rope_axis, and those of `Reduction.to_xarray`.
@@ -174,6 +185,7 @@ def record_tokens(
     salience: Sequence[str] | None = None,
     frame_features: Sequence[str] | None = None,
     salience_layer: int = -1,
+    keys: bool = False,
     stop: bool = False,
 ) -> Iterator[TokenRecorder]:
     """Record the tokens of `clips` whenever the model sees them, while the context is open.
@@ -188,6 +200,8 @@ def record_tokens(
         Sources to record; None records all that the model gives.
     salience_layer
         Layer of the vision tower whose attention gives `received` and `mean_query`.
+    keys
+        Record the keys of that layer too, mean over heads, pooled to tokens: `VideoTokens.extra["keys"]`.
     stop
         End each call before the language model runs; use it through `video_tokens`.
 
@@ -208,12 +222,11 @@ def record_tokens(
     if "pooling_head" in recorder.frame_features and "pooling_head" not in sources:
         sources.append("pooling_head")
 
-    with record_tower(model.family, sources, pooling_head=model.pooling_head, layer=salience_layer) as tower:
+    with record_tower(model.family, sources, pooling_head=model.pooling_head, layer=salience_layer, keys=keys) as tower:
 
         def read(entry: TextEntry) -> None:
             recorder.read(entry, tower)
-            tower.scores.clear()
-            tower.features.clear()
+            tower.clear()
             if stop:
                 raise _PromptSeen
 
@@ -229,6 +242,7 @@ def record_prompt(
     salience: Sequence[str] | None = None,
     frame_features: Sequence[str] | None = None,
     salience_layer: int = -1,
+    keys: bool = False,
 ) -> TokenRecorder:
     """What enters the text model for a prepared prompt or batch; the language model is not run.
 
@@ -248,6 +262,7 @@ def record_prompt(
             salience=salience,
             frame_features=frame_features,
             salience_layer=salience_layer,
+            keys=keys,
             stop=True,
         ) as recorder,
         suppress(_PromptSeen),
@@ -263,6 +278,7 @@ def tokens_of_prompt(
     salience: Sequence[str] | None = None,
     frame_features: Sequence[str] | None = None,
     salience_layer: int = -1,
+    keys: bool = False,
 ) -> list[VideoTokens]:
     """Tokens of every video of a prepared prompt or batch, in order of rows and videos; the language model is not run.
 
@@ -274,7 +290,12 @@ def tokens_of_prompt(
     Source: own.
     """
     recorder = record_prompt(
-        model, inputs, salience=salience, frame_features=frame_features, salience_layer=salience_layer
+        model,
+        inputs,
+        salience=salience,
+        frame_features=frame_features,
+        salience_layer=salience_layer,
+        keys=keys,
     )
     if recorder.reduced:
         raise ValueError(
@@ -292,6 +313,7 @@ def video_tokens(
     salience: Sequence[str] | None = None,
     frame_features: Sequence[str] | None = None,
     salience_layer: int = -1,
+    keys: bool = False,
 ) -> VideoTokens:
     """The tokens of a clip as they enter the language model, with salience, frame features and positions.
 
@@ -307,6 +329,8 @@ def video_tokens(
         Sources to record; None records all that the model gives.
     salience_layer
         Layer of the vision tower whose attention gives `received` and `mean_query`.
+    keys
+        Record the keys of that layer too, mean over heads, pooled to tokens: `VideoTokens.extra["keys"]`.
 
     Raises
     ------
@@ -321,5 +345,6 @@ def video_tokens(
         salience=salience,
         frame_features=frame_features,
         salience_layer=salience_layer,
+        keys=keys,
     )
     return tokens

@@ -38,6 +38,21 @@ class VideoSpan:
     newlines: Int[Tensor, "newlines"]
 
 
+def layer_at(layers: nn.ModuleList, index: int) -> nn.Module:
+    """One layer of a vision tower; negative numbers count from the last.
+
+    Raises
+    ------
+    ValueError
+        If there is no such layer.
+
+    Source: own.
+    """
+    if not -len(layers) <= index < len(layers):
+        raise ValueError(f"salience_layer={index} does not exist: the vision tower has {len(layers)} layers")
+    return layers[index]
+
+
 class Family(ABC):
     """What differs between model families; one subclass and one file per family.
 
@@ -45,14 +60,20 @@ class Family(ABC):
     ----------
     model
         The Hugging Face model, unmodified.
+
+    Notes
+    -----
+    `sampling` names the convention of `redundancy.video` by which the family was made to read videos; `layout` says
+    what stands around its tokens; `clip_frames_per_step` how many frames of a clip make one temporal step.
     """
 
     name: ClassVar[str]
     model_types: ClassVar[tuple[str, ...]]
     clip_frames_per_step: ClassVar[int] = 1
+    sampling: ClassVar[str] = "linspace"
     layout: ClassVar[TokenLayout]
+    position_axes: ClassVar[tuple[str, ...]] = ("position",)
     attention_sources: ClassVar[tuple[str, ...]] = ("received",)
-    patches_per_token: ClassVar[int] = 1
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -88,6 +109,11 @@ class Family(ABC):
         newer = getattr(config, "video_token_id", None)
         return int(newer if newer is not None else config.video_token_index)
 
+    @property
+    def patches_per_token(self) -> int:
+        """Patches that one token is made of, where these are whole groups of neighbours in the tower's order."""
+        return 1
+
     # inputs -----------------------------------------------------------------------------------------------------
 
     def processor_arguments(self, clips: Sequence[VideoClip]) -> dict[str, Any]:
@@ -106,6 +132,11 @@ class Family(ABC):
     def prefill_arguments(self, inputs: Mapping[str, Tensor]) -> dict[str, Any]:
         """Further arguments with which a plain forward sees the positions that `generate` gives."""
         return {}
+
+    @contextmanager
+    def state_kept(self) -> Iterator[None]:
+        """Put back, on leaving, what a forward leaves behind in the model."""
+        yield
 
     # where the video is -----------------------------------------------------------------------------------------
 
@@ -164,11 +195,6 @@ class Family(ABC):
         step = self.clip_frames_per_step
         return torch.arange(grid.frames * step).clamp(max=clip_frames - 1).view(grid.frames, step)
 
-    @contextmanager
-    def state_kept(self) -> Iterator[None]:
-        """Put back, on leaving, what a forward leaves behind in the model."""
-        yield
-
     # positions --------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -185,8 +211,7 @@ class Family(ABC):
             given = torch.arange(start, start + embeds.shape[1], device=embeds.device).expand(embeds.shape[0], -1)
         if given.dim() == 2:
             return given[None].expand(-1, embeds.shape[0], -1)
-        axes = len(self.rotary().axes)
-        return given[-axes:]
+        return given[-len(self.position_axes) :]
 
     def text_position_ids(
         self, positions: Int[Tensor, "axes batch length"], contiguous: Int[Tensor, "batch length"]
@@ -233,10 +258,16 @@ class Family(ABC):
         """
 
     @abstractmethod
-    def patches_to_tokens(self, scores: Float[Tensor, "frames patches"], grid: TokenGrid) -> Tensor:
+    def patches_to_tokens(self, scores: Float[Tensor, "rows patches"], grid: TokenGrid) -> Tensor:
         """Scores of patches on the token grid `[T, N]`, pooled exactly as the features are."""
 
-    def raster_order(self, tokens: Float[Tensor, "frames tokens"], grid: TokenGrid) -> Tensor:
+    def keys_to_tokens(self, keys: Float[Tensor, "frames patches channels"], grid: TokenGrid) -> Tensor:
+        """Keys of patches on the token grid `[T, N, d]`, each channel pooled as the features are."""
+        T, _, d = keys.shape
+        channels = self.patches_to_tokens(keys.movedim(-1, 0).flatten(0, 1), grid)
+        return self.raster_order(channels, grid).view(d, T, -1).movedim(0, -1).contiguous()
+
+    def raster_order(self, tokens: Float[Tensor, "rows tokens"], grid: TokenGrid) -> Tensor:
         """Token scores in raster order, from the order in which the tower works on them."""
         return tokens
 

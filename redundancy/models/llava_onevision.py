@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from redundancy.models.base import Family
+from redundancy.models.base import Family, layer_at
+from redundancy.models.rotary import rotary_layout
 from redundancy.models.siglip import siglip_body, siglip_queries_and_keys
 from redundancy.tokens import RotaryLayout, TokenGrid, TokenLayout
 from redundancy.video import VideoClip
@@ -77,14 +77,12 @@ class LlavaOnevision(Family):
 
     def rotary(self) -> RotaryLayout:
         """One position axis, all frequencies."""
-        frequency: Tensor = self.text_model.rotary_emb.inv_freq  # type: ignore[union-attr, assignment]
-        frequency = frequency.detach().double().cpu()
-        return RotaryLayout(frequency, torch.zeros(len(frequency), dtype=torch.int64), ("position",))
+        return rotary_layout(self.text_model)
 
     def attention_module(self, layer: int) -> nn.Module:
         """Attention of one layer of the SigLIP encoder."""
-        layers: Any = siglip_body(self.tower).encoder.layers  # type: ignore[union-attr]
-        module: nn.Module = layers[layer].self_attn
+        encoder: Any = siglip_body(self.tower).encoder
+        module: nn.Module = layer_at(encoder.layers, layer).self_attn  # type: ignore[assignment]
         return module
 
     def queries_and_keys(
@@ -93,7 +91,7 @@ class LlavaOnevision(Family):
         """One entry: all frames of all videos of the call."""
         return siglip_queries_and_keys(module, args, kwargs)
 
-    def patches_to_tokens(self, scores: Float[Tensor, "frames patches"], grid: TokenGrid) -> Tensor:
+    def patches_to_tokens(self, scores: Float[Tensor, "rows patches"], grid: TokenGrid) -> Tensor:
         """Bilinear resizing of the G x G scores to the token grid, as `apply_pooling` resizes the features."""
         image = scores.view(-1, 1, self.patch_side, self.patch_side)
         return nn.functional.interpolate(image, size=[grid.rows, grid.cols], mode="bilinear").flatten(1)

@@ -11,12 +11,14 @@ from torch import nn
 
 from redundancy.models.base import Family
 from redundancy.models.llava_onevision import LlavaOnevision
+from redundancy.models.qwen2_vl import Qwen2_5VL, Qwen2VL
+from redundancy.models.qwen3_vl import Qwen3VL, Qwen3VLMoe
 from redundancy.models.siglip import load_pooling_head
 from redundancy.models.torchvision_repair import import_torchvision
 from redundancy.models.video_llm import VideoLLM
 from redundancy.paths import bundled_models
 
-FAMILIES: tuple[type[Family], ...] = (LlavaOnevision,)
+FAMILIES: tuple[type[Family], ...] = (LlavaOnevision, Qwen2VL, Qwen2_5VL, Qwen3VL, Qwen3VLMoe)
 
 
 class ModelNotFoundError(OSError):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from redundancy.models.base import Family
-from redundancy.video import VideoClip
+from redundancy.video import VideoClip, load_video
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,15 @@ class VideoLLM:
         """Floating-point type of the parameters."""
         return next(self.model.parameters()).dtype
 
+    def load_video(self, path: str | Path, **arguments: Any) -> VideoClip:
+        """Read a video by the sampling convention of the family, with its number of frames or rate unless one is given.
+
+        Takes the arguments of `redundancy.load_video` and raises its errors.
+
+        Source: own; the conventions and their sources are `redundancy.video.SAMPLINGS`.
+        """
+        return load_video(path, **{"sampling": self.family.sampling, **arguments})
+
     def prepare(
         self,
         clips: VideoClip | Sequence[VideoClip] | Sequence[Sequence[VideoClip]],
@@ -107,7 +117,7 @@ class VideoLLM:
             **self.family.processor_arguments(flat),
         )
         tensors = {
-            key: value.to(device=self.device, dtype=self.dtype if value.is_floating_point() else None)
+            key: value.to(device=self.device, dtype=self.dtype if key.startswith("pixel_values") else None)
             for key, value in batch.items()
             if isinstance(value, Tensor)
         }
@@ -188,11 +198,31 @@ def _metadata(clip: VideoClip) -> Any:
     from transformers.video_utils import VideoMetadata
 
     return VideoMetadata(
-        total_num_frames=clip.total_frames,
+        total_num_frames=_frames_covered(clip),
         fps=clip.fps,
         height=int(clip.frames.shape[1]),
         width=int(clip.frames.shape[2]),
         duration=clip.duration,
         video_backend=clip.decoder.split()[0],
-        frames_indices=clip.indices.tolist(),
+        frames_indices=_frame_numbers(clip),
     )
+
+
+def _frames_covered(clip: VideoClip) -> int:
+    """Frames of the file, or of the part of it that the clip was cut from.
+
+    Processors divide the number of frames by it to learn how far apart the frames are.
+    """
+    count = len(clip.indices)
+    if count < 2:
+        return clip.total_frames
+    step = float(clip.indices[-1] - clip.indices[0]) / (count - 1)
+    reaches_both_ends = clip.indices[0] <= step and clip.total_frames - 1 - clip.indices[-1] <= step
+    return clip.total_frames if reaches_both_ends else round(step * count)
+
+
+def _frame_numbers(clip: VideoClip) -> list[Any]:
+    """Frame numbers; at a variable rate fractional ones, so that number / rate is the true time that prompts name."""
+    at_mean_rate = clip.timestamps * clip.fps
+    constant = bool((abs(at_mean_rate - clip.indices) < 0.5).all())
+    return list((clip.indices if constant else at_mean_rate).tolist())

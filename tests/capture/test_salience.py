@@ -137,6 +137,21 @@ def test_pooling_head(family_model: VideoLLM) -> None:
     torch.testing.assert_close(tokens.frame_features["pooling_head"], output.pooler_output, atol=1e-5, rtol=1e-5)
 
 
+def test_keys_of_the_last_layer(eager_model: VideoLLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens, maps = capture_with_maps(eager_model, monkeypatch, keys=True)
+    patches = maps.last_layer()[1].mean(1)  # [T, patches, d], mean over heads
+    expected = torch.stack([pooled(eager_model, channel, tokens) for channel in patches.unbind(-1)], -1)
+    # keys of a few units, pooled in float32
+    torch.testing.assert_close(tokens.extra["keys"], expected, atol=1e-5, rtol=1e-5)
+    assert "keys" not in video_tokens(eager_model, make_clip(2)).extra
+
+
+@pytest.mark.parametrize("layer", [9, -9])
+def test_a_layer_that_does_not_exist_is_refused(family_model: VideoLLM, layer: int) -> None:
+    with pytest.raises(ValueError, match=f"salience_layer={layer} does not exist: the vision tower has . layers"):
+        video_tokens(family_model, make_clip(2), salience_layer=layer)
+
+
 def test_an_earlier_layer_can_be_asked_for(family_model: VideoLLM) -> None:
     layer = {"qwen2_5_vl": 1}.get(family_model.family.name, 0)  # layer 1 of the small Qwen2.5 sees whole frames
     last = video_tokens(family_model, make_clip(2), salience=["received"])

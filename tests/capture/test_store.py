@@ -25,6 +25,8 @@ def assert_same_tokens(a: VideoTokens, b: VideoTokens) -> None:
         assert set(mine) == set(other)
         pairs += [(mine[k], other[k]) for k in mine]
     assert set(a.extra) == set(b.extra)
+    if "keys" in a.extra:
+        pairs += [(a.extra["keys"], b.extra["keys"])]
     pairs += list(zip(a.extra.get("deepstack", ()), b.extra.get("deepstack", ()), strict=True))
     for x, y in pairs:
         assert x.dtype == y.dtype
@@ -35,8 +37,8 @@ def assert_same_tokens(a: VideoTokens, b: VideoTokens) -> None:
 def test_stored_tokens_are_bit_identical(family_model: VideoLLM, dtype: torch.dtype, tmp_path: Path) -> None:
     model = rd.load_model(family_model.folder, dtype=dtype, device="cpu")
     clip = make_clip(3)
-    dataset = rd.capture(model, clip, "what happens ?")
-    live = rd.video_tokens(model, clip, "what happens ?")
+    dataset = rd.capture(model, clip, "what happens ?", keys=True)
+    live = rd.video_tokens(model, clip, "what happens ?", keys=True)
     assert live.features.dtype == dtype
     assert_same_tokens(live, VideoTokens.from_capture(dataset))
     stored = rd.open_capture(rd.save_capture(dataset, tmp_path / "one.zarr"))

@@ -61,12 +61,21 @@ def check_against_model(model: VideoLLM, inputs: Prepared, tokens: list[VideoTok
         start[row] += model.family.run_length(grid)
 
 
-@pytest.mark.parametrize("frames", [6, 5, 1])
+@pytest.mark.parametrize("frames", [6, 5, 2])
 def test_features_and_positions_are_the_models_own(family_model: VideoLLM, frames: int) -> None:
     inputs = family_model.prepare(make_clip(frames), PROMPT)
     tokens = tokens_of_prompt(family_model, inputs)
     assert len(tokens) == 1
     check_against_model(family_model, inputs, tokens)
+
+
+def test_one_frame_is_taken_or_refused_with_the_reason(family_model: VideoLLM) -> None:
+    if family_model.family.layout.frame_text:
+        with pytest.raises(ValueError, match="takes videos of at least 2 frames, given one of 1"):
+            family_model.prepare(make_clip(1), PROMPT)
+        return
+    inputs = family_model.prepare(make_clip(1), PROMPT)
+    check_against_model(family_model, inputs, tokens_of_prompt(family_model, inputs))
 
 
 def test_two_videos_in_one_prompt(family_model: VideoLLM) -> None:

@@ -19,6 +19,8 @@ from redundancy.models import (
     supported_architectures,
     wrap_model,
 )
+from redundancy.paths import data_folder
+from redundancy.video import load_video
 from tests.tiny_models import TINY, llava_onevision, make_clip
 
 
@@ -55,6 +57,15 @@ def test_pixels_have_the_models_type_and_other_numbers_their_own(family_model: V
     for name, tensor in half.prepare(make_clip(3)).tensors.items():
         expected = torch.bfloat16 if name.startswith("pixel_values") else torch.float32
         assert not tensor.is_floating_point() or tensor.dtype == expected, name
+
+
+def test_videos_are_read_by_the_familys_convention(family_model: VideoLLM) -> None:
+    path = next(iter(sorted((data_folder() / "clips").glob("*.mp4"))))
+    expected = load_video(path, sampling=family_model.family.sampling)
+    clip = family_model.load_video(path)
+    assert clip.indices.tolist() == expected.indices.tolist()
+    few = family_model.load_video(path, frames=4, sampling="uniform")
+    assert few.indices.tolist() == load_video(path, frames=4, sampling="uniform").indices.tolist()
 
 
 def test_a_processor_without_chat_template_is_refused(tiny_folder: Callable[[str], Path], tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""Qwen3-VL and its mixture of experts: a run per frame behind its timestamp, interleaved MRoPE, DeepStack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from redundancy.models.base import VideoSpan
+from redundancy.models.qwen_vl import QwenVL
+from redundancy.tokens import TokenLayout
+from redundancy.video import VideoClip
+
+
+class Qwen3VL(QwenVL):
+    """Adapter of `Qwen3VLForConditionalGeneration` (arXiv:2511.21631)."""
+
+    name = "qwen3_vl"
+    model_types = ("qwen3_vl",)
+    sampling: ClassVar[str] = "qwen3_vl"
+    layout: ClassVar[TokenLayout] = TokenLayout("qwen3_vl", frame_text=True)
+
+    def check_clips(self, clips: Sequence[VideoClip]) -> None:
+        """Refuse clips of one frame, which the checkpoints' processor does."""
+        if any(len(clip.frames) < self.clip_frames_per_step for clip in clips):
+            raise ValueError(f"{self.name} takes videos of at least {self.clip_frames_per_step} frames, given one of 1")
+
+    def deepstack(self, text_arguments: Mapping[str, Any], span: VideoSpan) -> tuple[Tensor, ...]:
+        """Features `[T, N, D]` that the first layers of the text model add, one entry per layer."""
+        mask = text_arguments.get("visual_pos_masks")
+        if mask is None:
+            return ()
+        # rows of the levels count the visual tokens of the whole batch
+        rank = (mask.flatten().cumsum(0) - 1).view(mask.shape)[span.row, span.columns]
+        return tuple(level[rank] for level in text_arguments["deepstack_visual_embeds"])
+
+    def shorten_extras(
+        self,
+        text_arguments: Mapping[str, Any],
+        gather: Callable[[Tensor], Tensor],
+        is_visual: Callable[[Tensor], Tensor],
+    ) -> dict[str, Any]:
+        """DeepStack features reduced by the same map as the tokens, and where they are added."""
+        mask = text_arguments.get("visual_pos_masks")
+        if mask is None:
+            return {}
+        short = is_visual(mask)
+        levels = []
+        for level in text_arguments["deepstack_visual_embeds"]:
+            columns = torch.zeros(*mask.shape, level.shape[-1], dtype=level.dtype, device=level.device)
+            columns[mask] = level
+            levels.append(gather(columns)[short])
+        return {"visual_pos_masks": short, "deepstack_visual_embeds": levels}
+
+
+class Qwen3VLMoe(Qwen3VL):
+    """Adapter of `Qwen3VLMoeForConditionalGeneration` (arXiv:2511.21631)."""
+
+    name = "qwen3_vl_moe"
+    model_types = ("qwen3_vl_moe",)
+    layout: ClassVar[TokenLayout] = TokenLayout("qwen3_vl_moe", frame_text=True)
