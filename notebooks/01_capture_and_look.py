@@ -87,7 +87,7 @@ with plot.style():
     plot.similarity_over_time(axes[1, 0], time, similarity.numpy(), known_cuts=known)
     axes[1, 0].set_xlim(time[0] - 0.25, time[-1] + 0.25)
     axes[1, 0].legend(loc="lower left")
-    plot.segment_bars(axes[2, 0], time, lengths, plot.colours(list(lengths)), known_cuts=known)
+    plot.segment_bars(axes[2, 0], time, lengths, palette=plot.colours(list(lengths)), known_cuts=known)
 figure
 
 # %% [markdown]

@@ -9,12 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from redundancy.apply import prune as prune
     from redundancy.capture import capture as capture
     from redundancy.capture import open_capture as open_capture
     from redundancy.capture import save_capture as save_capture
     from redundancy.capture import video_tokens as video_tokens
     from redundancy.models import VideoLLM as VideoLLM
     from redundancy.models import load_model as load_model
+    from redundancy.reduction import Reduction as Reduction
+    from redundancy.reduction import compose as compose
     from redundancy.tokens import VideoTokens as VideoTokens
     from redundancy.video import VideoClip as VideoClip
     from redundancy.video import load_video as load_video
@@ -22,13 +25,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Reduction": "redundancy.reduction",
     "VideoClip": "redundancy.video",
     "VideoLLM": "redundancy.models",
     "VideoTokens": "redundancy.tokens",
     "capture": "redundancy.capture",
+    "compose": "redundancy.reduction",
     "load_model": "redundancy.models",
     "load_video": "redundancy.video",
     "open_capture": "redundancy.capture",
+    "prune": "redundancy.apply",
     "save_capture": "redundancy.capture",
     "video_tokens": "redundancy.capture",
 }

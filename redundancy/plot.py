@@ -106,8 +106,8 @@ def segment_bars(
     axes: Axes,
     time: Float[np.ndarray, "frames"],
     segmentations: dict[str, Sequence[int]],
-    palette: dict[str, Any],
     *,
+    palette: dict[str, Any],
     known_cuts: Int64[np.ndarray, "cuts"] | None = None,
 ) -> None:
     """Segments as bars over seconds, one row per segmentation, neighbours in different shades; known cuts dashed.
@@ -130,7 +130,7 @@ def segment_bars(
     axes.tick_params(axis="y", length=0)
 
 
-def sweep(axes: Axes, summary: xr.Dataset, measure: str, palette: dict[str, Any], *, variable: str = "value") -> None:
+def sweep(axes: Axes, summary: xr.Dataset, measure: str, *, palette: dict[str, Any], variable: str = "value") -> None:
     """A measure against the mean number of segments: a line per series with intervals, its random cuts as crosses.
 
     Differences (`variable="difference"`) are drawn around zero, which stands for random cuts.
@@ -173,27 +173,33 @@ def segment_ablation(summary: xr.Dataset, rows: pd.DataFrame, facts: dict[str, A
     with style():
         series = dict(zip(_names(summary["setting"]), _names(summary["series"]), strict=True))
         palette = colours(list(dict.fromkeys(series.values())))
-        figure, axes = new_figure(2, 2, height=4.8)
+        retentions = [m.removeprefix("error_") for m in _names(summary["measure"]) if m.startswith("error_")][:2]
+        figure, axes = new_figure(2 + bool(retentions), 2, height=4.8 + 2.2 * bool(retentions))
         has_cuts = not np.isnan(summary["value"].sel(measure="f1", statistic="mean").values).all()
-        sweep(axes[0, 0], summary, "f1" if has_cuts else "across_cut", palette)
+        sweep(axes[0, 0], summary, "f1" if has_cuts else "across_cut", palette=palette)
         axes[0, 0].set_title("(a) agreement with scene cuts" if has_cuts else "(a) similarity across cuts")
         axes[0, 0].set_ylabel(f"F1 within {summary.attrs['cut_tolerance']} frame" if has_cuts else "cosine")
-        sweep(axes[0, 1], summary, "contrast", palette, variable="difference")
+        sweep(axes[0, 1], summary, "contrast", palette=palette, variable="difference")
         axes[0, 1].set_title("(b) contrast gained over random cuts")
         axes[0, 1].set_ylabel("cosine, within - across")
+        for column, retention in enumerate(retentions):
+            sweep(axes[1, column], summary, f"error_{retention}", palette=palette, variable="difference")
+            axes[1, column].set_title(f"({'cd'[column]}) FastVID at retention {retention}")
+            axes[1, column].set_ylabel("reconstruction error - random")
         figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+        letters = "cdef"[2 * bool(retentions) :]
         time = np.asarray(facts["frame_time"])
         known = None if facts["known_cuts"] is None else np.asarray(facts["known_cuts"], dtype=np.int64)
-        similarity_over_time(axes[1, 0], time, np.asarray(facts["transition_similarity"]), known_cuts=known)
-        axes[1, 0].set_title(f"(c) {facts['video']}" + (", scene cuts dashed" if known is not None else ""))
-        axes[1, 0].set_ylabel("cosine of neighbouring frames")
+        similarity_over_time(axes[-1, 0], time, np.asarray(facts["transition_similarity"]), known_cuts=known)
+        axes[-1, 0].set_title(f"({letters[0]}) {facts['video']}" + (", scene cuts dashed" if known is not None else ""))
+        axes[-1, 0].set_ylabel("cosine of neighbouring frames")
         of_clip = rows[(rows["video"] == facts["video"]) & (rows["seed"] == -1)].set_index("setting")
         bars = {s: np.asarray(of_clip.loc[s, "lengths"]).tolist() for s in facts["settings"]}
-        segment_bars(axes[1, 1], time, bars, {s: palette[series[s]] for s in bars}, known_cuts=known)
-        axes[1, 1].set_yticks(
+        segment_bars(axes[-1, 1], time, bars, palette={s: palette[series[s]] for s in bars}, known_cuts=known)
+        axes[-1, 1].set_yticks(
             range(len(bars)), [s.replace("(", "\n(").replace("segments=", "") for s in bars], fontsize=6
         )
-        axes[1, 1].set_title("(d) its segments")
+        axes[-1, 1].set_title(f"({letters[1]}) its segments")
     return figure
 
 

@@ -1,8 +1,10 @@
 """Which segmentation holds alike frames together and cuts where scenes change? Every segmenter against random cuts.
 
 For each clip and each segmenter (over its numbers of segments and thresholds): number and length of segments,
-similarity inside segments and across cuts, agreement with the known scene cuts, and the same for random cuts into as
-many segments. Intervals are bootstrapped over clips, differences from random cuts are paired.
+similarity inside segments and across cuts, agreement with the known scene cuts, what FastVID keeps with these
+segments, and the same for random cuts into as many segments. Intervals are bootstrapped over clips, differences from
+random cuts are paired. FastVID runs with the budgets of its LLaVA-Video variant, which loses no token to rounding.
+Draws of random cuts with which it keeps another number of tokens, because a budget was clamped, are left out there.
 
     python -m studies.ablate_segments
     python -m studies.ablate_segments --videos my_videos/ --model llava-hf/llava-onevision-qwen2-7b-ov-hf --frames 32
@@ -13,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,11 @@ from redundancy import plot
 from redundancy.capture import model_provenance, open_dataset, save_dataset
 from redundancy.evaluation.intervals import RESAMPLES, mean_interval, paired_difference
 from redundancy.evaluation.segmentation import cut_agreement, segment_similarity
+from redundancy.metrics.coverage import reconstruction_error
 from redundancy.metrics.temporal import transition_similarity
 from redundancy.models import VideoLLM
-from redundancy.pruning.segment import SEGMENTERS, DySeg, RandomCuts, Segmenter, lengths_to_cuts
+from redundancy.pruning.fastvid import FastVID
+from redundancy.pruning.segment import SEGMENTERS, DySeg, GivenSegments, RandomCuts, Segmenter, lengths_to_cuts
 from redundancy.sources import VideoSource, cuts_on_steps, list_videos
 from redundancy.tokens import VideoTokens
 from redundancy.video import load_video
@@ -38,7 +42,7 @@ from studies.runner import Facts, StudyRun, VideoResult, command_line, run_video
 
 NAME = "ablate_segments"
 CONTROL = "random_cuts"
-VERSION = 1
+VERSION = 2
 TOLERANCE = 1
 MEASURES = {
     "segments": "number of segments",
@@ -50,6 +54,11 @@ MEASURES = {
     "precision": "share of cuts that are scene cuts",
     "recall": "share of scene cuts that are cut",
     "f1": "F1 of cuts against scene cuts",
+}
+FASTVID_MEASURES = {
+    "error": "reconstruction error of what FastVID keeps",
+    "anchors": "context tokens per segment",
+    "kept": "share of tokens kept",
 }
 
 
@@ -71,6 +80,8 @@ class Options:
         Numbers of segments asked for.
     thresholds
         Similarity thresholds tau of the segmenters that have one.
+    retentions
+        Shares of the tokens that FastVID is asked to keep.
     features
         Source of the frame features that segmenters read: "mean", or "pooling_head" where the model has that head.
     seeds
@@ -87,6 +98,7 @@ class Options:
     segmenters: tuple[str, ...] = tuple(n for n in SEGMENTERS if n != CONTROL)
     segments: tuple[int, ...] = (2, 4, 8)
     thresholds: tuple[float, ...] = (0.8, 0.9, 0.95)
+    retentions: tuple[float, ...] = (0.5, 0.25)
     features: str = "mean"
     seeds: int = 20
     out: Path = Path("results") / NAME
@@ -132,6 +144,19 @@ def _sweep(segmenter: Segmenter, options: Options) -> list[dict[str, Any]]:
     return swept
 
 
+def measures_of(options: Options) -> dict[str, str]:
+    """Every measure of the study, with what it means.
+
+    Source: own.
+    """
+    swept = {
+        f"{name}_{retention:g}": f"{meaning} at retention {retention:g}"
+        for retention in options.retentions
+        for name, meaning in FASTVID_MEASURES.items()
+    }
+    return MEASURES | swept
+
+
 def series_of(label: str) -> str:
     """The series that a setting belongs to: its segmenter, and what is swept where that is not the number of segments.
 
@@ -159,12 +184,18 @@ def measure_video(
     if source.record is not None:
         known = cuts_on_steps(source.record.scene_cuts, clip, tokens.frame_members.numpy())
     rows = []
+
+    @cache
+    def measured(lengths: tuple[int, ...]) -> dict[str, Any]:
+        """Many settings and draws end in the same segments."""
+        return _row(tokens, torch.tensor(lengths), known) | _fastvid(tokens, lengths, options)
+
     for label in missing:
         lengths = segmenters[label](tokens)
-        rows.append(_row(tokens, lengths, known) | {"setting": label, "seed": -1, "control": False})
+        rows.append(measured(tuple(lengths.tolist())) | {"setting": label, "seed": -1, "control": False})
         for seed in range(options.seeds):
             random = RandomCuts(segments=len(lengths), seed=seed)(tokens)
-            rows.append(_row(tokens, random, known) | {"setting": label, "seed": seed, "control": True})
+            rows.append(measured(tuple(random.tolist())) | {"setting": label, "seed": seed, "control": True})
     facts = {
         "frame_time": tokens.frame_time.tolist(),
         "transition_similarity": transition_similarity(tokens.frame_features_from("mean")).tolist(),
@@ -191,7 +222,33 @@ def _row(tokens: VideoTokens, lengths: torch.Tensor, known: Shaped[np.ndarray, "
     return row | cut_agreement(lengths_to_cuts(lengths).numpy(), known, tolerance=TOLERANCE)._asdict()
 
 
-def summarise(run: StudyRun, segmenters: dict[str, Segmenter]) -> xr.Dataset:
+def salience_of(tokens: VideoTokens) -> str:
+    """The source that FastVID reads on the family, else the attention that the tower's last layer gives.
+
+    Source: own.
+    """
+    return next(s for s in ("pooling_head", "mean_query", "received") if s in tokens.salience)
+
+
+def _fastvid(tokens: VideoTokens, lengths: tuple[int, ...], options: Options) -> dict[str, float]:
+    """What FastVID keeps with these segments, at every retention."""
+    row: dict[str, float] = {}
+    for retention in options.retentions:
+        method = FastVID(
+            retention=retention,
+            variant="llava_video",
+            salience=salience_of(tokens),
+            features="mean",
+            segmenter=GivenSegments(lengths),
+        )
+        reduction = method(tokens)
+        row[f"error_{retention:g}"] = reconstruction_error(tokens.features, reduction.apply(tokens.features)).item()
+        row[f"anchors_{retention:g}"] = reduction.stages["context_budget"].sum().item() / len(lengths)
+        row[f"kept_{retention:g}"] = reduction.achieved
+    return row
+
+
+def summarise(run: StudyRun, segmenters: dict[str, Segmenter], measures: dict[str, str]) -> xr.Dataset:
     """Means over clips with bootstrap intervals, and paired differences from random cuts.
 
     Dims: setting, measure, statistic (mean, low, high, videos).
@@ -200,28 +257,31 @@ def summarise(run: StudyRun, segmenters: dict[str, Segmenter]) -> xr.Dataset:
     """
     rows = run.rows[run.rows["setting"].notna()] if "setting" in run.rows else run.rows
     labels = [label for label in segmenters if len(rows) and (rows["setting"] == label).any()]
-    shape = (len(labels), len(MEASURES), 4)
+    shape = (len(labels), len(measures), 4)
     own, control, difference = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
     for i, label in enumerate(labels):
         of_setting = rows[rows["setting"] == label]
         chosen = of_setting[~of_setting["control"].astype(bool)].set_index("video").sort_index()
-        random = of_setting[of_setting["control"].astype(bool)].groupby("video")[list(MEASURES)].mean().sort_index()
-        for j, measure in enumerate(MEASURES):
-            a, b = chosen[measure].to_numpy(float), random[measure].to_numpy(float)
-            own[i, j], control[i, j] = mean_interval(a), mean_interval(b)
-            difference[i, j] = paired_difference(a, b)
+        drawn = of_setting[of_setting["control"].astype(bool)]
+        for j, measure in enumerate(measures):
+            random = drawn.groupby("video")[measure].mean().sort_index()
+            own[i, j] = mean_interval(chosen[measure].to_numpy(float))
+            control[i, j] = mean_interval(random.to_numpy(float))
+            paired = _at_equal_number(drawn, chosen, measure).groupby("video")[measure].mean().reindex(chosen.index)
+            difference[i, j] = paired_difference(chosen[measure].to_numpy(float), paired.to_numpy(float))
     dims = ("setting", "measure", "statistic")
     return xr.Dataset(
         {"value": (dims, own), "random_cuts": (dims, control), "difference": (dims, difference)},
         coords={
             "setting": labels,
-            "measure": list(MEASURES),
+            "measure": list(measures),
             "statistic": ["mean", "low", "high", "videos"],
             "series": ("setting", [series_of(label) for label in labels]),
-            "long_name": ("measure", list(MEASURES.values())),
+            "long_name": ("measure", list(measures.values())),
         },
         attrs={
             "interval": f"95% percentile bootstrap over clips, {RESAMPLES} resamples, seed 0",
+            "kept": "requested and achieved share of tokens differ where budgets are rounded: see kept_*",
             "difference": "segmenter minus mean of the random cuts of the same clip, paired over clips",
             "similarity": "cosine of frame features of source mean, float32",
             "cut_tolerance": TOLERANCE,
@@ -229,19 +289,29 @@ def summarise(run: StudyRun, segmenters: dict[str, Segmenter]) -> xr.Dataset:
     )
 
 
-def table(summary: xr.Dataset) -> pd.DataFrame:
-    """The summary as a reader wants it: one line per setting, intervals in brackets.
+def _at_equal_number(drawn: pd.DataFrame, chosen: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Draws of random cuts with which FastVID keeps as many tokens as with the segmenter, where that matters."""
+    name, _, retention = measure.partition("_")
+    if name not in ("error", "anchors") or not retention:
+        return drawn
+    kept = f"kept_{retention}"
+    return drawn[drawn[kept] == drawn["video"].map(chosen[kept])]
+
+
+def _show(summary: xr.Dataset, variable: str, measure: str, digits: int, sign: str = "") -> list[str]:
+    """Means with their intervals in brackets, a dash where there is none."""
+    return [
+        "-" if np.isnan(m) else f"{m:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+        for m, low, high, _ in summary[variable].sel(measure=measure).values
+    ]
+
+
+def segment_table(summary: xr.Dataset) -> pd.DataFrame:
+    """What each setting cuts: one line per setting, intervals in brackets.
 
     Source: own.
     """
-
-    def show(variable: str, measure: str, digits: int, sign: str = "") -> list[str]:
-        values = summary[variable].sel(measure=measure).values
-        return [
-            "-" if np.isnan(m) else f"{m:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
-            for m, low, high, _ in values
-        ]
-
+    show = partial(_show, summary)
     return pd.DataFrame(
         {
             "setting": [str(s) for s in summary["setting"].values],
@@ -251,6 +321,23 @@ def table(summary: xr.Dataset) -> pd.DataFrame:
             "contrast - random": show("difference", "contrast", 3, "+"),
             "F1": show("value", "f1", 2),
             "F1 - random": show("difference", "f1", 2, "+"),
+        }
+    )
+
+
+def fastvid_table(summary: xr.Dataset, retention: float) -> pd.DataFrame:
+    """What FastVID keeps with each setting at one requested retention.
+
+    Source: own.
+    """
+    show = partial(_show, summary)
+    return pd.DataFrame(
+        {
+            "setting": [str(s) for s in summary["setting"].values],
+            "kept": show("value", f"kept_{retention:g}", 3),
+            "context tokens per segment": show("value", f"anchors_{retention:g}", 1),
+            "error": show("value", f"error_{retention:g}", 3),
+            "error - random": show("difference", f"error_{retention:g}", 3, "+"),
         }
     )
 
@@ -275,10 +362,11 @@ def main(options: Options) -> xr.Dataset:
             "frames": options.frames,
             "seeds": options.seeds,
             "features": options.features,
+            "retentions": options.retentions,
             **{k: provenance[k] for k in ("weights_sha256", "dtype", "attn_implementation", "redundancy_version")},
         },
     )
-    summary = summarise(run, segmenters).assign_attrs(
+    summary = summarise(run, segmenters, measures_of(options)).assign_attrs(
         provenance, study=NAME, frames=options.frames, seeds=options.seeds
     )
     summary.attrs["videos"] = len(run.facts)
@@ -288,10 +376,12 @@ def main(options: Options) -> xr.Dataset:
     if len(summary["setting"]):
         write_json(example(run, summary), options.out / "example.json")
         draw(options.out)
-        print(table(summary).to_string(index=False))
-        print(
-            f"\nMeans over {len(run.facts)} videos with 95% bootstrap intervals; {options.seeds} draws of random cuts."
-        )
+        print(segment_table(summary).to_string(index=False))
+        for retention in options.retentions:
+            print(f"\nFastVID asked to keep {retention:g} of the tokens, with these segments:")
+            print(fastvid_table(summary, retention).to_string(index=False))
+        print(f"\nMeans over {len(run.facts)} videos, 95% bootstrap intervals; {options.seeds} draws of random cuts.")
+        print("error: relative reconstruction error; -: no draw of random cuts makes FastVID keep equally many tokens.")
     print(say_what_ran(run))
     print(f"Rows, summary and figure: {options.out}")
     return summary

@@ -17,7 +17,8 @@ import torch
 import redundancy as rd
 from redundancy.apply import prune
 from redundancy.models import Prepared, VideoLLM
-from redundancy.pruning import METHODS, Method
+from redundancy.pruning.base import Method
+from redundancy.pruning.table import METHODS
 from redundancy.reduction import Reduction
 from redundancy.sources import list_videos
 from redundancy.video import load_video
@@ -86,20 +87,12 @@ def method_of(name: str, retention: float | None) -> Method | None:
         return None
     if name not in METHODS:
         raise ValueError(f"there is no method {name!r}; the methods are none, {', '.join(METHODS)}")
-    method = METHODS[name].default
+    method = METHODS[name].method
     if retention is None:
         return method
     if "retention" not in {f.name for f in fields(method)}:
         raise ValueError(f"{name} has a fixed rate and takes no retention, given {retention}")
     return replace(method, retention=retention)  # type: ignore[call-arg]
-
-
-def keep_all(tokens: rd.VideoTokens) -> Reduction:
-    """Every token and newline, the whole model's own prompt.
-
-    Source: own.
-    """
-    return Reduction.keep_all(tokens.grid, newline="all" if tokens.layout.newline == "row" else "none")
 
 
 def time_to_first_token(model: VideoLLM, inputs: Prepared, repeats: int) -> float:
@@ -120,7 +113,7 @@ def time_to_first_token(model: VideoLLM, inputs: Prepared, repeats: int) -> floa
 
 
 def run(
-    model: VideoLLM, inputs: Prepared, method: Callable[[rd.VideoTokens], Reduction] | None, options: Options
+    model: VideoLLM, inputs: Prepared, *, method: Callable[[rd.VideoTokens], Reduction] | None, options: Options
 ) -> Answer:
     """The answer with a method, or without one.
 
@@ -148,9 +141,9 @@ def main(options: Options) -> dict[str, Answer]:
     path = options.video if options.video is not None else list_videos()[0].path
     clip = load_video(path, frames=options.frames)
     inputs = model.prepare(clip, options.prompt)
-    answers = {"all tokens": run(model, inputs, None, options)}
+    answers = {"all tokens": run(model, inputs, method=None, options=options)}
     if method is not None:
-        answers[options.method] = run(model, inputs, method, options)
+        answers[options.method] = run(model, inputs, method=method, options=options)
     print(f"{path}\n{options.prompt}\n")
     print(f"{'':18s}{'answer':20s}{'video tokens':>14s}{'kept':>8s}{'first token':>14s}")
     for name, a in answers.items():

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 STUDIES: tuple[str, ...] = ("ablate_segments",)
+TOOLS: tuple[str, ...] = ("ask",)
 RESULTS = Path("results")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from redundancy.models import FAMILIES
 from redundancy.pruning.segment import SEGMENTERS
+from redundancy.pruning.table import METHODS
 from studies.registry import STUDIES, one_line
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -17,6 +18,12 @@ def segmenters() -> str:
     """One line per segmenter."""
     rows = [(f"`{name}`", type(s).__name__, s.source) for name, s in SEGMENTERS.items()]
     return _table(("name", "class", "source"), rows)
+
+
+def methods() -> str:
+    """One line per method."""
+    rows = [(f"`{name}`", type(e.method).__name__, e.kind, e.paper) for name, e in METHODS.items()]
+    return _table(("name", "class", "kind", "source"), rows)
 
 
 def families() -> str:
@@ -30,7 +37,12 @@ def studies() -> str:
     return _table(("command", "what it asks"), [(f"`python -m studies.{n}`", one_line(n)) for n in STUDIES])
 
 
-TABLES: dict[str, Callable[[], str]] = {"segmenters": segmenters, "families": families, "studies": studies}
+TABLES: dict[str, Callable[[], str]] = {
+    "methods": methods,
+    "segmenters": segmenters,
+    "families": families,
+    "studies": studies,
+}
 
 
 def with_tables(text: str) -> str:

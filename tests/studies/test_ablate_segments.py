@@ -15,7 +15,7 @@ import pytest
 from redundancy.capture import open_dataset
 from redundancy.paths import data_folder
 from studies import ablate_segments, figures
-from studies.ablate_segments import MEASURES, Options
+from studies.ablate_segments import Options, measures_of
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_everything_is_written(finished: Path):
     names = {p.name for p in finished.iterdir()}
     assert {"rows.parquet", "summary.zarr", "example.json", "ablate_segments.png", "ablate_segments.svg"} <= names
     rows = pd.read_parquet(finished / "rows.parquet")
-    assert set(MEASURES) <= set(rows.columns)
+    assert set(measures_of(Options())) <= set(rows.columns)
     assert rows.groupby(["video", "setting"]).size().eq(6).all()  # one row, and five draws of random cuts
 
 
@@ -110,3 +110,23 @@ def test_studies_are_listed():
         [sys.executable, "-m", "studies"], capture_output=True, text=True, cwd=data_folder().parent, check=True
     )
     assert "python -m studies.ablate_segments" in done.stdout
+
+
+def test_fastvid_is_compared_at_equal_numbers_of_tokens(finished: Path):
+    summary = open_dataset(finished / "summary.zarr").load()
+    rows = pd.read_parquet(finished / "rows.parquet")
+    setting = "static_windows(tau=0.8)"
+    own = rows[(rows["setting"] == setting) & (rows["seed"] == -1)].set_index("video").sort_index()
+    drawn = rows[(rows["setting"] == setting) & (rows["seed"] >= 0)]
+    differences = []
+    for video, row in own.iterrows():
+        of_video = drawn[drawn["video"] == video]
+        equal = of_video[of_video["kept_0.25"] == row["kept_0.25"]]["error_0.25"]
+        if len(equal):
+            differences.append(row["error_0.25"] - equal.mean())
+    at = summary["difference"].sel(setting=setting, measure="error_0.25")
+    assert differences
+    assert float(at.sel(statistic="mean")) == pytest.approx(np.mean(differences))
+    assert float(at.sel(statistic="videos")) == len(differences)
+    assert (rows["kept_0.25"] <= 0.25).all()
+    assert (rows["error_0.25"] >= rows["error_0.5"]).mean() > 0.95

@@ -1,0 +1,31 @@
+"""One question, with and without a method."""
+
+from __future__ import annotations
+
+import pytest
+
+from studies.ask import Options, main, method_of
+
+
+def test_all_tokens_and_the_methods(capsys: pytest.CaptureFixture[str]):
+    answers = main(Options(method="fastvid", retention=0.25, repeats=1))
+    whole, pruned = answers["all tokens"], answers["fastvid"]
+    assert (whole.tokens_before, whole.tokens_after) == (256, 256)
+    assert (pruned.tokens_before, pruned.tokens_after) == (256, 64)
+    assert whole.text in {"one", "two", "three", "four"}
+    assert whole.seconds > 0
+    assert pruned.seconds > 0
+    printed = capsys.readouterr().out
+    assert "25.0%" in printed
+    assert "Requested retention 25.0%." in printed
+
+
+def test_no_method():
+    assert list(main(Options(method="none", repeats=1))) == ["all tokens"]
+
+
+def test_unknown_methods_and_fixed_rates_are_refused():
+    with pytest.raises(ValueError, match="there is no method 'fastvids'"):
+        method_of("fastvids", None)
+    with pytest.raises(ValueError, match="retention must"):
+        method_of("fastvid", 1.5)
