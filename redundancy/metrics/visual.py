@@ -33,6 +33,7 @@ def density_peaks(
     *,
     k: int | Int64[Tensor, "*sets"] = 4,
     candidates: Bool[Tensor, "*sets points"] | None = None,
+    overwrite: bool = False,
 ) -> DensityPeaks:
     """Density, distance to the nearest denser point, and their product, for each set of points.
 
@@ -49,6 +50,8 @@ def density_peaks(
         Neighbours, the point itself included, one number or one per set; with fewer candidates in a set, all of them.
     candidates
         `[..., M]` points that take part; all by default.
+    overwrite
+        True if `points` may be destroyed, which saves a copy.
 
     Returns
     -------
@@ -64,7 +67,7 @@ def density_peaks(
     most = k if isinstance(k, int) else int(k.max())
     if most < 1:
         raise ValueError(f"k={k} given, expected at least 1 neighbour")
-    distance = pairwise_distance(points)
+    distance = pairwise_distance(points, overwrite=overwrite)
     if candidates is not None:
         distance = distance.masked_fill(~(candidates[..., :, None] & candidates[..., None, :]), torch.inf)
     nearest = distance.topk(min(most, distance.shape[-1]), dim=-1, largest=False).values
@@ -120,15 +123,18 @@ def density_score(
     return density_peaks(points, k=k, candidates=candidates).score
 
 
-def pairwise_distance(points: Float[Tensor, "*sets points channels"]) -> Float[Tensor, "*sets points points"]:
+def pairwise_distance(
+    points: Float[Tensor, "*sets points channels"], *, overwrite: bool = False
+) -> Float[Tensor, "*sets points points"]:
     """Euclidean distances within each set, divided by `sqrt(D)`, float32, exactly 0 on the diagonal.
 
-    One matrix product of the centred points; squared distances that are rounding beside the norms become 0.
+    One matrix product of the centred points; squared distances that are rounding beside the norms become 0. With
+    `overwrite` the points may be destroyed, which saves a copy.
 
     Source: own.
     """
     x = points.float()
-    x = x - x.mean(-2, keepdim=True)
+    x = x.sub_(x.mean(-2, keepdim=True)) if overwrite else x - x.mean(-2, keepdim=True)
     square = torch.linalg.vector_norm(x, dim=-1).square()
     norms = square[..., :, None] + square[..., None, :]
     squared = torch.baddbmm(norms.flatten(0, -3), x.flatten(0, -3), x.flatten(0, -3).mT, alpha=-2).view_as(norms)

@@ -190,7 +190,8 @@ def check_finite(tokens: VideoTokens, needs: Needs) -> None:
     read: dict[str, Tensor] = {}
     if needs.salience is not None:
         read[f"salience[{needs.salience}]"] = tokens.salience_from(needs.salience)
-    if needs.frame_features is not None:
+    derived = needs.frame_features == "mean" and "mean" not in tokens.frame_features
+    if needs.frame_features is not None and not derived:
         read[f"frame_features[{needs.frame_features}]"] = tokens.frame_features_from(needs.frame_features)
     for x in read.values():
         total = total + x.sum(dtype=torch.float32)

@@ -287,12 +287,14 @@ def _clusters(
 ) -> tuple[Tensor, Tensor, Tensor, ClusterWeights]:
     """Best-scored centres of each set, the other candidates with the centre nearest to each, and the weights.
 
-    `sizes` is the number of candidates of each set. Returns flat indices of centres and members, and for each member
-    the number of its centre.
+    `sizes` is the number of candidates of each set; `points` are destroyed.
+
+    Returns flat indices of centres and members, and for each member the number of its centre.
     """
     S, M, _ = points.shape
     device = points.device
-    peaks = density_peaks(points, k=centres.clamp_max(k) if parity else k, candidates=candidates)
+    neighbours = centres.clamp_max(k) if parity else k
+    peaks = density_peaks(points, k=neighbours, candidates=candidates, overwrite=True)
     chosen = (rank(peaks.score) < centres.to(device)[:, None]) & candidates
     nearest = nearest_by_distance(peaks.distance, chosen) + torch.arange(S, device=device)[:, None] * M
     outputs = int(centres.sum())

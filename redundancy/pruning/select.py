@@ -35,11 +35,13 @@ def top_density(
     budget: Int64[Tensor, "frames"],
     *,
     candidates: Bool[Tensor, "frames tokens"],
+    most: int | None = None,
     k: int = 4,
 ) -> Int64[Tensor, "frames tokens"]:
     """Rank of each candidate by density score in its frame where `budget` has tokens; N elsewhere.
 
-    The first `budget[t]` ranks are the density peaks of frame t. Frames without a budget cost nothing.
+    The first `budget[t]` ranks are the density peaks of frame t. Frames without a budget cost nothing, nor do tokens
+    beyond `most`, the largest number of candidates of a frame with a budget (N where it is not given).
 
     Source: FastVID (arXiv:2503.11187), section 3.3.
     """
@@ -47,9 +49,10 @@ def top_density(
     frames = budget.nonzero().flatten().to(features.device)
     ranks = torch.full((T, N), N, device=features.device)
     if len(frames):
-        chosen = candidates[frames]
-        score = density_peaks(features[frames], k=k, candidates=chosen).score
-        ranks[frames] = rank(score).masked_fill(~chosen, N)
+        place = (~candidates[frames]).to(torch.uint8).sort(dim=1, stable=True).indices[:, :most]
+        chosen = candidates[frames].gather(1, place)
+        score = density_peaks(features[frames[:, None], place], k=k, candidates=chosen, overwrite=True).score
+        ranks[frames] = ranks[frames].scatter(1, place, rank(score).masked_fill(~chosen, N))
     return ranks
 
 
@@ -70,7 +73,9 @@ def dual_anchor(
     Source: FastVID (arXiv:2503.11187), section 3.3.
     """
     kept = top_salience(salience, salient)
-    return kept, top_density(features, context, candidates=~kept, k=k)
+    anchors = context > 0
+    most = features.shape[1] - int(salient[anchors].min()) if bool(anchors.any()) else 0
+    return kept, top_density(features, context, candidates=~kept, most=most, k=k)
 
 
 def true_indices(mask: Bool[Tensor, "*shape"], count: int) -> Int64[Tensor, "count"]:

@@ -71,7 +71,7 @@ def test_fastvid_merges_the_segment_also_where_the_budget_of_anchors_is_that_of_
 
 def test_fastvid_zero_context_token_attracts_nothing_by_default() -> None:
     x = scenes(1, 9, 6, seed=0).abs()  # all cosines are positive, so a zero vector is never the nearest
-    x[0, 4:] = 0
+    x[0, 7:] = 0
     given = {"variant": "onevision", "retention": 0.5, "c": 1, "d": 1.0}
     zero, members = {}, {}
     for parity in (False, True):
