@@ -50,12 +50,12 @@ class MethodEntry:
 
 
 def _fastvid_bounds(method: FastVID, tokens: VideoTokens) -> tuple[float, float]:
-    """`int(N r)` a frame at most; salient tokens at least, but quiet segments of the Qwen variant keep one frame."""
+    """`int(N r)` a frame at most; the salient share at least, but quiet segments of the Qwen variant keep one frame."""
     T, N = tokens.grid.frames, tokens.grid.tokens_per_frame
     per_frame = max(int(N * method.retention), 1)
     if method.variant_of(tokens.layout) == "qwen":
         return 1 / (T * N), per_frame / N
-    return (per_frame - int(per_frame * method.d)) / N if method.d < 1 else 0.0, per_frame / N
+    return per_frame * (1 - method.d) / N, per_frame / N
 
 
 def _holitom_bounds(method: HoliTom, tokens: VideoTokens) -> tuple[float, float]:
