@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
 torch.set_num_threads(1)  # the tests run one process per core
 
 
