@@ -5,12 +5,14 @@ A new family is one builder and one line of `TINY`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from redundancy.models.torchvision_repair import import_torchvision
@@ -190,8 +192,43 @@ def qwen3_vl_moe(folder: Path) -> None:
     _qwen(folder, "Qwen3VLMoe", DEEPSTACK, {"head_dim": 16, **experts}, [4, 2, 2])
 
 
+def llava_video(folder: Path) -> None:
+    """A folder in the original LLaVA layout: no class of transformers has written it."""
+    words = tokenizer(("<|im_start|>", "<|im_end|>"))
+    words.save_pretrained(folder)
+    text = hf.Qwen2Config(**TEXT, vocab_size=len(words) + 6)  # spare rows, as the published embedding has
+    tower = hf.SiglipVisionConfig(**SIGLIP, vision_use_head=False)
+    original = {
+        "model_type": "llava_qwen",
+        **TEXT,
+        "vocab_size": text.vocab_size,
+        "rope_theta": 1e4,
+        "mm_vision_tower": "tower",
+        "mm_projector_type": "mlp2x_gelu",
+        "mm_newline_position": "grid",
+    }
+    (folder / "config.json").write_text(json.dumps(original))
+    (folder / "tower").mkdir()
+    tower.save_pretrained(folder / "tower")
+    D, V = text.hidden_size, tower.hidden_size
+    shapes = {"model.mm_projector.0.weight": (D, V), "model.mm_projector.0.bias": (D,)}
+    shapes |= {"model.mm_projector.2.weight": (D, D), "model.mm_projector.2.bias": (D,), "model.image_newline": (D,)}
+    shapes |= {name: tuple(p.shape) for name, p in hf.Qwen2ForCausalLM(text).state_dict().items()}
+    vision = {name.removeprefix("vision_model."): p for name, p in hf.SiglipVisionModel(tower).state_dict().items()}
+    last = f"encoder.layers.{tower.num_hidden_layers - 1}."  # dropped by the original layout
+    prefix = "model.vision_tower.vision_tower.vision_model."
+    shapes |= {prefix + name: tuple(p.shape) for name, p in vision.items() if not name.startswith(last)}
+    generator = torch.Generator().manual_seed(0)
+    spread = {name: 0.25 / max(1.0, (shape[-1] / 64) ** 0.5) for name, shape in shapes.items()}
+    weights = {name: torch.randn(shape, generator=generator) * spread[name] for name, shape in shapes.items()}
+    weights |= {name: 1 + 0.1 * w for name, w in weights.items() if "norm" in name and name.endswith("weight")}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    (folder / "generation_config.json").write_text(json.dumps({"pad_token_id": 0}))
+
+
 TINY: dict[str, Callable[[Path], None]] = {
     "llava_onevision": llava_onevision,
+    "llava_video": llava_video,
     "qwen2_vl": qwen2_vl,
     "qwen2_5_vl": qwen2_5_vl,
     "qwen3_vl": qwen3_vl,

@@ -78,6 +78,14 @@ class Family(ABC):
     def __init__(self, model: nn.Module) -> None:
         self.model = model
 
+    @classmethod
+    def load(cls, source: str, **arguments: Any) -> tuple[nn.Module, Any]:
+        """Model and processor of a folder or hub id; `arguments` are `dtype` and `attn_implementation`."""
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        model: nn.Module = AutoModelForImageTextToText.from_pretrained(source, **arguments)
+        return model, AutoProcessor.from_pretrained(source)  # type: ignore[no-untyped-call]
+
     # where the parts of the model are ---------------------------------------------------------------------------
 
     @property
@@ -115,6 +123,11 @@ class Family(ABC):
         return 1
 
     # inputs -----------------------------------------------------------------------------------------------------
+
+    def chat_content(self, clips: Sequence[VideoClip], prompt: str | None) -> list[dict[str, str]]:
+        """What the user's message holds: the clips in order, then the prompt."""
+        content = [{"type": "video"} for _ in clips]
+        return content if prompt is None else [*content, {"type": "text", "text": prompt}]
 
     def processor_arguments(self, clips: Sequence[VideoClip]) -> dict[str, Any]:
         """Family-specific arguments of the processor's call, beside text, videos and metadata."""

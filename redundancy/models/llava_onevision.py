@@ -20,7 +20,7 @@ class LlavaOnevision(Family):
     """Adapter of `LlavaOnevisionForConditionalGeneration` (arXiv:2408.03326)."""
 
     name = "llava_onevision"
-    model_types = ("llava_onevision",)
+    model_types: ClassVar[tuple[str, ...]] = ("llava_onevision",)
     layout: ClassVar[TokenLayout] = TokenLayout("llava_onevision", newline="end")
 
     @property

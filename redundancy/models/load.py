@@ -11,6 +11,7 @@ from torch import nn
 
 from redundancy.models.base import Family
 from redundancy.models.llava_onevision import LlavaOnevision
+from redundancy.models.llava_video import LlavaVideo
 from redundancy.models.qwen2_vl import Qwen2_5VL, Qwen2VL
 from redundancy.models.qwen3_vl import Qwen3VL, Qwen3VLMoe
 from redundancy.models.siglip import load_pooling_head
@@ -18,7 +19,7 @@ from redundancy.models.torchvision_repair import import_torchvision
 from redundancy.models.video_llm import VideoLLM
 from redundancy.paths import bundled_models
 
-FAMILIES: tuple[type[Family], ...] = (LlavaOnevision, Qwen2VL, Qwen2_5VL, Qwen3VL, Qwen3VLMoe)
+FAMILIES: tuple[type[Family], ...] = (LlavaOnevision, LlavaVideo, Qwen2VL, Qwen2_5VL, Qwen3VL, Qwen3VLMoe)
 
 
 class ModelNotFoundError(OSError):
@@ -59,16 +60,11 @@ def load_model(
     Source: own.
     """
     import_torchvision()
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-
     source = _resolve(str(name_or_path))
-    family_of = _family_of(_config(source), str(name_or_path))
+    family_of = _family_of(_model_type(source), str(name_or_path))
     device = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
     chosen: Any = dtype if dtype is not None else (torch.float32 if device.type == "cpu" else "auto")
-    model: Any = AutoModelForImageTextToText.from_pretrained(
-        source, dtype=chosen, attn_implementation=attn_implementation
-    )
-    processor = AutoProcessor.from_pretrained(source)  # type: ignore[no-untyped-call]
+    model, processor = family_of.load(source, dtype=chosen, attn_implementation=attn_implementation)
     return wrap_model(
         model.to(device).eval(),
         processor,
@@ -97,7 +93,7 @@ def wrap_model(
 
     Source: own.
     """
-    family = (family_of or _family_of(model.config, name))(model)
+    family = (family_of or _family_of(_type_of(model), name))(model)
     head = family.own_pooling_head()
     if salience_head is not None:
         if family.pooling_input() is None:
@@ -118,7 +114,7 @@ def family_for(model: nn.Module) -> Family:
 
     Source: own.
     """
-    return _family_of(model.config, type(model).__name__)(model)
+    return _family_of(_type_of(model), type(model).__name__)(model)
 
 
 def supported_architectures() -> list[str]:
@@ -138,11 +134,12 @@ def _resolve(name: str) -> str:
     return str(bundled_models().get(name, name))
 
 
-def _config(source: str) -> Any:
-    from transformers import AutoConfig
+def _model_type(source: str) -> str:
+    from transformers import PretrainedConfig
 
     try:
-        return AutoConfig.from_pretrained(source)
+        raw, _ = PretrainedConfig.get_config_dict(source)
+        return str(raw.get("model_type", "unknown"))
     except OSError as error:
         raise ModelNotFoundError(
             f"{source!r} is neither a folder, nor bundled ({', '.join(bundled_models())}), nor could it be had from "
@@ -151,12 +148,16 @@ def _config(source: str) -> Any:
         ) from error
 
 
-def _family_of(config: Any, name: str) -> type[Family]:
+def _type_of(model: nn.Module) -> str:
+    return str(model.config.model_type)  # type: ignore[union-attr]
+
+
+def _family_of(model_type: str, name: str) -> type[Family]:
     for family in FAMILIES:
-        if config.model_type in family.model_types:
+        if model_type in family.model_types:
             return family
     raise ValueError(
-        f"{name!r} is of architecture {config.model_type!r}, which is not supported; supported are "
+        f"{name!r} is of architecture {model_type!r}, which is not supported; supported are "
         f"{', '.join(supported_architectures())}"
     )
 

@@ -16,7 +16,7 @@ class Qwen2VL(QwenVL):
     """Adapter of `Qwen2VLForConditionalGeneration` (arXiv:2409.12191)."""
 
     name = "qwen2_vl"
-    model_types = ("qwen2_vl",)
+    model_types: ClassVar[tuple[str, ...]] = ("qwen2_vl",)
     sampling: ClassVar[str] = "qwen2_vl"
     layout: ClassVar[TokenLayout] = TokenLayout("qwen2_vl")
 
@@ -25,7 +25,7 @@ class Qwen2_5VL(QwenVL):  # noqa: N801 - the model's name
     """Adapter of `Qwen2_5_VLForConditionalGeneration` (arXiv:2502.13923)."""
 
     name = "qwen2_5_vl"
-    model_types = ("qwen2_5_vl",)
+    model_types: ClassVar[tuple[str, ...]] = ("qwen2_5_vl",)
     sampling: ClassVar[str] = "qwen2_vl"
     layout: ClassVar[TokenLayout] = TokenLayout("qwen2_5_vl")
 

@@ -18,7 +18,7 @@ class Qwen3VL(QwenVL):
     """Adapter of `Qwen3VLForConditionalGeneration` (arXiv:2511.21631)."""
 
     name = "qwen3_vl"
-    model_types = ("qwen3_vl",)
+    model_types: ClassVar[tuple[str, ...]] = ("qwen3_vl",)
     sampling: ClassVar[str] = "qwen3_vl"
     layout: ClassVar[TokenLayout] = TokenLayout("qwen3_vl", frame_text=True)
 
@@ -59,5 +59,5 @@ class Qwen3VLMoe(Qwen3VL):
     """Adapter of `Qwen3VLMoeForConditionalGeneration` (arXiv:2511.21631)."""
 
     name = "qwen3_vl_moe"
-    model_types = ("qwen3_vl_moe",)
+    model_types: ClassVar[tuple[str, ...]] = ("qwen3_vl_moe",)
     layout: ClassVar[TokenLayout] = TokenLayout("qwen3_vl_moe", frame_text=True)

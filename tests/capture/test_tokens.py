@@ -24,10 +24,16 @@ def own_features(model: VideoLLM, inputs: Prepared, tokens: list[VideoTokens]) -
     grid = () if "video_grid_thw" not in tensors else (tensors["video_grid_thw"],)
     with torch.no_grad():
         output = core.get_video_features(tensors["pixel_values_videos"], *grid)
-    flat = output.pooler_output
     return [
-        f[: t.grid.frames * t.grid.tokens_per_frame].view(t.features.shape) for f, t in zip(flat, tokens, strict=True)
+        features[split_run(model, t)].view(t.features.shape)
+        for features, t in zip(output.pooler_output, tokens, strict=True)
     ]
+
+
+def split_run(model: VideoLLM, tokens: VideoTokens) -> Tensor:
+    """Where the video tokens stand among the placeholders of one video."""
+    places = torch.arange(model.family.run_length(tokens.grid))
+    return model.family.split_run(places, tokens.grid)[0].flatten()
 
 
 def own_positions(model: VideoLLM, inputs: Prepared) -> Tensor:
@@ -53,12 +59,10 @@ def check_against_model(model: VideoLLM, inputs: Prepared, tokens: list[VideoTok
     rows = [i for i, clips in enumerate(inputs.clips) for _ in clips]
     start = dict.fromkeys(rows, 0)
     for row, captured in zip(rows, tokens, strict=True):
-        grid = captured.grid
-        count = grid.frames * grid.tokens_per_frame
-        own = placeholder_positions(model, inputs, row)[:, start[row] : start[row] + count]
+        own = placeholder_positions(model, inputs, row)[:, start[row] + split_run(model, captured)]
         assert captured.positions is not None
         assert torch.equal(captured.positions.flatten(1), own)
-        start[row] += model.family.run_length(grid)
+        start[row] += model.family.run_length(captured.grid)
 
 
 @pytest.mark.parametrize("frames", [6, 5, 2])
