@@ -103,6 +103,11 @@ class Method(ABC):
             **self._report(tokens, entries.stages),
         )
 
+    def _keep_all(self, tokens: VideoTokens, **stages: Any) -> Reduction:
+        """Every token as it is, which is what a retention of 1 asks for, and a note of it."""
+        everything = torch.arange(tokens.grid.frames * tokens.grid.tokens_per_frame, device=tokens.features.device)
+        return self._select(tokens, everything, **stages, clamped=["a retention of 1 keeps every token as it is"])
+
     def _report(self, tokens: VideoTokens, stages: dict[str, Any]) -> dict[str, Any]:
         return {
             "grid": tokens.grid,

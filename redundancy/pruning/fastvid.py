@@ -46,8 +46,8 @@ class FastVID(Method):
     merger
         Name in `MERGERS`.
     parity
-        As the authors' code. By default a segment with as many anchors as its budget allows is merged as a whole, a
-        context token is no member of its own cluster, and zero vectors have cosine 0.
+        As the authors' code. By default a segment is merged as a whole whatever its budget, a context token is no member
+        of its own cluster, zero vectors have cosine 0, and a retention of 1 keeps all tokens.
 
     Source: FastVID (arXiv:2503.11187), section 3.
     """
@@ -108,6 +108,8 @@ class FastVID(Method):
             lengths=None if self.segmenter is None else self.segmenter(tokens),
             parity=self.parity,
         )
+        if self.retention == 1 and not self.parity:
+            return self._keep_all(tokens, variant=variant, segments=result.stages["segments"])
         return self._merge(tokens, result)
 
 

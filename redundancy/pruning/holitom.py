@@ -51,7 +51,7 @@ class HoliTom(Method):
     segmenter
         Windows used in place of the chosen ones.
     parity
-        As the authors' code.
+        As the authors' code, also where a retention of 1 averages static tokens; by default it keeps all tokens.
 
     The shortened sequence is numbered consecutively.
 
@@ -107,6 +107,8 @@ class HoliTom(Method):
             lengths=None if self.segmenter is None else self.segmenter(tokens),
             parity=self.parity,
         )
+        if self.retention == 1 and not self.parity:
+            return self._keep_all(tokens, segments=result.stages["segments"], order=order)
         return self._merge(tokens, result)
 
 

@@ -52,6 +52,8 @@ class MethodEntry:
 def _fastvid_bounds(method: FastVID, tokens: VideoTokens) -> tuple[float, float]:
     """`int(N r)` a frame at most; the salient share at least, but quiet segments of the Qwen variant keep one frame."""
     T, N = tokens.grid.frames, tokens.grid.tokens_per_frame
+    if method.retention == 1 and not method.parity:
+        return 1.0, 1.0
     per_frame = max(int(N * method.retention), 1)
     if method.variant_of(tokens.layout) == "qwen":
         return 1 / (T * N), per_frame / N
@@ -61,6 +63,8 @@ def _fastvid_bounds(method: FastVID, tokens: VideoTokens) -> tuple[float, float]
 def _holitom_bounds(method: HoliTom, tokens: VideoTokens) -> tuple[float, float]:
     """Rounding adds at most one token a frame and half a token a window; static videos keep less than asked for."""
     T, N = tokens.grid.frames, tokens.grid.tokens_per_frame
+    if method.retention == 1 and not method.parity:
+        return 1.0, 1.0
     return max(min(method.retention - 0.5 / N, 1 / T), 0.0), min(method.retention + 1.5 / N, 1.0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from redundancy.pruning.base import Method
 from redundancy.pruning.fastvid import FastVID, fastvid
 from redundancy.pruning.holitom import HoliTom
 from redundancy.pruning.holitom_inner import HoliTomInner
@@ -89,6 +90,15 @@ def test_fastvid_with_one_kind_of_token_only(d: float, salient: int, context: in
     r = FastVID(retention=0.25, d=d, p=1)(video(5))
     assert r.stages["salient_budget"].tolist() == [salient] * 5
     assert r.stages["context_budget"].tolist() == [context] * 5
+
+
+@pytest.mark.parametrize("kind", [FastVID, HoliTom, VCast])
+@pytest.mark.parametrize("layout", ["onevision", "llava_video", "qwen"])
+def test_a_retention_of_one_keeps_every_token_as_it_is(kind: type[Method], layout: str) -> None:
+    tokens = video(6, layout=layout)
+    r = kind(1.0)(tokens)
+    assert torch.equal(r.apply(tokens.features), tokens.features.flatten(0, 1))
+    assert r.stages["clamped"] or kind is VCast
 
 
 def test_holitom_order_and_placement() -> None:
