@@ -258,7 +258,8 @@ def refuse_unsupported(text_arguments: dict[str, Any]) -> None:
     Source: own.
     """
     mask, cache = text_arguments.get("attention_mask"), text_arguments.get("past_key_values")
-    if mask is not None and (not isinstance(mask, Tensor) or mask.dim() != 2):
+    static = getattr(cache, "is_compileable", False)
+    if static or (mask is not None and (not isinstance(mask, Tensor) or mask.dim() != 2)):
         raise NotImplementedError(
             "the attention mask is built already (4-D, or for a static cache); give a 2-D mask or none, and a dynamic "
             "cache: generate(..., cache_implementation='dynamic')"
@@ -277,8 +278,11 @@ def tokens_of_call(
 
     Source: own.
     """
-    grids = [span.grid for span in entry.spans]
-    scores, features = tower.salience(family, grids), tower.frame_features(grids)
+    seen = _seen_by_tower(entry.spans, tower.frames)
+    grids = [entry.spans[i].grid for i in dict.fromkeys(seen)]
+    place = {span: i for i, span in enumerate(dict.fromkeys(seen))}
+    of_videos, of_frames = tower.salience(family, grids), tower.frame_features(grids)
+    scores, features = [of_videos[place[i]] for i in seen], [of_frames[place[i]] for i in seen]
     tower.scores.clear()
     tower.features.clear()
     return [
@@ -293,6 +297,15 @@ def tokens_of_call(
         )
         for i, span in enumerate(entry.spans)
     ]
+
+
+def _seen_by_tower(spans: Sequence[VideoSpan], frames: int) -> list[int]:
+    """For each span the first one that shows the same video: `generate` may repeat rows after the tower has run."""
+    total = sum(span.grid.frames for span in spans)
+    copies = total // frames if frames else 1
+    order = {id(span): sum(s.row == span.row for s in spans[:i]) for i, span in enumerate(spans)}
+    first = {(span.row, order[id(span)]): i for i, span in enumerate(spans)}
+    return [first[span.row - span.row % copies, order[id(span)]] for span in spans]
 
 
 def _short_videos(

@@ -83,6 +83,12 @@ class TowerRecord:
         self.features.clear()
         self.keys.clear()
 
+    @property
+    def frames(self) -> int:
+        """Number of frames that the tower was seen to work on; 0 if nothing was recorded."""
+        recorded = [*self.scores.values(), *self.features.values()]
+        return sum(len(part) for part in recorded[0]) if recorded else 0
+
     def salience(self, family: Family, grids: Sequence[TokenGrid]) -> list[dict[str, Tensor]]:
         """Salience `[T, N]` per source of each video, pooled to tokens as the features are."""
         out: list[dict[str, Tensor]] = [{} for _ in grids]

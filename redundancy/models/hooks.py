@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from redundancy.models.base import Family, VideoSpan
 from redundancy.reduction import Reduction
+from redundancy.tokens import TokenGrid
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -88,6 +89,20 @@ class TextEntry:
 _shortened: WeakKeyDictionary[nn.Module, list[ShortVideo]] = WeakKeyDictionary()  # of the running call, by core
 
 
+def _spans_of_copies(
+    family: Family, input_ids: Int[Tensor, "batch length"], grids: Sequence[TokenGrid]
+) -> list[VideoSpan]:
+    """Spans of a batch in which `generate` repeats each row (beams, several sequences) and not the videos' grids."""
+    placeholders = int((input_ids == family.video_token_id).sum())
+    once = sum(family.run_length(grid) for grid in grids)
+    copies = placeholders // once if once else 1
+    if copies < 2 or placeholders % once or len(input_ids) % copies:
+        return family.spans(input_ids, grids)
+    spans = family.spans(input_ids[::copies], grids)
+    repeated = [replace(span, row=span.row * copies + copy) for span in spans for copy in range(copies)]
+    return sorted(repeated, key=lambda span: span.row)
+
+
 @contextmanager
 def on_text_entry(family: Family, callback: Callable[[TextEntry], dict[str, Any] | None]) -> Iterator[Hooks]:
     """Call `callback` at every entry of the text model that brings video features with it.
@@ -119,7 +134,7 @@ def on_text_entry(family: Family, callback: Callable[[TextEntry], dict[str, Any]
             )
         grids = family.video_grids(call["core"], call.get("tower"))
         try:
-            spans = family.spans(call["ids"], grids)
+            spans = _spans_of_copies(family, call["ids"], grids)
         except ValueError as error:
             raise NotImplementedError(
                 f"{error}; a prompt whose video does not come whole (chunked prefill) is not supported: prefill at once"

@@ -11,7 +11,9 @@ import torch
 
 import redundancy as rd
 from redundancy.apply import prune
+from redundancy.capture import available_salience
 from redundancy.models import VideoLLM
+from redundancy.pruning import FastVID
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid, VideoTokens
 from tests.apply.reference import greedy, shortened, whole_prompt
@@ -93,6 +95,22 @@ def test_num_return_sequences_expands_the_batch(family_model: VideoLLM):
     with prune(family_model, every_third):
         out = family_model.model.generate(**inputs.tensors, do_sample=True, num_return_sequences=3, max_new_tokens=4)
     assert len(out) == 3
+
+
+def test_methods_read_salience_of_repeated_rows(family_model: VideoLLM):
+    """Beams repeat rows after the tower has run: each copy is decided like its prompt alone."""
+    source = available_salience(family_model)[0]
+    method = FastVID(retention=0.5, salience=source, features="mean")
+    clips, questions = [make_clip(seed=1), make_clip(seed=2)], [QUESTION, OTHER]
+    singles = []
+    for clip, question in zip(clips, questions, strict=True):
+        singles.append(method(rd.video_tokens(family_model, clip, question)))
+    inputs = family_model.prepare(clips, questions)
+    with prune(family_model, method) as pruned:
+        family_model.model.generate(**inputs.tensors, do_sample=False, num_beams=2, max_new_tokens=2)
+    assert len(pruned.reductions) == 4
+    for i, reduction in enumerate(pruned.reductions):
+        assert torch.equal(reduction.anchor, singles[i // 2].anchor)
 
 
 def test_assisted_decoding_on_a_shortened_prompt_is_refused_or_right(family_model: VideoLLM):
