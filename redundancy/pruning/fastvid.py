@@ -46,8 +46,8 @@ class FastVID(Method):
     merger
         Name in `MERGERS`.
     parity
-        As the authors' code. By default a segment is merged as a whole whatever its budget, a context token is no member
-        of its own cluster, zero vectors have cosine 0, and a retention of 1 keeps all tokens.
+        As the authors' code. By default a segment is merged as a whole whatever its budget, a context token is no
+        member of its own cluster, zero vectors have cosine 0, and a retention of 1 keeps all tokens.
 
     Source: FastVID (arXiv:2503.11187), section 3.
     """

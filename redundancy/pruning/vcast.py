@@ -10,13 +10,15 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from redundancy.metrics.trajectory import EPSILON, curvature, frame_representation
-from redundancy.pruning.base import Method, require_choice, require_range
+from redundancy.metrics.visual import density_score
+from redundancy.pruning.base import Method, Needs, require_choice, require_range
 from redundancy.pruning.budget import LEFT_OVER, allocate, curvature_weights
 from redundancy.pruning.select import rank, true_indices
 from redundancy.reduction import Reduction
-from redundancy.tokens import VideoTokens
+from redundancy.tokens import TokenLayout, VideoTokens
 
 BUDGETS = ("curvature", "uniform")
+SELECTORS = ("unusual", "density", "salience")
 
 
 class Selection(NamedTuple):
@@ -40,6 +42,10 @@ class VCast(Method):
         Of the softmax of curvature.
     budget
         `"curvature"`, or `"uniform"`: every frame weighs the same.
+    selector
+        What ranks the tokens of a frame: `"unusual"` (`token_score`), `"density"` (density peaks) or `"salience"`.
+    salience
+        Source of salience for that selector.
     left_over
         How tokens left over by rounding are given, a name in `LEFT_OVER`; with `parity` always `"largest fraction"`.
     parity
@@ -54,6 +60,8 @@ class VCast(Method):
     min_k: int = 1
     temperature: float = 0.7
     budget: str = "curvature"
+    selector: str = "unusual"
+    salience: str = "received"
     left_over: str = "largest remainder"
     parity: bool = False
 
@@ -62,7 +70,12 @@ class VCast(Method):
         require_range("min_k", self.min_k, 0)
         require_range("temperature", self.temperature, 0, open_low=True)
         require_choice("budget", self.budget, BUDGETS)
+        require_choice("selector", self.selector, SELECTORS)
         require_choice("left_over", self.left_over, LEFT_OVER)
+
+    def needs(self, layout: TokenLayout | None = None) -> Needs:  # the same on every layout
+        """Salience, if that selects."""
+        return Needs(salience=self.salience if self.selector == "salience" else None)
 
     def _decide(self, tokens: VideoTokens) -> Reduction:
         index, stages = vcast(
@@ -72,8 +85,14 @@ class VCast(Method):
             temperature=self.temperature,
             budget=self.budget,
             left_over="largest fraction" if self.parity else self.left_over,
+            score=self._score(tokens),
         )
         return self._select(tokens, index, **stages)
+
+    def _score(self, tokens: VideoTokens) -> Tensor | None:
+        if self.selector == "unusual":
+            return None
+        return density_score(tokens.features) if self.selector == "density" else tokens.salience_from(self.salience)
 
 
 def vcast(
@@ -84,12 +103,13 @@ def vcast(
     temperature: float = 0.7,
     budget: str = "curvature",
     left_over: str = "largest fraction",
+    score: Float[Tensor, "frames tokens"] | None = None,
 ) -> Selection:
     """V-CAST on one video.
 
     1. Weights: softmax of the curvature of the normalised frame means over the temperature.
     2. `round(T N r)` tokens in all (half to even), at least `min_k` a frame, shared by `allocate`.
-    3. Per frame the tokens of largest `token_score`, in raster order.
+    3. Per frame the tokens of largest `token_score`, or of another `score`, in raster order.
 
     A retention of 0 or less counts as 0.25, as in the authors' code; one frame is kept whole.
 
@@ -109,7 +129,7 @@ def vcast(
     weight = curvature_weights(kappa, temperature=temperature) if budget == "curvature" else torch.full((T,), 1 / T)
     total, clamped = total_budget(T, N, retention=retention, min_k=min_k)
     per_frame = allocate(weight, total, minimum=min(max(min_k, 0), N), maximum=N, left_over=left_over)
-    kept = rank(token_score(x, z)) < per_frame.to(x.device)[:, None]
+    kept = rank(token_score(x, z) if score is None else score) < per_frame.to(x.device)[:, None]
     stages = {
         "representation": z,
         "curvature": kappa,

@@ -36,6 +36,8 @@ OTHERS: list[Method] = [
     HoliTom(segmenter=RandomCuts(segments=2), tau=0.3),
     VCast(parity=True, min_k=0),
     VCast(budget="uniform", min_k=3),
+    VCast(selector="density"),
+    VCast(selector="salience", salience="norm"),
 ]
 BY_CLASS = {type(entry.method): entry for entry in METHODS.values()}
 CASES = [pytest.param(e.method, e, id=n) for n, e in METHODS.items()]
@@ -211,6 +213,7 @@ def test_retention_is_the_first_field_and_checked(kind: type[Method], value: flo
         (VCast, {"temperature": 0.0}),
         (VCast, {"budget": "other"}),
         (VCast, {"left_over": "other"}),
+        (VCast, {"selector": "other"}),
     ],
 )
 def test_other_settings_are_checked(kind: type[Method], setting: dict[str, object]) -> None:

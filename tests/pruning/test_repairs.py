@@ -85,6 +85,14 @@ def test_fastvid_zero_context_token_attracts_nothing_by_default() -> None:
     assert members[True] > 0
 
 
+def test_fastvid_frame_feature_of_zeros_resembles_nothing_by_default() -> None:
+    x = torch.ones(4, 9, 3)
+    x[1] = 0
+    for parity, frames in ((False, [0, 1, 3]), (True, [3])):
+        r = FastVID(0.3, variant="qwen", segmenter=FixedInterval(segments=1), parity=parity)(video(4, 3, 3, features=x))
+        assert torch.unique(r.anchor // 9).tolist() == frames
+
+
 @pytest.mark.parametrize(("d", "salient", "context"), [(0.0, 4, 0), (1.0, 0, 4)])
 def test_fastvid_with_one_kind_of_token_only(d: float, salient: int, context: int) -> None:
     r = FastVID(retention=0.25, d=d, p=1)(video(5))
@@ -144,6 +152,21 @@ def test_holitom_keeps_half_of_ties_to_even() -> None:
     assert HoliTom(retention=0.25)(static).stages["static_kept"].tolist() == [2]  # round(5 * 0.5)
     frame = video(1, 1, 5)
     assert HoliTom(retention=0.41)(frame).stages["dynamic_kept"].tolist() == [3]  # ceil(5 * 0.41)
+
+
+def test_holitom_rounds_the_dominant_part_half_to_even() -> None:
+    r = HoliTom(retention=0.5, D=0.5)(video(1, 2, 5))
+    assert torch.bincount(r.stages["kind"], minlength=4).tolist() == [2, 0, 0, 3]  # five tokens, round(2.5) dominant
+
+
+def test_vcast_selects_by_what_is_named() -> None:
+    tokens = video(3, 2, 4)
+    r = VCast(retention=0.5, selector="salience")(tokens)
+    for t, budget in enumerate(r.stages["budget"].tolist()):
+        best = tokens.salience["received"][t].topk(budget).indices.sort().values
+        assert torch.equal(r.anchor[r.anchor // 8 == t] - 8 * t, best)
+    by_density = VCast(retention=0.5, selector="density")(tokens)
+    assert not torch.equal(by_density.anchor, VCast(retention=0.5)(tokens).anchor)
 
 
 def test_vcast_gives_left_over_tokens_one_each() -> None:
