@@ -207,8 +207,17 @@ class _Pruner:
         return new
 
     def begin(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        """Forget a prompt whose forward was broken off."""
+        """Forget a prompt whose forward was broken off; refuse a prompt whose video does not come with it."""
         self.entering = None
+        ids, cache = kwargs.get("input_ids", args[0] if args else None), kwargs.get("past_key_values")
+        starts = cache is None or int(cache.get_seq_length()) == 0
+        if starts and ids is not None and not self.family.carries_video(kwargs):
+            placeholders = int((ids == self.family.video_token_id).sum())
+            if placeholders > 1:
+                raise NotImplementedError(
+                    f"the prompt begins with {placeholders} video placeholders and no video: chunked prefill is not "
+                    "supported; prefill at once"
+                )
 
     # decoding ---------------------------------------------------------------------------------------------------
 

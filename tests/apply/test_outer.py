@@ -175,7 +175,7 @@ def test_plain_hugging_face_model(family_model: VideoLLM):
 
 def test_without_cache_every_step_is_pruned(family_model: VideoLLM):
     inputs = family_model.prepare(make_clip(), QUESTION)
-    quiet = {"suppress_tokens": [family_model.family.video_token_id]}  # a random model may say it, which nobody can undo
+    quiet = {"suppress_tokens": [family_model.family.video_token_id]}  # a random model may say it
     with prune(family_model, every_third) as cached:
         expected = generate(family_model, inputs, **quiet)
     with prune(family_model, every_third) as uncached:
