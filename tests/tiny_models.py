@@ -197,12 +197,13 @@ def llava_video(folder: Path) -> None:
     words = tokenizer(("<|im_start|>", "<|im_end|>"))
     words.save_pretrained(folder)
     text = hf.Qwen2Config(**TEXT, vocab_size=len(words) + 6)  # spare rows, as the published embedding has
+    published = {"rope_theta": 1e6, "rope_scaling": None, "torch_dtype": "float32", "use_sliding_window": False}
     tower = hf.SiglipVisionConfig(**SIGLIP, vision_use_head=False)
     original = {
         "model_type": "llava_qwen",
         **TEXT,
         "vocab_size": text.vocab_size,
-        "rope_theta": 1e4,
+        **published,
         "mm_vision_tower": "tower",
         "mm_projector_type": "mlp2x_gelu",
         "mm_newline_position": "grid",

@@ -19,6 +19,7 @@ from redundancy.capture import video_tokens
 from redundancy.models import VideoLLM, load_model
 from redundancy.models.hooks import TextEntry, on_text_entry
 from redundancy.models.llava_video import time_instruction
+from tests.models.test_load import head_folder
 from tests.tiny_models import make_clip
 
 SIDE, PATCHES = 3, 7  # 7 x 7 patches of a frame, 3 x 3 tokens: the last row and column are dropped
@@ -94,6 +95,27 @@ def test_the_language_model_is_the_checkpoints(model: VideoLLM, weights: dict[st
     plain.load_state_dict({name: weights[name] for name in plain.state_dict()})
     expected = plain(inputs_embeds=entry.kwargs["inputs_embeds"]).logits[:, -1:]
     torch.testing.assert_close(model.prefill(inputs).logits, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_configuration_of_the_text_is_taken_over(model: VideoLLM) -> None:
+    expected = 1e6 ** -(torch.arange(8).double() / 8)
+    torch.testing.assert_close(model.family.rotary().inverse_frequency, expected, rtol=1e-6, atol=0)  # float32 module
+
+
+def test_salience_of_a_lent_head_is_pooled_as_the_features(
+    folder: Path, tiny_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    siglip = head_folder(tiny_folder("llava_onevision"), tmp_path / "siglip", prefix="head.")
+    lent = load_model(folder, device="cpu", salience_head=siglip)
+    clip = make_clip(2)
+    tokens = video_tokens(lent, clip)
+    with torch.no_grad():
+        head: Any = lent.pooling_head
+        hidden = lent.family.tower(lent.prepare(clip).tensors["pixel_values_videos"][0]).last_hidden_state
+        scores = head.attention(head.probe.expand(2, -1, -1), hidden, hidden)[1][:, 0]
+    image = scores.view(2, PATCHES, PATCHES)[:, : 2 * SIDE, : 2 * SIDE]
+    expected = image.unflatten(1, (SIDE, 2)).unflatten(3, (SIDE, 2)).mean((2, 4)).flatten(1)
+    torch.testing.assert_close(tokens.salience["pooling_head"], expected, atol=1e-7, rtol=1e-5)
 
 
 def test_captured_tokens_have_no_newlines(model: VideoLLM, folder: Path, weights: dict[str, Tensor]) -> None:

@@ -52,6 +52,15 @@ def test_prompts_and_clips_must_pair(family_model: VideoLLM) -> None:
         family_model.generate(family_model.prepare([clip, clip], ["what ?", "which ?"]))
 
 
+def test_clips_of_different_length_in_one_call(family_model: VideoLLM) -> None:
+    clips = [make_clip(2), make_clip(4)]
+    if family_model.family.clip_frames_per_step == 1:  # the LLaVA families take one array of videos
+        with pytest.raises(ValueError, match=r"takes videos of one number of frames in a call, given \[2, 4\]"):
+            family_model.prepare([clips], ["which ?"])
+    else:
+        assert family_model.prepare([clips], ["which ?"]).clips == (tuple(clips),)
+
+
 def test_pixels_have_the_models_type_and_other_numbers_their_own(family_model: VideoLLM) -> None:
     half = load_model(family_model.folder or "", dtype=torch.bfloat16, device="cpu")
     for name, tensor in half.prepare(make_clip(3)).tensors.items():
