@@ -209,10 +209,13 @@ def check_finite(tokens: VideoTokens, needs: Needs) -> None:
             raise ValueError(f"frame {int(bad[0])} has NaN or infinite {name} ({len(bad)} such frames in all)")
 
 
-def require_range(
-    name: str, value: int | float, low: int | float, high: int | float = math.inf, *, open_low: bool = False
-) -> None:
+def require_range(name: str, value: int | float, *bounds: int | float, open_low: bool = False) -> None:
     """Refuse a setting outside `[low, high]`, or `(low, high]` with `open_low`.
+
+    Parameters
+    ----------
+    bounds
+        Low, or low and high.
 
     Raises
     ------
@@ -221,6 +224,7 @@ def require_range(
 
     Source: own.
     """
+    low, high = bounds if len(bounds) == 2 else (*bounds, math.inf)
     if not (low < value if open_low else low <= value) or not value <= high:
         raise ValueError(f"{name}={value} given, expected a value in {'(' if open_low else '['}{low}, {high}]")
 

@@ -149,7 +149,7 @@ def fastvid(
     if not parity:
         similarity = similarity.nan_to_num(0.0)
     segments = dyseg(similarity, c=c, tau=tau, parity=parity) if lengths is None else lengths
-    budget = fastvid_budget(variant, segments, similarity, N, retention=retention, d=d, p=p, ignore=ignore)
+    budget = fastvid_budget(segments, similarity, N, variant=variant, retention=retention, d=d, p=p, ignore=ignore)
     if lengths is None and c > len(features):
         budget.clamped.append(f"c = {c}: {len(features)} (frames)")
     x = features.float()

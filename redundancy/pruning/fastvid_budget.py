@@ -33,11 +33,11 @@ class FastVIDBudget:
 
 
 def fastvid_budget(
-    variant: str,
     lengths: Int64[Tensor, "segments"],
     similarity: Float[Tensor, "transitions"],
     tokens_per_frame: int,
     *,
+    variant: str,
     retention: float,
     d: float,
     p: int,

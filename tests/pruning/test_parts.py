@@ -82,7 +82,7 @@ def test_allocate_refuses_other_rules() -> None:
 
 def budgets(variant: str, lengths: list[int], similarity: list[float], N: int, **given: float) -> tuple[list[int], ...]:
     rules = {"retention": 0.25, "d": 0.4, "p": 2, "ignore": 0.95} | given
-    b = fastvid_budget(variant, ints(lengths), torch.tensor(similarity), N, **rules)
+    b = fastvid_budget(ints(lengths), torch.tensor(similarity), N, variant=variant, **rules)
     return b.salient.tolist(), b.context.tolist(), b.clamped
 
 
