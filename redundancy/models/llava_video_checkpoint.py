@@ -34,8 +34,8 @@ SPECIAL = ("<image>", "<video>")
 CHAT = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for c in m['content'] %}"
-    "{% if c['type'] == 'video' %}<video>{% else %}{{ c['text'] }}{% endif %}{% if not loop.last %}{{ '\\n' }}{% endif %}"
-    "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% if c['type'] == 'video' %}<video>{% else %}{{ c['text'] }}{% endif %}"
+    "{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 _VISION = "model.vision_tower.vision_tower.vision_model."
 _KEYS = {
@@ -86,7 +86,8 @@ def load_checkpoint(
             "supported. LLaVA-OneVision is published for transformers as llava-hf/llava-onevision-*"
         )
     text: Any = Qwen2Config(**{k: v for k, v in raw.items() if k not in ("model_type", "architectures", "auto_map")})
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder, config=text)
+    # the tokenizer's own file names its class; a configuration of Qwen2 would overrule it
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, config=PretrainedConfig())
     tokenizer.add_tokens([AddedToken(token, special=True) for token in SPECIAL], special_tokens=True)
     tokenizer.padding_side = "left"
     image, video = tokenizer.convert_tokens_to_ids(list(SPECIAL))

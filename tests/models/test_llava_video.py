@@ -13,6 +13,7 @@ import pytest
 import torch
 import transformers as hf
 from safetensors.torch import load_file, save_file
+from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 
 from redundancy.capture import video_tokens
@@ -143,6 +144,39 @@ def test_the_prompt_says_when_each_frame_was_taken(model: VideoLLM) -> None:
         tokenize=False,
     )
     assert chat.endswith(f"<|im_start|>user\n<video>\n{sentence}\nwhat happens ?<|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_the_prompt_reaches_the_model_word_for_word(model: VideoLLM) -> None:
+    ids = model.prepare(make_clip(2), "what happens in the video ?").tensors["input_ids"][0]
+    text = model.processor.tokenizer.convert_ids_to_tokens(ids[ids != model.family.video_token_id])
+    assert text[-9:] == ["what", "happens", "in", "the", "video", "?", "<|im_end|>", "<|im_start|>", "assistant"]
+    assert text.count("<|im_start|>") == 3
+
+
+def byte_level_tokenizer(folder: Path) -> None:
+    """The files that published checkpoints have: vocabulary, merges, and the name of Qwen2's tokenizer."""
+    letters = sorted(ByteLevel.alphabet())
+    words = {letter: i for i, letter in enumerate([*letters, "th"])}
+    special = {str(len(words) + i): word for i, word in enumerate(("<|endoftext|>", "<|im_start|>", "<|im_end|>"))}
+    added = {i: {"content": word, "special": True, "normalized": False} for i, word in special.items()}
+    settings = {"tokenizer_class": "Qwen2Tokenizer", "pad_token": "<|endoftext|>", "added_tokens_decoder": added}
+    (folder / "vocab.json").write_text(json.dumps(words))
+    (folder / "merges.txt").write_text("#version: 0.2\nt h\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def test_a_published_tokenizer_loads(folder: Path, tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    copy = changed(folder, tmp_path / "copy", vocab_size=300)
+    (copy / "tokenizer.json").unlink()
+    byte_level_tokenizer(copy)
+    names = ("model.embed_tokens.weight", "lm_head.weight")
+    wide = {name: weights[name].repeat(10, 1)[:300] for name in names}
+    save_file(weights | wide, copy / "model.safetensors")
+    model = load_model(copy, device="cpu")
+    text = model.processor.decode(model.prepare(make_clip(1), "in the end ?").tensors["input_ids"][0])
+    assert text.startswith("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<video>")
+    assert text.endswith("related to this video.\nin the end ?<|im_end|>\n<|im_start|>assistant\n")
+    assert video_tokens(model, make_clip(1)).grid == (1, SIDE, SIDE)
 
 
 def test_pixels_are_siglips(model: VideoLLM) -> None:
