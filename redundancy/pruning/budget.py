@@ -14,12 +14,20 @@ from redundancy.pruning.base import require_choice
 LEFT_OVER = ("largest fraction", "largest remainder")
 
 
-def uniform(num_frames: int, total: int) -> Int64[Tensor, "frames"]:
-    """`total // T` tokens per frame, the first `total mod T` frames one more.
+def uniform_weights(num_frames: int) -> Float[Tensor, "frames"]:
+    """Every frame weighs the same.
 
-    Source: own.
+    Source: own, the control of the other weights.
     """
-    return shares(total, num_frames)
+    return torch.full((num_frames,), 1 / num_frames)
+
+
+def segment_weights(lengths: Int64[Tensor, "segments"]) -> Float[Tensor, "frames"]:
+    """Every segment weighs the same, and its frames share that equally: `1 / (segments * length)`.
+
+    Source: V-CAST (arXiv:2603.27650), the segment-based budget it compares with.
+    """
+    return torch.repeat_interleave(1 / (len(lengths) * lengths.float()), lengths)
 
 
 def shares(total: int, parts: int) -> Int64[Tensor, "parts"]:
@@ -30,16 +38,6 @@ def shares(total: int, parts: int) -> Int64[Tensor, "parts"]:
     share = torch.full((parts,), total // parts, dtype=torch.int64)
     share[: total % parts] += 1
     return share
-
-
-def per_segment(lengths: Int64[Tensor, "segments"], per_frame: int) -> Int64[Tensor, "frames"]:
-    """All tokens of a segment on its last frame: `per_frame * length` there, 0 elsewhere.
-
-    Source: FastVID (arXiv:2503.11187), section 3.3, with the largest anchor step.
-    """
-    budget = torch.zeros(int(lengths.sum()), dtype=torch.int64)
-    budget[lengths.cumsum(0) - 1] = per_frame * lengths
-    return budget
 
 
 def anchor_positions(length: int, step: int) -> Int64[Tensor, "anchors"]:

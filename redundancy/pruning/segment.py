@@ -194,6 +194,28 @@ class Segmenter(ABC):
 
 
 @dataclass(frozen=True)
+class GivenSegments(Segmenter):
+    """Segments that are known already, for example between annotated scene cuts.
+
+    Source: own.
+    """
+
+    lengths: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.lengths or min(self.lengths) < 1:
+            raise ValueError(f"lengths={self.lengths} given, expected positive segment lengths")
+
+    def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
+        """The given lengths, if they are those of a video of as many frames."""
+        if sum(self.lengths) != tokens.grid.frames:
+            raise ValueError(
+                f"lengths {self.lengths} add up to {sum(self.lengths)}, expected {tokens.grid.frames} frames"
+            )
+        return torch.tensor(self.lengths)
+
+
+@dataclass(frozen=True)
 class FixedInterval(Segmenter):
     """Segments of equal length; see `fixed_interval`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -12,12 +12,13 @@ from torch import Tensor
 from redundancy.metrics.trajectory import EPSILON, curvature, frame_representation
 from redundancy.metrics.visual import density_score
 from redundancy.pruning.base import Method, Needs, require_choice, require_range
-from redundancy.pruning.budget import LEFT_OVER, allocate, curvature_weights
+from redundancy.pruning.budget import LEFT_OVER, allocate, curvature_weights, segment_weights, uniform_weights
+from redundancy.pruning.segment import DySeg, Segmenter
 from redundancy.pruning.select import rank, true_indices
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenLayout, VideoTokens
 
-BUDGETS = ("curvature", "uniform")
+BUDGETS = ("curvature", "uniform", "segments")
 SELECTORS = ("unusual", "density", "salience")
 
 
@@ -41,7 +42,9 @@ class VCast(Method):
     temperature
         Of the softmax of curvature.
     budget
-        `"curvature"`, or `"uniform"`: every frame weighs the same.
+        What weighs frames: `"curvature"`; `"uniform"`: nothing; `"segments"`: each segment the same.
+    segmenter
+        Segments of that budget.
     selector
         What ranks the tokens of a frame: `"unusual"` (`token_score`), `"density"` (density peaks) or `"salience"`.
     salience
@@ -60,6 +63,7 @@ class VCast(Method):
     min_k: int = 1
     temperature: float = 0.7
     budget: str = "curvature"
+    segmenter: Segmenter = field(default_factory=DySeg)
     selector: str = "unusual"
     salience: str = "received"
     left_over: str = "largest remainder"
@@ -74,8 +78,11 @@ class VCast(Method):
         require_choice("left_over", self.left_over, LEFT_OVER)
 
     def needs(self, layout: TokenLayout | None = None) -> Needs:  # the same on every layout
-        """Salience, if that selects."""
-        return Needs(salience=self.salience if self.selector == "salience" else None)
+        """Salience if that selects, and what the segmenter reads if it weighs."""
+        return Needs(
+            salience=self.salience if self.selector == "salience" else None,
+            frame_features=self.segmenter.needs.frame_features if self.budget == "segments" else None,
+        )
 
     def _decide(self, tokens: VideoTokens) -> Reduction:
         index, stages = vcast(
@@ -83,11 +90,18 @@ class VCast(Method):
             retention=self.retention,
             min_k=self.min_k,
             temperature=self.temperature,
-            budget=self.budget,
+            weights=self._weights(tokens),
             left_over="largest fraction" if self.parity else self.left_over,
             score=self._score(tokens),
         )
         return self._select(tokens, index, **stages)
+
+    def _weights(self, tokens: VideoTokens) -> Tensor | None:
+        if self.budget == "curvature":
+            return None
+        return (
+            uniform_weights(tokens.grid.frames) if self.budget == "uniform" else segment_weights(self.segmenter(tokens))
+        )
 
     def _score(self, tokens: VideoTokens) -> Tensor | None:
         if self.selector == "unusual":
@@ -101,13 +115,13 @@ def vcast(
     retention: float,
     min_k: int = 1,
     temperature: float = 0.7,
-    budget: str = "curvature",
     left_over: str = "largest fraction",
+    weights: Float[Tensor, "frames"] | None = None,
     score: Float[Tensor, "frames tokens"] | None = None,
 ) -> Selection:
     """V-CAST on one video.
 
-    1. Weights: softmax of the curvature of the normalised frame means over the temperature.
+    1. Weights: softmax of the curvature of the normalised frame means over the temperature, or other `weights`.
     2. `round(T N r)` tokens in all (half to even), at least `min_k` a frame, shared by `allocate`.
     3. Per frame the tokens of largest `token_score`, or of another `score`, in raster order.
 
@@ -126,7 +140,7 @@ def vcast(
     x = features.float()
     z = frame_representation(x)
     kappa = curvature(z).cpu()
-    weight = curvature_weights(kappa, temperature=temperature) if budget == "curvature" else torch.full((T,), 1 / T)
+    weight = curvature_weights(kappa, temperature=temperature) if weights is None else weights
     total, clamped = total_budget(T, N, retention=retention, min_k=min_k)
     per_frame = allocate(weight, total, minimum=min(max(min_k, 0), N), maximum=N, left_over=left_over)
     kept = rank(token_score(x, z) if score is None else score) < per_frame.to(x.device)[:, None]

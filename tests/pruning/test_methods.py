@@ -36,7 +36,7 @@ OTHERS: list[Method] = [
     HoliTom(segmenter=RandomCuts(segments=2), tau=0.3),
     VCast(parity=True, min_k=0),
     VCast(budget="uniform", min_k=3),
-    VCast(selector="density"),
+    VCast(selector="density", budget="segments", segmenter=RandomCuts(segments=3)),
     VCast(selector="salience", salience="norm"),
 ]
 BY_CLASS = {type(entry.method): entry for entry in METHODS.values()}

@@ -7,7 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redundancy.pruning.budget import allocate, anchor_positions, curvature_weights, per_segment, shares, uniform
+from redundancy.pruning.budget import (
+    allocate,
+    anchor_positions,
+    curvature_weights,
+    segment_weights,
+    shares,
+    uniform_weights,
+)
 from redundancy.pruning.fastvid_budget import fastvid_budget
 from redundancy.pruning.merge import (
     MERGERS,
@@ -25,8 +32,8 @@ ints = torch.tensor
 
 def test_equal_shares() -> None:
     assert shares(7, 3).tolist() == [3, 2, 2]
-    assert uniform(4, 6).tolist() == [2, 2, 1, 1]
-    assert per_segment(ints([2, 3]), 4).tolist() == [0, 8, 0, 0, 12]
+    assert uniform_weights(4).tolist() == [0.25] * 4
+    assert segment_weights(ints([2, 1])).tolist() == [0.25, 0.25, 0.5]
 
 
 def test_anchors_count_from_the_end() -> None:

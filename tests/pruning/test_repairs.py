@@ -9,7 +9,7 @@ from redundancy.pruning.base import Method
 from redundancy.pruning.fastvid import FastVID, fastvid
 from redundancy.pruning.holitom import HoliTom
 from redundancy.pruning.holitom_inner import HoliTomInner
-from redundancy.pruning.segment import FixedInterval
+from redundancy.pruning.segment import FixedInterval, GivenSegments
 from redundancy.pruning.vcast import VCast, vcast
 from redundancy.reduction import Reduction
 from tests.pruning.samples import scenes, video
@@ -192,6 +192,8 @@ def test_vcast_keeps_more_of_turning_frames() -> None:
     assert int(stages["budget"][1:-1].argmax()) == 3  # the corner, between the two ends that count as right angles
     assert torch.bincount(index // 16, minlength=9).equal(stages["budget"])
     assert VCast(retention=0.5, budget="uniform")(tokens).stages["budget"].tolist() == [8] * 9
+    in_segments = VCast(retention=0.5, budget="segments", min_k=0, segmenter=GivenSegments((3, 6)))(tokens)
+    assert in_segments.stages["budget"].tolist() == [12] * 3 + [6] * 6
 
 
 def test_inner_merging() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from redundancy.pruning.segment import (
     SEGMENTERS,
     DySeg,
+    GivenSegments,
     RandomCuts,
     Segmenter,
     agglomerative,
@@ -165,6 +166,16 @@ def test_settings_out_of_range(kind: type[Segmenter]) -> None:
     field = next(f for f in ("segments", "c", "max_window") if hasattr(kind(), f))
     with pytest.raises(ValueError, match=f"{field}=-1 given, expected a value in"):
         kind(**{field: -1})
+
+
+def test_given_segments_must_fit() -> None:
+    tokens = VideoTokens.from_features(torch.zeros(5, 4, 3), rows=2, cols=2)
+    assert GivenSegments((2, 3))(tokens).tolist() == [2, 3]
+    with pytest.raises(ValueError, match="add up to 4, expected 5 frames"):
+        GivenSegments((1, 3))(tokens)
+    for lengths in ((), (2, 0)):
+        with pytest.raises(ValueError, match="expected positive segment lengths"):
+            GivenSegments(lengths)
 
 
 def test_frame_features_by_name() -> None:
