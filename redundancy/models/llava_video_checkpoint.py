@@ -35,7 +35,8 @@ CHAT = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for c in m['content'] %}"
     "{% if c['type'] == 'video' %}<video>{% else %}{{ c['text'] }}{% endif %}"
-    "{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 _VISION = "model.vision_tower.vision_tower.vision_model."
 _KEYS = {
@@ -71,7 +72,7 @@ def load_checkpoint(
 
     Source: LLaVA-Video (arXiv:2410.02713), section 3; the key names are those of its published weights.
     """
-    from transformers import AddedToken, AutoTokenizer, PretrainedConfig, Qwen2Config
+    from transformers import PretrainedConfig, Qwen2Config
 
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -86,15 +87,8 @@ def load_checkpoint(
             "supported. LLaVA-OneVision is published for transformers as llava-hf/llava-onevision-*"
         )
     text: Any = Qwen2Config(**{k: v for k, v in raw.items() if k not in ("model_type", "architectures", "auto_map")})
-    # the tokenizer's own file names its class; a configuration of Qwen2 would overrule it
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder, config=PretrainedConfig())
-    tokenizer.add_tokens([AddedToken(token, special=True) for token in SPECIAL], special_tokens=True)
-    tokenizer.padding_side = "left"
+    tokenizer = _tokenizer(folder, vocab_size=text.vocab_size)
     image, video = tokenizer.convert_tokens_to_ids(list(SPECIAL))
-    if max(image, video) >= text.vocab_size:
-        raise ValueError(
-            f"{folder} has {text.vocab_size} embeddings and {len(tokenizer) - 2} tokens: no room for two placeholders"
-        )
     config = LlavaVideoConfig(
         vision_config=_vision_config(folder, raw),
         text_config=text.to_dict(),
@@ -117,6 +111,22 @@ def load_checkpoint(
     if missing:
         raise ValueError(f"{folder} lacks {len(missing)} weights of LLaVA-Video, among them {missing[0]}")
     return model, _processor(config, tokenizer)
+
+
+def _tokenizer(folder: Path, *, vocab_size: int) -> Any:
+    """The folder's tokenizer with two placeholders, on rows of the embedding that no word uses."""
+    from transformers import AddedToken, AutoTokenizer, PretrainedConfig
+
+    # the tokenizer's own file names its class; a configuration of Qwen2 would overrule it
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, config=PretrainedConfig())
+    tokenizer.add_tokens([AddedToken(token, special=True) for token in SPECIAL], special_tokens=True)
+    tokenizer.padding_side = "left"
+    if max(tokenizer.convert_tokens_to_ids(list(SPECIAL))) >= vocab_size:
+        raise ValueError(
+            f"{folder} has {vocab_size} embeddings and {len(tokenizer) - len(SPECIAL)} tokens: no room for two "
+            "placeholders"
+        )
+    return tokenizer
 
 
 def _vision_config(folder: Path, raw: dict[str, Any]) -> dict[str, Any]:
