@@ -63,8 +63,9 @@ class Method(ABC):
     placement_rule: ClassVar[str] = "anchor"
     newline_rule: ClassVar[str] = "kept rows"
 
+    @torch.no_grad()
     def __call__(self, tokens: VideoTokens) -> Reduction:
-        """Decide what to keep of one video.
+        """Decide what to keep of one video; no gradient is recorded.
 
         Raises
         ------
@@ -130,6 +131,7 @@ class InnerMethod(ABC):
     Source: own.
     """
 
+    @torch.no_grad()
     def __call__(
         self,
         hidden: Float[Tensor, "span channels"],
@@ -138,7 +140,7 @@ class InnerMethod(ABC):
         slots: Int64[Tensor, "span"] | None = None,
         grid: TokenGrid | None = None,
     ) -> Reduction:
-        """Decide what to keep of the span.
+        """Decide what to keep of the span; no gradient is recorded.
 
         Parameters
         ----------

@@ -179,6 +179,17 @@ def test_reductions_can_be_stored(method: Method, entry: MethodEntry, tmp_path: 
 
 
 @every_method
+def test_decisions_record_no_gradient_but_pass_it(method: Method, entry: MethodEntry) -> None:
+    tokens = video()
+    x = tokens.features.clone().requires_grad_()
+    r = method(replace(tokens, features=x))
+    assert same(r, method(tokens))
+    assert not any(v.requires_grad for v in r.stages.values() if isinstance(v, torch.Tensor))
+    r.apply(x).sum().backward()
+    assert x.grad.flatten(0, 1).sum(1)[r.anchor].gt(0).all()
+
+
+@every_method
 def test_input_is_left_alone(method: Method, entry: MethodEntry) -> None:
     tokens = video()
     before = tokens.features.clone()
