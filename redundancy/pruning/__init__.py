@@ -6,15 +6,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from redundancy.pruning.controls import AveragePool as AveragePool
+    from redundancy.pruning.controls import FirstOf2x2 as FirstOf2x2
+    from redundancy.pruning.controls import FrameDrop as FrameDrop
+    from redundancy.pruning.controls import RandomOf2x2 as RandomOf2x2
+    from redundancy.pruning.controls import RandomTokens as RandomTokens
+    from redundancy.pruning.controls import UniformTokens as UniformTokens
+    from redundancy.pruning.dycoke import DyCoke as DyCoke
     from redundancy.pruning.fastvid import FastVID as FastVID
     from redundancy.pruning.holitom import HoliTom as HoliTom
     from redundancy.pruning.holitom_inner import HoliTomInner as HoliTomInner
+    from redundancy.pruning.prunevid import PruneVid as PruneVid
     from redundancy.pruning.segment import SEGMENTERS as SEGMENTERS
     from redundancy.pruning.table import INNER_METHODS as INNER_METHODS
     from redundancy.pruning.table import METHODS as METHODS
     from redundancy.pruning.vcast import VCast as VCast
+    from redundancy.pruning.vidcom2 import VidCom2 as VidCom2
+    from redundancy.pruning.visionzip import VisionZip as VisionZip
 
 _HOME = {
+    "RandomOf2x2": "controls",
+    "FirstOf2x2": "controls",
+    "AveragePool": "controls",
+    "FrameDrop": "controls",
+    "UniformTokens": "controls",
+    "RandomTokens": "controls",
+    "PruneVid": "prunevid",
+    "VisionZip": "visionzip",
+    "DyCoke": "dycoke",
+    "VidCom2": "vidcom2",
     "FastVID": "fastvid",
     "HoliTom": "holitom",
     "HoliTomInner": "holitom_inner",

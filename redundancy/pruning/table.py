@@ -10,10 +10,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from redundancy.pruning.base import InnerMethod, Method
+from redundancy.pruning.controls import (
+    AveragePool,
+    FirstOf2x2,
+    FrameDrop,
+    RandomOf2x2,
+    RandomTokens,
+    UniformTokens,
+)
+from redundancy.pruning.dycoke import DyCoke
 from redundancy.pruning.fastvid import FastVID
 from redundancy.pruning.holitom import HoliTom
 from redundancy.pruning.holitom_inner import HoliTomInner
+from redundancy.pruning.prunevid import PruneVid
 from redundancy.pruning.vcast import VCast
+from redundancy.pruning.vidcom2 import VidCom2
+from redundancy.pruning.visionzip import VisionZip
 from redundancy.tokens import VideoTokens
 
 Bounds = Callable[[Any, VideoTokens], tuple[float, float]]
@@ -77,10 +89,62 @@ def _vcast_bounds(method: VCast, tokens: VideoTokens) -> tuple[float, float]:
     return share - half, min(max(share + half, 1 / (T * N)), 1.0)
 
 
+def _vidcom2_bounds(method: VidCom2, tokens: VideoTokens) -> tuple[float, float]:
+    """Rounding in every frame, at least one token; a frame that asks for more than it has loses the rest."""
+    T, N, r = tokens.grid.frames, tokens.grid.tokens_per_frame, method.retention
+    lost = max(r * (2 - 1 / T) - 1, 0.0) / T
+    return max(r - lost - 0.5 / N, 0.0), max(min(r + 0.5 / N, 1.0), 1 / N)
+
+
+def _dycoke_bounds(method: DyCoke, tokens: VideoTokens) -> tuple[float, float]:
+    """Exact: reduced frames keep `int((1 - K) N)` places."""
+    T, N = tokens.grid.frames, tokens.grid.tokens_per_frame
+    reduced = len(range(0, T - 1, 2)) + len(range(0, T - 4, 4))
+    share = (T - reduced + reduced * int((1 - method.K) * N) / N) / T
+    return share, share
+
+
+def _visionzip_bounds(method: VisionZip, tokens: VideoTokens) -> tuple[float, float]:
+    """Exact: dominant and contextual tokens of every frame."""
+    dominant, contextual, _ = method.counts(tokens.grid.tokens_per_frame)
+    share = (dominant + contextual) / tokens.grid.tokens_per_frame
+    return share, share
+
+
+def _prunevid_bounds(method: PruneVid, tokens: VideoTokens) -> tuple[float, float]:
+    """The rate follows from the video: at least one token in every segment."""
+    return 1 / (tokens.grid.frames * tokens.grid.tokens_per_frame), 1.0
+
+
+def _control_bounds(method: Method, tokens: VideoTokens) -> tuple[float, float]:
+    """Exact but for rounding: of tokens in a frame, of frames, or of tokens in the video."""
+    T, N = tokens.grid.frames, tokens.grid.tokens_per_frame
+    if isinstance(method, RandomTokens | UniformTokens | FrameDrop):
+        of = T if isinstance(method, FrameDrop) else N
+        if isinstance(method, RandomTokens) and method.across_frames:
+            of = T * N
+        share = max(round(method.retention * of), 1) / of
+    else:
+        share = -(-tokens.grid.rows // 2) * -(-tokens.grid.cols // 2) / N
+    return share, share
+
+
 METHODS: dict[str, MethodEntry] = {
     "fastvid": MethodEntry(FastVID(), "FastVID (arXiv:2503.11187)", _fastvid_bounds),
     "holitom": MethodEntry(HoliTom(), "HoliTom (arXiv:2505.21334)", _holitom_bounds),
     "vcast": MethodEntry(VCast(), "V-CAST (arXiv:2603.27650)", _vcast_bounds),
+    "vidcom2": MethodEntry(VidCom2(), "VidCom2 (arXiv:2505.14454)", _vidcom2_bounds, "baseline"),
+    "dycoke": MethodEntry(DyCoke(), "DyCoke (arXiv:2411.15024)", _dycoke_bounds, "baseline"),
+    "visionzip": MethodEntry(
+        VisionZip(), "VisionZip (arXiv:2412.04467)", _visionzip_bounds, "baseline", row_sums=(1.0, 2.0)
+    ),
+    "prunevid": MethodEntry(PruneVid(), "PruneVid (arXiv:2412.16117)", _prunevid_bounds, "baseline"),
+    "random_tokens": MethodEntry(RandomTokens(), "own", _control_bounds, "control"),
+    "uniform_tokens": MethodEntry(UniformTokens(), "own", _control_bounds, "control"),
+    "frame_drop": MethodEntry(FrameDrop(), "own", _control_bounds, "control"),
+    "average_pool": MethodEntry(AveragePool(), "own", _control_bounds, "control"),
+    "first_of_2x2": MethodEntry(FirstOf2x2(), "own", _control_bounds, "control"),
+    "random_of_2x2": MethodEntry(RandomOf2x2(), "own", _control_bounds, "control"),
 }
 
 INNER_METHODS: dict[str, InnerMethod] = {

@@ -1,6 +1,7 @@
 """A video file in, a `VideoClip` out."""
 
 from redundancy.video.clip import VideoClip
+from redundancy.video.downsample import Downsample
 from redundancy.video.errors import (
     CorruptVideoError,
     DirectoryVideoError,
@@ -22,6 +23,7 @@ __all__ = [
     "SAMPLINGS",
     "CorruptVideoError",
     "DirectoryVideoError",
+    "Downsample",
     "EmptyVideoError",
     "MissingVideoError",
     "NoFramesError",
