@@ -37,12 +37,11 @@ from redundancy.pruning.fastvid import FastVID
 from redundancy.pruning.segment import SEGMENTERS, DySeg, GivenSegments, RandomCuts, Segmenter, lengths_to_cuts
 from redundancy.sources import VideoSource, cuts_on_steps, list_videos
 from redundancy.tokens import VideoTokens
-from redundancy.video import load_video
 from studies.runner import Facts, StudyRun, VideoResult, command_line, run_videos, say_what_ran, write_json, write_rows
 
 NAME = "ablate_segments"
 CONTROL = "random_cuts"
-VERSION = 2
+VERSION = 3
 TOLERANCE = 1
 MEASURES = {
     "segments": "number of segments",
@@ -178,7 +177,7 @@ def measure_video(
 
     Source: own.
     """
-    clip = load_video(source.path, frames=options.frames)
+    clip = model.load_video(source.path, frames=options.frames)
     tokens = rd.video_tokens(model, clip)
     known = None
     if source.record is not None:

@@ -21,7 +21,6 @@ from redundancy.pruning.base import Method
 from redundancy.pruning.table import METHODS
 from redundancy.reduction import Reduction
 from redundancy.sources import list_videos
-from redundancy.video import load_video
 from studies.runner import command_line
 
 
@@ -139,7 +138,7 @@ def main(options: Options) -> dict[str, Answer]:
     method = method_of(options.method, options.retention)
     model = rd.load_model(options.model)
     path = options.video if options.video is not None else list_videos()[0].path
-    clip = load_video(path, frames=options.frames)
+    clip = model.load_video(path, frames=options.frames)
     inputs = model.prepare(clip, options.prompt)
     answers = {"all tokens": run(model, inputs, method=None, options=options)}
     if method is not None:
