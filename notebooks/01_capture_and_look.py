@@ -31,6 +31,7 @@ from redundancy.pruning.segment import Agglomerative, DySeg, FixedInterval, Rand
 from redundancy.sources import cuts_on_steps, list_videos
 
 logging.disable_progress_bar()
+MODEL = "tiny-llava-onevision"  # or the folder or hub id of any supported family
 
 # %% [markdown]
 # ## A clip and a question
@@ -38,7 +39,8 @@ logging.disable_progress_bar()
 
 # %%
 source = next(s for s in list_videos() if s.record and len(s.record.scene_cuts) == 3)
-clip = rd.load_video(source.path, frames=16)
+model = rd.load_model(MODEL)
+clip = model.load_video(source.path, frames=16)
 print(f"{source.name}: {len(clip.frames)} frames, {clip.duration:.0f} s, read by {clip.decoder}")
 
 with plot.style():
@@ -47,7 +49,6 @@ with plot.style():
 figure
 
 # %%
-model = rd.load_model("tiny-llava-onevision")
 for question in source.record.questions:
     answer = model.generate(clip, question.text, max_new_tokens=1)
     verdict = "right" if answer == question.answer else f"wrong, it is {question.answer}"
@@ -81,13 +82,14 @@ segmenters = {
 lengths = {name: segmenter(tokens).tolist() for name, segmenter in segmenters.items()}
 
 time = tokens.frame_time.numpy()
+shown_frames = clip.frames[tokens.frame_members[:, 0].numpy()]  # families that pair frames show the first of each pair
 with plot.style():
     figure, axes = plot.new_figure(3, 1, height=4.2, height_ratios=[1, 2, 2])
     plot.film_strip(axes[0, 0], clip.frames, clip.timestamps)
-    plot.similarity_over_time(axes[1, 0], time, similarity.numpy(), known_cuts=known)
-    axes[1, 0].set_xlim(time[0] - 0.25, time[-1] + 0.25)
-    axes[1, 0].legend(loc="lower left")
     plot.segment_bars(axes[2, 0], time, lengths, palette=plot.colours(list(lengths)), known_cuts=known)
+    plot.similarity_over_time(axes[1, 0], time, similarity.numpy(), known_cuts=known)
+    axes[1, 0].set_xlim(axes[2, 0].get_xlim())
+    axes[1, 0].legend(loc="lower left")
 figure
 
 # %% [markdown]
@@ -97,27 +99,28 @@ figure
 
 # %%
 persistence = token_persistence(tokens.features).reshape(-1, tokens.grid.rows, tokens.grid.cols).numpy()
-first = max(int(known[0]) - 2, 0)
+first = min(max(int(known[0]) - 2, 0), len(persistence) - 6)
 with plot.style():
     figure, axes = plot.new_figure(1, 6, height=1.3)
     shown = slice(first, first + 6)
-    plot.token_maps(axes[0], clip.frames[shown], persistence[shown], label="cosine with next frame")
+    plot.token_maps(axes[0], shown_frames[shown], persistence[shown], label="cosine with next frame")
     for t, ax in enumerate(axes[0], start=first):
-        ax.set_title(f"{clip.timestamps[t]:.1f} s" + (" | cut" if t in known else ""), fontsize=7)
+        ax.set_title(f"{time[t]:.1f} s" + (" | cut" if t in known else ""), fontsize=7)
 figure
 
 # %% [markdown]
 # ## Salience
-# What the vision tower itself attends to: the SigLIP pooling head's probe (which FastVID reads) and the attention that
-# each patch receives in the last layer (which HoliTom reads). They are not the same thing.
+# What the vision tower itself attends to: the SigLIP pooling head's probe (which FastVID reads; on the Qwen families
+# the frame's mean query) and the attention that each patch receives in the last layer (which HoliTom reads). They are
+# not the same thing.
 
 # %%
-shown = np.linspace(0, len(clip.frames) - 1, 6).astype(int)
-for name in ("pooling_head", "received"):
+shown = np.linspace(0, len(shown_frames) - 1, 6).astype(int)
+for name in [s for s in tokens.salience if s != "norm"]:
     maps = tokens.salience_from(name).reshape(-1, tokens.grid.rows, tokens.grid.cols).numpy()
     with plot.style():
         figure, axes = plot.new_figure(1, 6, height=1.3)
-        plot.token_maps(axes[0], clip.frames[shown], maps[shown], label=name.replace("_", " "))
+        plot.token_maps(axes[0], shown_frames[shown], maps[shown], label=name.replace("_", " "))
     display(figure)
 
 # %% [markdown]

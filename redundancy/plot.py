@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -151,7 +151,9 @@ def sweep(axes: Axes, summary: xr.Dataset, measure: str, *, palette: dict[str, A
     if variable == "difference":
         axes.axhline(0, color=CONTROL, linewidth=1, zorder=0)
     axes.plot([], [], color=CONTROL, marker="x", linestyle="none", label="random cuts")
+    number = summary["value"].sel(measure="segments", statistic="mean").values
     axes.set_xscale("log", base=2)
+    axes.set_xlim(number.min() / 1.1, number.max() * 1.1)
     axes.xaxis.set_major_formatter(mpl.ticker.ScalarFormatter())
     axes.set_xlabel("segments per clip")
 
@@ -224,7 +226,7 @@ def film_strip(
 
 
 def token_maps(
-    axes: Sequence[Axes],
+    axes: Iterable[Axes],
     frames: UInt8[np.ndarray, "frames height width 3"],
     values: Float[np.ndarray, "frames rows cols"],
     *,
@@ -234,6 +236,7 @@ def token_maps(
 
     Source: own.
     """
+    axes = list(axes)
     height, width = frames.shape[1:3]
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     image = None
@@ -252,4 +255,4 @@ def token_maps(
     if image is not None:
         figure = axes[0].get_figure()
         if figure is not None:
-            figure.colorbar(image, ax=list(axes), label=label, shrink=0.8, pad=0.01)
+            figure.colorbar(image, ax=axes, label=label, shrink=0.8, pad=0.01)

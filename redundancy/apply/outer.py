@@ -117,6 +117,7 @@ class _Pruner:
             on_text_entry(self.family, lambda entry: self.shorten(entry, tower)),
             Hooks() as hooks,
         ):
+            hooks.after(self.family.text_model, lambda *_: tower.clear())  # what an image prompt left
             hooks.before(self.family.core, self.begin)
             hooks.before(self.family.text_model, self.decode)
             hooks.after(self.family.text_model, self.remember)
@@ -292,8 +293,7 @@ def tokens_of_call(
     place = {span: i for i, span in enumerate(dict.fromkeys(seen))}
     of_videos, of_frames = tower.salience(family, grids), tower.frame_features(grids)
     scores, features = [of_videos[place[i]] for i in seen], [of_frames[place[i]] for i in seen]
-    tower.scores.clear()
-    tower.features.clear()
+    tower.clear()
     return [
         tokens_of_span(
             family,
@@ -311,6 +311,11 @@ def tokens_of_call(
 def _seen_by_tower(spans: Sequence[VideoSpan], frames: int) -> list[int]:
     """For each span the first one that shows the same video: `generate` may repeat rows after the tower has run."""
     total = sum(span.grid.frames for span in spans)
+    if frames and total % frames:
+        raise NotImplementedError(
+            f"the tower worked on {frames} frames or images and the videos of the call have {total} frames: images "
+            "beside a video are not supported for methods that read the tower; ask about images in a call of their own"
+        )
     copies = total // frames if frames else 1
     order = {id(span): sum(s.row == span.row for s in spans[:i]) for i, span in enumerate(spans)}
     first = {(span.row, order[id(span)]): i for i, span in enumerate(spans)}

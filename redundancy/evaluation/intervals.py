@@ -56,9 +56,7 @@ def mean_interval(
     return Interval(mean, float(interval.low), float(interval.high), len(kept))
 
 
-def paired_difference(
-    first: Float[np.ndarray, "_"], second: Float[np.ndarray, "_"], *, seed: int = 0
-) -> Interval:
+def paired_difference(first: Float[np.ndarray, "_"], second: Float[np.ndarray, "_"], *, seed: int = 0) -> Interval:
     """Mean of `first - second` on the same videos, with a bootstrap interval over videos.
 
     Raises

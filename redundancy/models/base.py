@@ -182,6 +182,8 @@ class Family(ABC):
         ValueError
             If the prompt's placeholders are not exactly those of the videos.
         """
+        if any(grid.frames < 1 for grid in grids):
+            raise ValueError(f"every video needs at least one frame, given {list(grids)}")
         is_video = input_ids == self.video_token_id
         counts = is_video.sum(1).tolist()
         remaining = list(grids)

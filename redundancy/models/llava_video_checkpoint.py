@@ -89,8 +89,10 @@ def load_checkpoint(
     text: Any = Qwen2Config(**{k: v for k, v in raw.items() if k not in ("model_type", "architectures", "auto_map")})
     tokenizer = _tokenizer(folder, vocab_size=text.vocab_size)
     image, video = tokenizer.convert_tokens_to_ids(list(SPECIAL))
+    vision = _vision_config(folder, raw)
     config = LlavaVideoConfig(
-        vision_config=_vision_config(folder, raw),
+        vision_config=vision,
+        image_grid_pinpoints=[[vision["image_size"]] * 2],  # video is what the loader is for: an image is one tile
         text_config=text.to_dict(),
         image_token_index=image,
         video_token_index=video,
@@ -174,7 +176,7 @@ def _processor(config: Any, tokenizer: Any) -> LlavaVideoProcessor:
         "resample": 3,
     }
     return LlavaVideoProcessor(  # type: ignore[no-untyped-call]
-        LlavaOnevisionImageProcessor(**siglip),
+        LlavaOnevisionImageProcessor(**siglip, image_grid_pinpoints=config.image_grid_pinpoints),
         tokenizer,
         LlavaOnevisionVideoProcessor(**siglip),
         num_image_tokens=(side // config.vision_config.patch_size) ** 2,

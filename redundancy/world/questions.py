@@ -60,8 +60,11 @@ def _shape(script: VideoScript, draw: random.Random) -> Question:
     return Question("shape", f"in {scene.background} scene shape of {thing.color} ?", thing.shape, SHAPES)
 
 
-def _direction(script: VideoScript, draw: random.Random) -> Question:
-    scene = _pick(script, draw)
+def _direction(script: VideoScript, draw: random.Random) -> Question | None:
+    moving = [scene for scene in script.scenes if scene.length > 1]  # nothing moves within one frame
+    if not moving:
+        return None
+    scene = draw.choice(moving)
     return Question("direction", f"in {scene.background} scene which direction ?", scene.direction, tuple(DIRECTIONS))
 
 

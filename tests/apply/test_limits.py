@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import redundancy as rd
 from redundancy.apply import prune
@@ -270,3 +271,26 @@ def test_a_forward_broken_off_inside_is_forgotten(family_model: VideoLLM):
     with prune(family_model, every_third):
         rd.capture(family_model, make_clip(), QUESTION)
         assert torch.equal(before, family_model.model.generate(**ids, max_new_tokens=4, do_sample=False))
+
+
+def test_an_image_prompt_passes_untouched_and_leaves_nothing_behind(family_model: VideoLLM):
+    """Images go through the same tower: what it showed of them must not be taken for the next video's salience."""
+    processor, image = family_model.processor, Image.fromarray(make_clip(seed=3).frames[0])
+    if getattr(processor, "image_processor", None) is None:
+        pytest.skip("the family's processor takes no images")
+    token = processor.image_token
+    if "<|vision_start|>" in processor.tokenizer.get_vocab():
+        token = f"<|vision_start|>{token}<|vision_end|>"
+    text = f"user : {token} {QUESTION} assistant :"
+    tensors = processor(text=[text], images=[image], return_tensors="pt")
+    source = available_salience(family_model)[0]
+    method = FastVID(retention=0.5, salience=source, features="mean")
+    clip = make_clip(seed=1)
+    expected = method(rd.video_tokens(family_model, clip, QUESTION))
+    before = family_model.model.generate(**tensors, max_new_tokens=3, do_sample=False)
+    with prune(family_model, method) as pruned:
+        inside = family_model.model.generate(**tensors, max_new_tokens=3, do_sample=False)
+        assert pruned.reductions == []
+        family_model.generate(clip, QUESTION, max_new_tokens=1)
+    assert torch.equal(before, inside)
+    assert torch.equal(pruned.reductions[0].anchor, expected.anchor)

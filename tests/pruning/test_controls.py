@@ -110,7 +110,7 @@ def test_nan_is_refused():
 
 def test_downsample_shrinks_a_clip():
     clip = make_clip(frames=6, height=84, width=112)
-    small = Downsample(space=2, time=2)(clip)
+    small = Downsample(space=2.0, time=2)(clip)
     assert small.frames.shape == (3, 42, 56, 3)
     assert small.indices.tolist() == clip.indices[::2].tolist()
     assert small.sha256 != clip.sha256

@@ -59,6 +59,18 @@ def test_answers_are_right_and_among_the_options(frames: int):
             assert question.chance == pytest.approx(CHANCE[question.skill])
 
 
+def test_direction_is_asked_only_where_something_moves():
+    lengths = []
+    for seed in range(100):
+        script = script_of(seed, WorldConfig(frames=8))
+        by_background = {s.background: s.length for s in script.scenes}
+        asked = [q for q in ask_all(script, seed=seed) if q.skill == "direction"]
+        lengths += [by_background[q.text.split()[1]] for q in asked]
+        assert bool(asked) == (max(by_background.values()) > 1)
+    assert min(lengths) == 2
+    assert min(s.length for seed in range(100) for s in script_of(seed, WorldConfig(frames=8)).scenes) == 1
+
+
 def test_same_seed_same_questions():
     script = script_of(7, WorldConfig())
     assert ask_all(script, seed=1) == ask_all(script, seed=1)

@@ -10,7 +10,7 @@ import torch
 
 from redundancy.world.clips import script_of
 from redundancy.world.render import GLYPHS, render, render_frames
-from redundancy.world.scene import BACKGROUNDS, COLORS, DIRECTIONS, QUADRANTS, VideoScript, WorldConfig
+from redundancy.world.scene import BACKGROUNDS, COLORS, DIRECTIONS, QUADRANTS, Flash, VideoScript, WorldConfig
 
 CONFIG = WorldConfig()
 
@@ -96,6 +96,44 @@ def test_background_changes_at_scene_cuts_and_nowhere_else(seed: int):
         assert jumps.nonzero().flatten().tolist() == list(script.scene_cuts)
     base = torch.tensor(BACKGROUNDS[script.scenes[0].background])
     assert torch.allclose(frames[0].median(2).values.median(1).values, base, atol=0.09)  # the texture's height
+
+
+@pytest.mark.parametrize(
+    ("shape", "area"),
+    [
+        ("circle", np.pi),
+        ("square", 1.7**2),
+        ("triangle", 1.8 * 1.8 / 2),  # from y = -r down to .8 r, as wide as high
+        ("cross", 2 * 2 * 0.6 - 0.6**2),
+        ("ring", np.pi * (1 - 0.6**2)),
+    ],
+)
+def test_shapes_cover_their_area(shape: str, area: float):
+    config = WorldConfig(size=256)
+    script = script_of(0, config)
+    scene = script.scenes[0]
+    thing = replace(scene.still, shape=shape, color="red", x=0.5, y=0.5, radius=0.2)
+    scene = replace(scene, still=thing, mover=replace(scene.mover, radius=0.0), length=config.frames)
+    frame = render([replace(script, scenes=(scene,), flash=replace(script.flash, onset=config.frames))])[0, 0]
+    red = (frame - torch.tensor(COLORS["red"])[:, None, None]).abs().amax(0) < 1e-3
+    # a pixel's width along the edge: about 10 r of edge, at 51 pixels to the radius
+    assert red.double().mean().item() == pytest.approx(area * 0.2**2, rel=0.05)
+    middle = red[128, 128].item()
+    assert middle == (shape != "ring")
+
+
+def test_every_digit_has_its_own_glyph():
+    assert len(GLYPHS.flatten(1).unique(dim=0)) == 10
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_digit_is_drawn_with_its_own_glyph(digit: int):
+    config = WorldConfig(size=256)
+    flash = Flash(digit=digit, onset=0, length=1, quadrant="northwest", offset=(0.0, 0.0))
+    frame = render([replace(script_of(0, config), flash=flash)])[0, 0, 0]
+    # from 112 pixels on the box is .16 wide, from .06 on: the middle of each of its 7 x 5 cells
+    rows, cols = (((0.06 + 0.16 * (torch.arange(n) + 0.5) / n) * 255).round().long() for n in (7, 5))
+    assert torch.equal(frame[rows][:, cols] == 1, GLYPHS[digit])
 
 
 def test_videos_of_different_size_are_refused():

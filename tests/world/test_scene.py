@@ -31,6 +31,8 @@ def test_every_script_keeps_the_rules(config: WorldConfig, seed: int):
             assert thing.color in COLORS
             assert 0.22 <= thing.x <= 0.78
             assert 0.22 <= thing.y <= 0.78
+            smallest = 0.12 if config.is_small else 0.09
+            assert smallest <= thing.radius <= smallest + 0.05
         assert scene.mover.shape != scene.still.shape
         assert scene.mover.color != scene.still.color
     flash = script.flash

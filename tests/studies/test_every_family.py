@@ -1,0 +1,49 @@
+"""The whole pipeline on every family: study, figure, question, notebook, with no branch on a model's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jupytext
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+from studies import ablate_segments, ask
+
+NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "01_capture_and_look.py"
+
+
+def test_segments_are_ablated(family_name: str, tiny_folder: Callable[[str], Path], tmp_path: Path):
+    options = ablate_segments.Options(
+        model=str(tiny_folder(family_name)), frames=16, limit=2, seeds=2, segments=(2,), thresholds=(0.9,), out=tmp_path
+    )
+    summary = ablate_segments.main(options)
+    rows = pd.read_parquet(tmp_path / "rows.parquet")
+    assert rows["video"].nunique() == 2
+    steps = {sum(lengths) for lengths in rows["lengths"]}
+    assert len(steps) == 1
+    assert steps <= {8, 16}  # temporal steps of one frame or of two
+    assert np.isfinite(summary["value"].sel(measure="error_0.25", statistic="mean")).all()
+    assert (tmp_path / "ablate_segments.png").stat().st_size > 10_000
+    assert summary.attrs["architecture"] in family_name
+
+
+def test_a_question_is_asked_with_a_method(family_name: str, tiny_folder: Callable[[str], Path]):
+    options = ask.Options(model=str(tiny_folder(family_name)), method="random_tokens", retention=0.5, repeats=1)
+    answers = ask.main(options)
+    pruned = answers["random_tokens"]
+    assert pruned.tokens_after < pruned.tokens_before == answers["all tokens"].tokens_after
+
+
+def test_the_first_notebook_runs(family_name: str, tiny_folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch):
+    cells = [c.source for c in jupytext.read(NOTEBOOK).cells if c.cell_type == "code"]
+    code = "\n".join(cells).replace('MODEL = "tiny-llava-onevision"', f"MODEL = {str(tiny_folder(family_name))!r}")
+    assert str(tiny_folder(family_name)) in code
+    lines = [line for line in code.splitlines() if not line.startswith("%")]
+    shown: list[object] = []
+    with mpl.rc_context():
+        exec(compile("\n".join(lines), NOTEBOOK.name, "exec"), {"display": shown.append})
+    assert shown
