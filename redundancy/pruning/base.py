@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -105,9 +105,10 @@ class Method(ABC):
         )
 
     def _keep_all(self, tokens: VideoTokens, **stages: Any) -> Reduction:
-        """Every token as it is, which is what a retention of 1 asks for, and a note of it."""
+        """Every token as it is and where it is, which is what a retention of 1 asks for, and a note of it."""
         everything = torch.arange(tokens.grid.frames * tokens.grid.tokens_per_frame, device=tokens.features.device)
-        return self._select(tokens, everything, **stages, clamped=["a retention of 1 keeps every token as it is"])
+        kept = self._select(tokens, everything, **stages, clamped=["a retention of 1 keeps every token as it is"])
+        return replace(kept, placement="anchor")
 
     def _report(self, tokens: VideoTokens, stages: dict[str, Any]) -> dict[str, Any]:
         return {

@@ -37,6 +37,8 @@ class VidCom2(Method):
     ----------
     retention
         Share of tokens to keep, in (0, 1]; frames keep more or fewer, and at least one token.
+    parity
+        As the authors' code, which drops tokens of ordinary frames at a retention of 1. By default 1 keeps everything.
 
     Outputs keep their positions on the Qwen families and are numbered on elsewhere, as in the authors' code.
 
@@ -44,11 +46,14 @@ class VidCom2(Method):
     """
 
     retention: float = 0.25
+    parity: bool = False
 
     def __post_init__(self) -> None:
         require_range("retention", self.retention, 0, 1, open_low=True)
 
     def _decide(self, tokens: VideoTokens) -> Reduction:
+        if self.retention == 1 and not self.parity:
+            return self._keep_all(tokens)
         unique = uniqueness(tokens.features, retention=self.retention)
         reduction = self._select(
             tokens,

@@ -53,7 +53,8 @@ def shortened(
         columns = span.columns.flatten()
         drop |= set(columns.tolist())
         kept_rows = {int(a) // span.grid.cols for a in reduction.anchor}
-        if len(span.newlines) > 1 and reduction.newline == "kept rows":
+        if len(span.newlines) > 1 and reduction.newline != "all":
+            kept_rows = kept_rows if reduction.newline == "kept rows" else set()
             drop |= {int(c) for i, c in enumerate(span.newlines) if i not in kept_rows}
         W = dense(reduction)
         anchors = columns[reduction.anchor]
