@@ -8,7 +8,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def data_folder() -> Path:
-    """Folder of the bundled data: `data/` of a checkout, `redundancy/_data` of an installed wheel.
+    """Folder of the bundled data: `redundancy/_data` of an installed wheel, `data/` of a checkout.
 
     Raises
     ------
@@ -17,7 +17,7 @@ def data_folder() -> Path:
 
     Source: own.
     """
-    candidates = (_PACKAGE.parent / "data", _PACKAGE / "_data")
+    candidates = (_PACKAGE / "_data", _PACKAGE.parent / "data")
     for folder in candidates:
         if folder.is_dir():
             return folder

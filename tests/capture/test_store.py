@@ -116,3 +116,17 @@ def test_what_is_no_capture_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="which is no capture"):
         rd.open_capture(save_dataset(other, tmp_path / "other.zarr"))
+
+
+def test_opened_in_chunks_nothing_is_read_until_it_is_used(dataset: xr.Dataset, tmp_path: Path) -> None:
+    dask = pytest.importorskip("dask", reason="lazy captures need the extra 'cluster'")
+    path = rd.save_capture(dataset, tmp_path / "lazy.zarr")
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("something was computed")
+
+    with dask.config.set(scheduler=refuse):
+        lazy = rd.open_capture(path, chunks={"frame": 1})
+        mean = lazy["tokens"].astype("float32").mean("token")
+    assert lazy["tokens"].chunks is not None
+    np.testing.assert_allclose(mean.values, dataset["tokens"].astype("float32").mean("token").values, rtol=1e-6)
