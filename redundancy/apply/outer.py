@@ -163,7 +163,7 @@ class _Pruner:
         changed["attention_mask"] = short.valid.long()
         changed["position_ids"] = self.family.text_position_ids(positions, short.contiguous())
         changed |= self.family.shorten_extras(given, gather, is_visual)
-        entry.shortened = _short_videos(rows, reductions, short)
+        entry.shortened = _short_videos(rows, entry.spans, reductions, short)
         self.entering = _Prompt(L, short.valid, positions[:, :, -1].amax(0))
         return changed
 
@@ -323,7 +323,7 @@ def _seen_by_tower(spans: Sequence[VideoSpan], frames: int) -> list[int]:
 
 
 def _short_videos(
-    rows: Sequence[Sequence[int]], reductions: Sequence[Reduction], short: ShortBatch
+    rows: Sequence[Sequence[int]], spans: Sequence[VideoSpan], reductions: Sequence[Reduction], short: ShortBatch
 ) -> list[ShortVideo]:
     """Where the outputs of each video stand in the shortened prompt, in order of rows and videos."""
     videos = []
@@ -332,7 +332,9 @@ def _short_videos(
         for i in row:
             inside = (short.output[b] >= start) & (short.output[b] < start + reductions[i].kept)
             columns = inside.nonzero().flatten()
-            videos.append(ShortVideo(reductions[i], columns[torch.sort(short.output[b, columns]).indices]))
+            columns = columns[torch.sort(short.output[b, columns]).indices]
+            is_newline = torch.isin(short.column[b], spans[i].newlines) & (short.output[b] < 0) & short.valid[b]
+            videos.append(ShortVideo(reductions[i], columns, is_newline.nonzero().flatten()))
             start += reductions[i].kept
     return videos
 

@@ -9,7 +9,8 @@ from typing import Any
 import xarray as xr
 
 import redundancy
-from redundancy.capture.tokens import record_prompt
+from redundancy.capture.attention import Rows, attention_dataset, record_attention
+from redundancy.capture.tokens import record_prompt, record_tokens
 from redundancy.models.video_llm import VideoLLM
 from redundancy.provenance import commit, library_versions, weights_hash
 from redundancy.video import VideoClip
@@ -24,6 +25,9 @@ def capture(
     frame_features: Sequence[str] | None = None,
     salience_layer: int = -1,
     keys: bool = False,
+    attention_rows: Rows | None = None,
+    layers: Sequence[int] | None = None,
+    heads: str = "mean",
 ) -> xr.Dataset:
     """Run a model on a clip and keep what enters its language model, labelled.
 
@@ -41,13 +45,19 @@ def capture(
         Layer of the vision tower whose attention gives `received` and `mean_query`.
     keys
         Record the keys of that layer too, mean over heads, pooled to tokens (VisionZip's metric): variable `keys`.
+    attention_rows
+        Run the language model too, and record the attention of these queries on the video: `"last"`, the last prompt
+        token; `"question"`, the prompt after the video; or columns of the sequence that the language model runs on.
+    layers, heads
+        Of that attention: layers of the language model (None: all), and `"mean"` over heads or `"all"`.
 
     Returns
     -------
     Dataset with dims frame, token, channel, clip_frame, rope_axis, frequency: `tokens`, `salience_*`,
     `frame_features_*`, `positions`, `inverse_frequency`, `frequency_axis`, coordinates in seconds and grid cells, and
     attributes that say where everything comes from. Inside `prune`: the tokens that the reduced model sees, with dims
-    kept and channel, labelled by their anchors, beside the arrays of the Reduction.
+    kept and channel, labelled by their anchors, beside the arrays of the Reduction. With `attention_rows` also
+    `attention` and `attention_mass`, see `attention_dataset`.
 
     Raises
     ------
@@ -56,15 +66,25 @@ def capture(
 
     Source: own.
     """
-    recorder = record_prompt(
-        model,
-        model.prepare(clip, prompt),
-        salience=salience,
-        frame_features=frame_features,
-        salience_layer=salience_layer,
-        keys=keys,
-    )
+    inputs = model.prepare(clip, prompt)
+    sources: dict[str, Any] = {
+        "salience": salience,
+        "frame_features": frame_features,
+        "salience_layer": salience_layer,
+        "keys": keys,
+    }
+    if attention_rows is None:
+        recorder, attention = record_prompt(model, inputs, **sources), xr.Dataset()
+    else:
+        with (
+            model.family.state_kept(),
+            record_tokens(model, [clip], **sources) as recorder,
+            record_attention(model.family, attention_rows, layers=layers) as record,
+        ):
+            model.prefill(inputs)
+        attention = attention_dataset(record, heads=heads)
     dataset = recorder.reduced[0] if recorder.reduced else recorder.tokens[0].to_xarray()
+    dataset = dataset.merge(attention).assign_attrs(attention.attrs)
     dataset = dataset.assign_coords(
         clip_frame_time=("clip_frame", clip.timestamps, {"units": "s"}),
         clip_frame_index=("clip_frame", clip.indices),

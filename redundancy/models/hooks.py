@@ -58,10 +58,13 @@ class ShortVideo:
         What was decided.
     columns
         `[K]` columns of the shortened prompt, in output order.
+    newlines
+        Columns of the newlines that the video kept.
     """
 
     reduction: Reduction
     columns: Int[Tensor, "kept"]
+    newlines: Int[Tensor, "newlines"]
 
 
 @dataclass

@@ -1,0 +1,156 @@
+"""Attention rows against eager attention, and a model that runs as if nobody looked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import redundancy as rd
+from redundancy.apply import prune
+from redundancy.capture.attention import attention_rows, record_attention, video_columns
+from redundancy.models import VideoLLM
+from redundancy.pruning import RandomTokens
+from redundancy.reduction import Reduction
+from tests.tiny_models import make_clip
+
+QUESTION, OTHER = "what happens in the video ?", "which cat ?"
+
+
+def eager_attention(model: VideoLLM, inputs: Any, **arguments: Any) -> list[torch.Tensor]:
+    out = model.prefill(inputs, output_attentions=True, **arguments)
+    return [a.float() for a in out.attentions]
+
+
+def test_rows_against_torch():
+    generator = torch.Generator().manual_seed(0)
+    query, key = torch.randn(2, 4, 3, 8, generator=generator), torch.randn(2, 2, 9, 8, generator=generator)
+    columns = torch.tensor([2, 5, 8])
+    rows = attention_rows(query, key, scale=0.5, columns=columns)
+    for h in range(4):
+        score = query[:, h] @ key[:, h // 2].transpose(1, 2) * 0.5
+        score = score.masked_fill(torch.arange(9) > columns[:, None], -torch.inf)
+        torch.testing.assert_close(rows[:, h], score.softmax(-1), atol=1e-6, rtol=0)  # float32 softmax
+    mask = torch.ones(2, 9)
+    mask[0, :3] = 0
+    masked = attention_rows(query, key, scale=0.5, columns=columns, mask=mask)
+    assert masked[0, :, 0].abs().sum() == 0  # it may see nothing: 0, not NaN
+    assert masked[0, :, 1:, :3].abs().sum() == 0
+    torch.testing.assert_close(masked[0, :, 1:].sum(-1), torch.ones(4, 2))
+
+
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("rows", ["last", "question", (0, 7, -3)])
+def test_rows_against_eager(family_model: VideoLLM, eager_model: VideoLLM, rows: Any, cache: bool):
+    inputs = family_model.prepare(make_clip(4), QUESTION)
+    with record_attention(family_model.family, rows) as record:
+        family_model.prefill(inputs, use_cache=cache)
+    expected = eager_attention(eager_model, inputs)
+    assert sorted(record.rows) == list(range(len(expected)))
+    for layer, attention in enumerate(expected):
+        # eager runs its own forward: float32 sums in another order, through all layers before
+        torch.testing.assert_close(record.rows[layer], attention[:, :, record.columns], atol=1e-5, rtol=0)
+
+
+def test_rows_of_a_padded_batch(family_model: VideoLLM, eager_model: VideoLLM):
+    inputs = family_model.prepare([make_clip(4, seed=1), make_clip(4, seed=2)], [QUESTION, OTHER])
+    with record_attention(family_model.family, "last", layers=[0, -1]) as record:
+        family_model.prefill(inputs)
+    expected = eager_attention(eager_model, inputs)
+    assert sorted(record.rows) == [0, len(expected) - 1]
+    for layer, rows in record.rows.items():
+        torch.testing.assert_close(rows, expected[layer][:, :, record.columns], atol=1e-5, rtol=0)  # as above
+    with (
+        pytest.raises(ValueError, match="takes one prompt, given a batch of 2"),
+        record_attention(family_model.family, "question"),
+    ):
+        family_model.prefill(inputs)
+
+
+def test_the_output_is_bit_identical(family_model: VideoLLM):
+    inputs = family_model.prepare(make_clip(4), QUESTION)
+    before = family_model.prefill(inputs).logits
+    with record_attention(family_model.family, "question"):
+        inside = family_model.prefill(inputs).logits
+    assert torch.equal(before, inside)
+    assert torch.equal(before, family_model.prefill(inputs).logits)
+
+
+def test_rows_see_the_reduced_prompt_inside_prune(family_model: VideoLLM):
+    inputs = family_model.prepare(make_clip(4), QUESTION)
+
+    def half(tokens: Any) -> Reduction:
+        size = tokens.grid.frames * tokens.grid.tokens_per_frame
+        newline = "kept rows" if tokens.layout.newline == "row" else "none"
+        return Reduction.from_selection(torch.arange(0, size, 2), grid=tokens.grid, newline=newline)
+
+    with prune(family_model, half) as pruned, record_attention(family_model.family, "last") as record:
+        family_model.prefill(inputs)
+    (reduction,) = pruned.reductions
+    assert record.entry is not None
+    length = record.entry.kwargs["inputs_embeds"].shape[1]
+    assert record.rows[0].shape[-1] == length < inputs.tensors["input_ids"].shape[1]
+    assert len(video_columns(record.entry, 0)) == reduction.kept
+    torch.testing.assert_close(record.rows[0].sum(-1), torch.ones_like(record.rows[0].sum(-1)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "layers", "message"),
+    [
+        ("first", None, '"last", "question" or columns'),
+        ((10_000,), None, "columns in"),
+        ((), None, "given none"),
+        ("last", [99], "99"),
+    ],
+)
+def test_what_does_not_exist_is_refused(family_model: VideoLLM, rows: Any, layers: Any, message: str):
+    inputs = family_model.prepare(make_clip(4), QUESTION)
+    with pytest.raises(ValueError, match=message), record_attention(family_model.family, rows, layers=layers):
+        family_model.prefill(inputs)
+
+
+@pytest.mark.parametrize("heads", ["mean", "all"])
+def test_capture_labels_attention(family_model: VideoLLM, eager_model: VideoLLM, heads: str):
+    clip = make_clip(4)
+    dataset = rd.capture(family_model, clip, QUESTION, attention_rows="question", layers=[0, -1], heads=heads)
+    lead = ("layer", "head", "query") if heads == "all" else ("layer", "query")
+    assert dataset["attention"].dims == (*lead, "frame", "token")
+    np.testing.assert_allclose(dataset["attention_mass"].sum("part"), 1, atol=1e-6)
+    on_video = dataset["attention_mass"].sel(part="video")
+    np.testing.assert_allclose(dataset["attention"].sum(("frame", "token")), on_video, atol=1e-6)
+    if family_model.family.layout.newline == "none":
+        assert float(dataset["attention_mass"].sel(part="newline").max()) == 0
+    inputs = family_model.prepare(clip, QUESTION)
+    last = torch.stack(eager_attention(eager_model, inputs))[-1, 0]
+    is_video = inputs.tensors["input_ids"][0] == family_model.family.video_token_id
+    placeholders = last[:, -1, is_video].sum(-1)  # video tokens and newlines
+    got = dataset["attention_mass"].isel(layer=-1, query=-1).sel(part=["video", "newline"]).sum("part")
+    expected = placeholders.mean() if heads == "mean" else placeholders
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    tokens = rd.VideoTokens.from_capture(dataset)
+    assert torch.equal(tokens.features, rd.video_tokens(family_model, clip, QUESTION).features)
+
+
+def test_capture_of_attention_is_stored(family_model: VideoLLM, tmp_path: Path):
+    dataset = rd.capture(family_model, make_clip(4), QUESTION, attention_rows="last")
+    again = rd.open_capture(rd.save_capture(dataset, tmp_path / "rows.zarr"))
+    np.testing.assert_array_equal(again["attention"], dataset["attention"])
+    assert again["part"].values.tolist() == ["video", "newline", "text"]
+
+
+def test_capture_of_attention_inside_prune(family_model: VideoLLM):
+    with prune(family_model, RandomTokens(retention=0.5)) as pruned:
+        dataset = rd.capture(family_model, make_clip(4), QUESTION, attention_rows="last")
+    assert dataset["attention"].dims == ("layer", "query", "kept")
+    assert dataset.sizes["kept"] == pruned.reductions[0].kept
+    np.testing.assert_allclose(dataset["attention_mass"].sum("part"), 1, atol=1e-6)
+    if family_model.family.layout.newline != "none":
+        assert float(dataset["attention_mass"].sel(part="newline").min()) > 0
+
+
+def test_other_words_for_heads_are_refused(family_model: VideoLLM):
+    with pytest.raises(ValueError, match='heads is "mean" or "all"'):
+        rd.capture(family_model, make_clip(4), QUESTION, attention_rows="last", heads="max")
