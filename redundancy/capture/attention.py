@@ -16,8 +16,8 @@ import xarray as xr
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from redundancy.models.base import Family
-from redundancy.models.hooks import Hooks, TextEntry, on_text_entry
+from redundancy.models.base import Family, VideoSpan
+from redundancy.models.hooks import Hooks, ShortVideo, TextEntry, on_text_entry
 
 Rows = str | Sequence[int]
 
@@ -161,11 +161,9 @@ def video_columns(entry: TextEntry, row: int) -> Int[Tensor, "columns"]:
 
     Source: own.
     """
-    seen = entry.spans if entry.shortened is None else entry.shortened
-    rows = [span.row for span in entry.spans]
-    return torch.cat(
-        [torch.cat([v.columns.flatten(), v.newlines]) for r, v in zip(rows, seen, strict=True) if r == row]
-    )
+    seen: Sequence[VideoSpan | ShortVideo] = entry.spans if entry.shortened is None else entry.shortened
+    videos = [video for span, video in zip(entry.spans, seen, strict=True) if span.row == row]
+    return torch.cat([part for video in videos for part in (video.columns.flatten(), video.newlines)])
 
 
 def attention_dataset(record: AttentionRecord, *, heads: str = "mean") -> xr.Dataset:
@@ -181,8 +179,8 @@ def attention_dataset(record: AttentionRecord, *, heads: str = "mean") -> xr.Dat
     Returns
     -------
     `attention` (layer, head, query, frame, token) on the video tokens, and `attention_mass` (layer, head, query, part)
-    on all video tokens, all newlines and all text, which sums to 1; without the dim head for the mean over heads. Inside
-    `prune` frame and token are one dim, kept. `query` is the column in the sequence that the text model ran on.
+    on all video tokens, all newlines and all text, which sums to 1; without the dim head for the mean over heads.
+    Inside `prune` frame and token are one dim, kept. `query` is a column of the sequence that the text model ran on.
 
     Raises
     ------

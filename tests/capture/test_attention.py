@@ -93,7 +93,10 @@ def test_rows_see_the_reduced_prompt_inside_prune(family_model: VideoLLM):
     assert record.entry is not None
     length = record.entry.kwargs["inputs_embeds"].shape[1]
     assert record.rows[0].shape[-1] == length < inputs.tensors["input_ids"].shape[1]
-    assert len(video_columns(record.entry, 0)) == reduction.kept
+    assert record.entry.shortened is not None
+    (video,) = record.entry.shortened
+    assert len(video.columns) == reduction.kept
+    assert len(video_columns(record.entry, 0)) == reduction.kept + len(video.newlines)
     torch.testing.assert_close(record.rows[0].sum(-1), torch.ones_like(record.rows[0].sum(-1)))
 
 
