@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from redundancy.metrics.visual import density_peaks
 from redundancy.pruning.base import Entries, Method, require_range
-from redundancy.pruning.segment import Segmenter, contiguous_labels, dpc_knn, labels_to_lengths
+from redundancy.pruning.cluster import Clusters, dpc_knn
+from redundancy.pruning.segment import Segmenter, contiguous_labels, frame_clusters, labels_to_lengths
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
 
@@ -86,7 +86,7 @@ def frame_labels(
     clusters = int(frames * ratio)
     if parity and (frames < k or clusters == 0):
         raise ValueError(f"the authors' code needs at least {k} frames and one cluster, given {frames} and {clusters}")
-    return dpc_knn(features.float().mean(1), clusters=max(clusters, 1), k=k)
+    return frame_clusters(features.float().mean(1), clusters=max(clusters, 1), k=k)
 
 
 def frame_segments(
@@ -206,21 +206,16 @@ def _add_dynamic(out: _Outputs, segment: Tensor, dynamic: Tensor, start: int, *,
     out.add((frames * N + place[centre]).flatten(), (frames * N + place).flatten(), target.flatten())
 
 
-def clusters_of(
-    points: Float[Tensor, "sets points channels"], *, ratio: float, k: int
-) -> tuple[Int64[Tensor, "sets clusters"], Int64[Tensor, "sets points"]]:
+def clusters_of(points: Float[Tensor, "sets points channels"], *, ratio: float, k: int) -> Clusters:
     """Centres by decreasing score, and the cluster of every point, in each set; small sets stay as they are.
 
     Source: PruneVid (arXiv:2412.16117), section 3.3.
     """
     S, M, _ = points.shape
-    own = torch.arange(M, device=points.device).expand(S, M)
     if M <= SMALL_SET:
-        return own, own
-    peaks = density_peaks(points, k=k)
-    centre = peaks.score.sort(dim=1, descending=True, stable=True).indices[:, : max(int(M * ratio), 1)]
-    label = peaks.distance.gather(2, centre[:, None].expand(-1, M, -1)).argmin(-1)
-    return centre, label.scatter(1, centre, torch.arange(centre.shape[1], device=points.device).expand_as(centre))
+        own = torch.arange(M, device=points.device).expand(S, M)
+        return Clusters(own, own)
+    return dpc_knn(points, clusters=max(int(M * ratio), 1), k=k)
 
 
 def prunevid_stage2(

@@ -19,8 +19,8 @@ from sklearn.cluster import AgglomerativeClustering
 from torch import Tensor
 
 from redundancy.metrics.temporal import token_persistence, transition_similarity
-from redundancy.metrics.visual import density_peaks
 from redundancy.pruning.base import Needs, require_range
+from redundancy.pruning.cluster import dpc_knn
 from redundancy.pruning.windows import static_windows
 from redundancy.tokens import VideoTokens
 
@@ -108,21 +108,14 @@ def dyseg(
     return cuts_to_lengths(cut.nonzero().flatten(), len(s) + 1)
 
 
-def dpc_knn(frame_features: Float[Tensor, "frames channels"], *, clusters: int, k: int = 7) -> Int64[Tensor, "frames"]:
-    """Cluster label of each frame by density peaks: the best-scored frames are centres, others join the nearest one.
-
-    Returns
-    -------
-    `[T]` labels, numbered by decreasing score of the centre; `clusters` counts as at most T, k as at most T. A frame
-    equally near to two centres joins the better scored one.
+def frame_clusters(
+    frame_features: Float[Tensor, "frames channels"], *, clusters: int, k: int = 7
+) -> Int64[Tensor, "frames"]:
+    """Cluster label of each frame by density peaks, numbered by decreasing score of the centre.
 
     Source: PruneVid (arXiv:2412.16117), section 3.2; details from the authors' code.
     """
-    peaks = density_peaks(frame_features[None], k=k)
-    centres = peaks.score[0].sort(descending=True, stable=True).indices[:clusters]
-    labels = peaks.distance[0][:, centres].argmin(-1)
-    labels[centres] = torch.arange(len(centres), device=labels.device)
-    return labels
+    return dpc_knn(frame_features[None], clusters=clusters, k=k).label[0]
 
 
 def contiguous_labels(labels: Int64[Tensor, "frames"]) -> Int64[Tensor, "frames"]:
@@ -275,7 +268,7 @@ class DySeg(Segmenter):
 
 @dataclass(frozen=True)
 class DPCKNN(Segmenter):
-    """Runs of the contiguous labels of density-peak clusters; see `dpc_knn` and `contiguous_labels`.
+    """Runs of the contiguous labels of density-peak clusters; see `frame_clusters` and `contiguous_labels`.
 
     `segments` is the number of clusters; the number of runs may differ from it.
 
@@ -293,7 +286,7 @@ class DPCKNN(Segmenter):
 
     def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
         """Segment lengths of one video."""
-        labels = dpc_knn(frame_features(tokens, self.features), clusters=self.segments, k=self.k)
+        labels = frame_clusters(frame_features(tokens, self.features), clusters=self.segments, k=self.k)
         return labels_to_lengths(contiguous_labels(labels))
 
 

@@ -18,9 +18,9 @@ from redundancy.pruning.segment import (
     agglomerative,
     contiguous_labels,
     cuts_to_lengths,
-    dpc_knn,
     dyseg,
     fixed_interval,
+    frame_clusters,
     frame_features,
     labels_to_lengths,
     lengths_to_cuts,
@@ -80,7 +80,7 @@ def test_dpc_knn_finds_planted_clusters() -> None:
     g = torch.Generator().manual_seed(0)
     centre = torch.randn(3, 8, generator=g) * 5
     labels = torch.tensor([0] * 4 + [1] * 6 + [2] * 5)
-    found = dpc_knn(centre[labels] + 0.1 * torch.randn(15, 8, generator=g), clusters=3, k=3)
+    found = frame_clusters(centre[labels] + 0.1 * torch.randn(15, 8, generator=g), clusters=3, k=3)
     assert labels_to_lengths(found).tolist() == [4, 6, 5]
 
 
