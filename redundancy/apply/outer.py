@@ -46,6 +46,7 @@ class _Prompt:
     whole: int
     valid: Bool[Tensor, "batch short"]
     last: Int[Tensor, "batch"]
+    padded: bool
 
     @property
     def short(self) -> int:
@@ -164,7 +165,7 @@ class _Pruner:
         changed["position_ids"] = self.family.text_position_ids(positions, short.contiguous())
         changed |= self.family.shorten_extras(given, gather, is_visual)
         entry.shortened = _short_videos(rows, entry.spans, reductions, short)
-        self.entering = _Prompt(L, short.valid, positions[:, :, -1].amax(0))
+        self.entering = _Prompt(L, short.valid, positions[:, :, -1].amax(0), padded=not bool(short.valid.all()))
         return changed
 
     def _decide(self, tokens: Sequence[VideoTokens]) -> list[Reduction]:
@@ -251,9 +252,10 @@ class _Pruner:
         changed = dict(kwargs)
         contiguous = prompt.valid.sum(1, keepdim=True) + new
         changed["position_ids"] = self.family.text_position_ids(positions.expand(axes, -1, -1), contiguous)
-        grown = prompt.valid.new_ones(len(prompt.valid), past + steps)
-        whole_mask = torch.cat([prompt.valid[:, :past], grown], 1)[:, : past + steps].long()
-        changed["attention_mask"] = None if bool(prompt.valid.all()) else whole_mask
+        changed["attention_mask"] = None
+        if prompt.padded:
+            grown = prompt.valid.new_ones(len(prompt.valid), past + steps)
+            changed["attention_mask"] = torch.cat([prompt.valid[:, :past], grown], 1)[:, : past + steps].long()
         return args, changed
 
 
