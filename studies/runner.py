@@ -176,7 +176,9 @@ def command_line(options: type[Any], main: Callable[[Any], object]) -> None:
     import tyro
 
     try:
-        main(tyro.cli(options, description=options.__doc__))
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        program = f"python -m {spec.name}" if spec is not None else None
+        main(tyro.cli(options, prog=program, description=(options.__doc__ or "").partition("\n")[0]))
     except (ValueError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(2)

@@ -105,6 +105,20 @@ def test_command_line_errors_are_one_line(arguments: list[str], message: str, tm
     assert "Traceback" not in done.stderr
 
 
+def test_help_says_what_every_option_means():
+    done = subprocess.run(
+        [sys.executable, "-m", "studies.ablate_segments", "--help"],
+        capture_output=True,
+        text=True,
+        cwd=data_folder().parent,
+        check=True,
+    )
+    assert done.stdout.startswith("usage: python -m studies.ablate_segments")
+    assert "Parameters" not in done.stdout
+    for option in ("--model", "--videos", "--frames", "--segmenters", "--seeds", "--out", "--limit"):
+        assert option in done.stdout
+
+
 def test_studies_are_listed():
     done = subprocess.run(
         [sys.executable, "-m", "studies"], capture_output=True, text=True, cwd=data_folder().parent, check=True
