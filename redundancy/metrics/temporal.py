@@ -9,7 +9,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from redundancy.metrics.facts import NULLS, metric
 
+
+@metric(
+    dims=("transition",),
+    unit="1",
+    bounds=(-1, 1),
+    higher="more redundant: the next frame looks like this one",
+    source="FastVID (arXiv:2503.11187), section 3.2",
+    known=("static video: 1",),
+    nulls=NULLS,
+    undefined="next to a zero vector",
+    scale=0,
+)
 def transition_similarity(frame_features: Float[Tensor, "frames channels"]) -> Float[Tensor, "transitions"]:
     """Cosine of the features of neighbouring frames, `s[t] = cos(f[t], f[t+1])`.
 

@@ -1,0 +1,16 @@
+"""The table of metrics, from which `measure`, generic tests, studies and the README are made.
+
+A new metric is one function with its facts, in a file that this one imports.
+"""
+
+from __future__ import annotations
+
+from redundancy.metrics import temporal, trajectory, visual
+from redundancy.metrics.facts import FACTS, Metric
+
+GROUPS = {
+    "temporal": temporal,
+    "visual": visual,
+    "trajectory": trajectory,
+}
+METRICS: dict[str, Metric] = {name: FACTS[name] for group in GROUPS for name in FACTS if FACTS[name].group == group}

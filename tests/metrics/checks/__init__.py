@@ -1,0 +1,9 @@
+"""For each metric: known answers, an outside oracle, and what hypothesis draws its inputs from.
+
+One module per module of `redundancy.metrics`; `tests/metrics/test_registry.py` runs them all.
+"""
+
+from tests.metrics.checks import temporal, trajectory, visual
+from tests.metrics.checks.case import Checks
+
+CHECKS: dict[str, Checks] = temporal.CHECKS | visual.CHECKS | trajectory.CHECKS
