@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 NULLS = ("shuffle_frames", "shuffle_tokens", "gaussian")
 BEHAVIOURS = ("invariant", "equivariant", "none")
+BLOCKS = ("frame", "transition", "video")
 ELEMENT_DIMS = ("frame", "transition", "token", "layer", "head", "query", "kept", "rope_axis", "grid_axis")
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -48,6 +49,9 @@ class Metric:
     frame_order, token_order
         What a permutation of frames, or of places alike in all frames, does: `"invariant"`, `"equivariant"` or
         `"none"` (no claim).
+    block
+        What one value depends on: `"frame"` (its frame alone), `"transition"` (its frame and the next), `"video"`.
+        The first two may be computed on parts of a video.
     default
         True if `measure` computes it unless asked otherwise.
     group
@@ -66,6 +70,7 @@ class Metric:
     scale: int | float | None = None
     frame_order: str = "none"
     token_order: str = "none"
+    block: str = "video"
     default: bool = True
     group: str = ""
 
@@ -73,6 +78,8 @@ class Metric:
         for behaviour in (self.frame_order, self.token_order):
             if behaviour not in BEHAVIOURS:
                 raise ValueError(f"{self.name}: {behaviour!r} given, expected one of {BEHAVIOURS}")
+        if self.block not in BLOCKS:
+            raise ValueError(f"{self.name}: block {self.block!r} given, expected one of {BLOCKS}")
         if unknown := set(self.nulls) - set(NULLS):
             raise ValueError(f"{self.name}: nulls {sorted(unknown)} given, expected some of {NULLS}")
         for what in ("unit", "higher", "source", "known"):

@@ -5,12 +5,16 @@ A new metric is one function with its facts, in a file that this one imports.
 
 from __future__ import annotations
 
-from redundancy.metrics import temporal, trajectory, visual
+from redundancy.metrics import attention, coverage, fidelity, position, temporal, trajectory, visual
 from redundancy.metrics.facts import FACTS, Metric
 
 GROUPS = {
     "temporal": temporal,
     "visual": visual,
     "trajectory": trajectory,
+    "position": position,
+    "coverage": coverage,
+    "attention": attention,
+    "fidelity": fidelity,
 }
 METRICS: dict[str, Metric] = {name: FACTS[name] for group in GROUPS for name in FACTS if FACTS[name].group == group}

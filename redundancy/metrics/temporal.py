@@ -22,6 +22,7 @@ from redundancy.metrics.facts import NULLS, metric
     nulls=NULLS,
     undefined="next to a zero vector",
     scale=0,
+    block="transition",
 )
 def transition_similarity(frame_features: Float[Tensor, "frames channels"]) -> Float[Tensor, "transitions"]:
     """Cosine of the features of neighbouring frames, `s[t] = cos(f[t], f[t+1])`.

@@ -161,3 +161,21 @@ def test_special_videos(name: str, kind: str, size: tuple[int, int, int, int]) -
     within(found, metric)
     if not metric.undefined:
         assert not np.isnan(found[name]).any()
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if METRICS[n].block != "video"])
+@given(size=sizes, cut=st.integers(0, 6))
+def test_parts_of_a_video(name: str, size: tuple[int, int, int, int], cut: int) -> None:
+    """A metric of frames or transitions is the same on a part of the video."""
+    metric, checks = METRICS[name], CHECKS[name]
+    inputs = checks.sample(*size)
+    T, start = size[1], min(cut, size[1] - 1)
+    per_frame = ("tokens", "frame_features", "points", "salience")
+    part = inputs | {k: inputs[k][start:] for k in per_frame if k in inputs}
+    if "grid" in inputs:
+        part["grid"] = inputs["grid"]._replace(frames=T - start)
+    whole = run(metric, inputs)
+    for output, values in run(metric, part).items():
+        along = metric.dims[output].index(metric.block)
+        assert along == 0
+        np.testing.assert_allclose(values, whole[output][start:], rtol=1e-4, atol=1e-5, equal_nan=True)

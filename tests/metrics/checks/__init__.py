@@ -3,7 +3,11 @@
 One module per module of `redundancy.metrics`; `tests/metrics/test_registry.py` runs them all.
 """
 
-from tests.metrics.checks import temporal, trajectory, visual
+from tests.metrics.checks import attention, coverage, fidelity, position, temporal, trajectory, visual
 from tests.metrics.checks.case import Checks
 
-CHECKS: dict[str, Checks] = temporal.CHECKS | visual.CHECKS | trajectory.CHECKS
+CHECKS: dict[str, Checks] = {
+    name: checks
+    for module in (temporal, visual, trajectory, position, coverage, attention, fidelity)
+    for name, checks in module.CHECKS.items()
+}

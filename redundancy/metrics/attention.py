@@ -1,0 +1,1 @@
+"""What the language model attends to, from captured rows."""

@@ -1,0 +1,1 @@
+"""How far a reduced model is from the whole one."""

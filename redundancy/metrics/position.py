@@ -1,0 +1,1 @@
+"""How far tokens stand from where their content came from."""

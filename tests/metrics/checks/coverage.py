@@ -1,0 +1,7 @@
+"""Checks of the coverage metrics."""
+
+from __future__ import annotations
+
+from tests.metrics.checks.case import Checks
+
+CHECKS: dict[str, Checks] = {}
