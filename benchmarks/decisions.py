@@ -1,11 +1,13 @@
-"""Cost of a decision: `python -m benchmarks.decisions` (T=32, N=196, D=3584, float32, 2 threads).
+"""Cost of a decision: `python -m benchmarks.decisions` (T=32, N=196, D=3584; on a CPU float32 and 2 threads).
 
 Each method of the paper's setting is timed beside a straightforward version with loops over frames and tokens, in the
-same run and on the same tokens; medians, their ratio, the machine and the date are printed.
+same run and on the same tokens; medians, their ratio, the machine and the date are printed. With `--device cuda` the
+tokens are bfloat16 on the GPU, and the copies from it per decision are counted beside the times.
 """
 
 from __future__ import annotations
 
+import argparse
 import platform
 import statistics
 import time
@@ -21,6 +23,7 @@ from redundancy.tokens import TokenLayout, VideoTokens
 
 T, ROWS, COLS, D = 32, 14, 14, 3584
 BARS_MS = {"FastVID, OneVision": 110, "FastVID, Qwen": 50, "HoliTom": 65, "V-CAST": 40}
+BAR_GPU_MS = 1.5
 
 
 def scenes(seed: int = 0) -> VideoTokens:
@@ -42,21 +45,39 @@ def scenes(seed: int = 0) -> VideoTokens:
     )
 
 
+def wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def copies(call: Callable[[], object]) -> int:
+    """Copies from the GPU to the host during a call."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        call()
+        wait()
+    return sum("Memcpy DtoH" in event.name for event in profile.events())
+
+
 def median_ms(call: Callable[[], object], repeats: int) -> float:
     """Median wall time of a call in ms, after two calls to warm up."""
     for _ in range(2 if repeats > 3 else 1):
         call()
+    wait()
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
         call()
+        wait()
         times.append(time.perf_counter() - start)
     return 1e3 * statistics.median(times)
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda for bfloat16 tokens on a GPU")
+    device = parser.parse_args().device
     torch.set_num_threads(2)
-    tokens = scenes()
+    tokens = scenes().to(device, None if device == "cpu" else torch.bfloat16)
     x, head = tokens.features, tokens.frame_features["pooling_head"]
     salience = tokens.salience
     pairs: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
@@ -74,16 +95,22 @@ def main() -> None:
         ),
         "V-CAST": (lambda: VCast(retention=0.25)(tokens), lambda: vcast_loops(x, r=0.25)),
     }
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    if device == "cpu":
+        lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
+        machine = f"{platform.machine()} {name or platform.processor()}, 2 threads"
+    else:
+        machine = torch.cuda.get_device_name(device)
     print(
-        f"{platform.machine()} {cpu}, 2 threads, torch {torch.__version__}, "
-        f"{datetime.now(UTC):%Y-%m-%d}; T={T}, N={ROWS * COLS}, D={D}, float32"
+        f"{machine}, torch {torch.__version__}, "
+        f"{datetime.now(UTC):%Y-%m-%d}; T={T}, N={ROWS * COLS}, D={D}, {str(x.dtype).removeprefix('torch.')}"
     )
-    print(f"{'decision':20} {'ms':>8} {'bar':>6} {'loops ms':>10} {'ratio':>7}")
+    print(f"{'decision':20} {'ms':>8} {'bar':>6} {'loops ms':>10} {'ratio':>7}" + " copies" * (device != "cpu"))
     for name, (fast, loops) in pairs.items():
         ours, slow = median_ms(fast, 15), median_ms(loops, 3)
-        print(f"{name:20} {ours:8.1f} {BARS_MS[name]:6d} {slow:10.1f} {slow / ours:7.1f}")
+        bar = BARS_MS[name] if device == "cpu" else BAR_GPU_MS
+        count = "" if device == "cpu" else f" {copies(fast):6d}"
+        print(f"{name:20} {ours:8.2f} {bar:6g} {slow:10.1f} {slow / ours:7.1f}{count}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,8 @@ class Reduction:
         Intermediate results for reports (segments, budgets, what was clamped): tensors or plain values of json.
     method, settings, parity
         Name of the method, its settings, and whether it reproduced the authors' code literally.
+    decided
+        True if a method of this package made the map: values on a GPU are not looked at then, which would make it wait.
 
     Raises
     ------
@@ -85,12 +87,15 @@ class Reduction:
     method: str = "unnamed"
     settings: Mapping[str, Any] = field(default_factory=dict)
     parity: bool = False
+    decided: InitVar[bool] = False
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, decided: bool) -> None:
         order = torch.sort(self.target, stable=True).indices
         for name in ("source", "target", "weight"):
             object.__setattr__(self, name, getattr(self, name)[order])
         _check(self)
+        if not (decided and self.anchor.device.type != "cpu"):
+            _check_values(self)
 
     @classmethod
     def from_selection(
@@ -382,12 +387,16 @@ def _all_slots(grid: TokenGrid, device: torch.device | str | None) -> Tensor:
 
 
 def _check(r: Reduction) -> None:
-    """Refuse what is no reduction; the checks on tensors share one copy from the device."""
+    """Refuse what is no reduction by its names and shapes."""
     for name, allowed in (("placement", PLACEMENTS), ("newline", NEWLINE_POLICIES)):
         if getattr(r, name) not in allowed:
             raise ValueError(f"{name}={getattr(r, name)!r} given, expected one of {allowed}")
     if not len(r.source) == len(r.target) == len(r.weight):
         raise ValueError(f"{len(r.source)} sources, {len(r.target)} targets and {len(r.weight)} weights given")
+
+
+def _check_values(r: Reduction) -> None:
+    """Refuse what is no reduction by its values; the checks share one copy from the device."""
     size, tokens = len(r.slots), r.grid.frames * r.grid.tokens_per_frame
     outputs = torch.arange(r.kept, device=r.target.device)
     start = torch.searchsorted(r.target, outputs)

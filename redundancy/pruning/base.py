@@ -19,9 +19,10 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from redundancy.pruning.host import NotFiniteError, watching
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid, TokenLayout, VideoTokens
 
@@ -73,8 +74,16 @@ class Method(ABC):
             If tokens, salience or frame features are NaN or infinite (naming the frame), or if the tokens do not
             carry what the method needs.
         """
-        check_finite(tokens, self.needs(tokens.layout))
-        return self._decide(tokens)
+        needs = self.needs(tokens.layout)
+        try:
+            with watching(is_finite(tokens, needs)):
+                return self._decide(tokens)
+        except NotFiniteError:
+            check_finite(tokens, needs)  # names the frame
+            return self._decide(tokens)  # only a sum overflowed
+        except Exception:
+            check_finite(tokens, needs)  # the cause, if the input is not finite
+            raise
 
     def needs(self, layout: TokenLayout | None = None) -> Needs:
         """What the method reads beyond the features, on a family's layout where that matters."""
@@ -90,7 +99,7 @@ class Method(ABC):
 
     def _select(self, tokens: VideoTokens, index: Int64[Tensor, "kept"], **stages: Any) -> Reduction:
         """Keep the tokens `index` (into T*N) unchanged, in that order."""
-        return Reduction.from_selection(index, **self._report(tokens, stages))
+        return Reduction.from_selection(index, decided=True, **self._report(tokens, stages))
 
     def _merge(self, tokens: VideoTokens, entries: Entries) -> Reduction:
         """The reduction with these entries; indices are into T*N."""
@@ -101,6 +110,7 @@ class Method(ABC):
             target=entries.target,
             weight=entries.weight.double(),
             slots=slots,
+            decided=True,
             **self._report(tokens, entries.stages),
         )
 
@@ -181,11 +191,36 @@ class InnerMethod(ABC):
     def _decide_span(self, hidden: Tensor, attention: Tensor) -> Entries: ...
 
 
-def check_finite(tokens: VideoTokens, needs: Needs) -> None:
-    """Refuse tokens, salience or frame features that are NaN or infinite.
+def is_finite(tokens: VideoTokens, needs: Needs) -> Bool[Tensor, ""]:
+    """One flag, on the device of the tokens: True if all that a method reads is finite.
 
-    A sum is NaN or infinite as soon as one summand is; only then each frame is looked at, so finite input costs one
-    pass. Sums that overflow without such a value pass the second look.
+    A sum is NaN or infinite as soon as one summand is, so this costs one pass; False also where only the sum overflows.
+
+    Raises
+    ------
+    ValueError
+        If the tokens lack what the method needs.
+
+    Source: own.
+    """
+    total = tokens.features.sum(dtype=torch.float32)
+    for x in _also_read(tokens, needs).values():
+        total = total + x.sum(dtype=torch.float32)
+    return torch.isfinite(total)
+
+
+def _also_read(tokens: VideoTokens, needs: Needs) -> dict[str, Tensor]:
+    read: dict[str, Tensor] = {}
+    if needs.salience is not None:
+        read[f"salience[{needs.salience}]"] = tokens.salience_from(needs.salience)
+    derived = needs.frame_features == "mean" and "mean" not in tokens.frame_features
+    if needs.frame_features is not None and not derived:
+        read[f"frame_features[{needs.frame_features}]"] = tokens.frame_features_from(needs.frame_features)
+    return read
+
+
+def check_finite(tokens: VideoTokens, needs: Needs) -> None:
+    """Refuse tokens, salience or frame features that are NaN or infinite, looking at each frame.
 
     Raises
     ------
@@ -194,19 +229,8 @@ def check_finite(tokens: VideoTokens, needs: Needs) -> None:
 
     Source: own.
     """
-    total = tokens.features.sum(dtype=torch.float32)
-    read: dict[str, Tensor] = {}
-    if needs.salience is not None:
-        read[f"salience[{needs.salience}]"] = tokens.salience_from(needs.salience)
-    derived = needs.frame_features == "mean" and "mean" not in tokens.frame_features
-    if needs.frame_features is not None and not derived:
-        read[f"frame_features[{needs.frame_features}]"] = tokens.frame_features_from(needs.frame_features)
-    for x in read.values():
-        total = total + x.sum(dtype=torch.float32)
-    if bool(torch.isfinite(total)):
-        return
     tokens.check_finite()
-    for name, x in read.items():
+    for name, x in _also_read(tokens, needs).items():
         bad = (~torch.isfinite(x)).flatten(1).any(1).nonzero().flatten()
         if len(bad):
             raise ValueError(f"frame {int(bad[0])} has NaN or infinite {name} ({len(bad)} such frames in all)")

@@ -10,6 +10,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from redundancy.pruning.base import Entries, Method, require_choice, require_range
+from redundancy.pruning.host import to_host
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid, VideoTokens
 
@@ -22,7 +23,7 @@ def generator_of(tokens: VideoTokens, seed: int) -> torch.Generator:
 
     Source: own.
     """
-    energy = tokens.features.double().square().sum((1, 2)).cpu().tolist()
+    energy = to_host(tokens.features.double().square().sum((1, 2))).tolist()
     told = ",".join(f"{e:.2e}" for e in energy)
     digest = hashlib.sha256(f"{seed}:{tuple(tokens.grid)}:{told}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") % 2**63)

@@ -11,6 +11,7 @@ from torch import Tensor
 from redundancy.metrics.temporal import transition_similarity
 from redundancy.pruning.base import Entries, Method, Needs, require_choice, require_range
 from redundancy.pruning.fastvid_budget import VARIANTS, FastVIDBudget, fastvid_budget
+from redundancy.pruning.host import to_host
 from redundancy.pruning.merge import MERGERS, nearest_by_cosine
 from redundancy.pruning.segment import Segmenter, dyseg, frame_features
 from redundancy.pruning.select import dual_anchor, true_indices
@@ -145,7 +146,7 @@ def fastvid(
     Source: FastVID (arXiv:2503.11187), section 3.
     """
     N = features.shape[1]
-    similarity = transition_similarity(per_frame).cpu()
+    similarity = to_host(transition_similarity(per_frame))
     if not parity:
         similarity = similarity.nan_to_num(0.0)
     segments = dyseg(similarity, c=c, tau=tau, parity=parity) if lengths is None else lengths

@@ -21,6 +21,7 @@ from torch import Tensor
 from redundancy.metrics.temporal import token_persistence, transition_similarity
 from redundancy.pruning.base import Needs, require_range
 from redundancy.pruning.cluster import dpc_knn
+from redundancy.pruning.host import to_host
 from redundancy.pruning.windows import static_windows
 from redundancy.tokens import VideoTokens
 
@@ -56,7 +57,7 @@ def labels_to_lengths(labels: Int64[Tensor, "frames"]) -> Int64[Tensor, "segment
 
     Source: own.
     """
-    lengths: Tensor = torch.unique_consecutive(labels.cpu(), return_counts=True)[1]
+    lengths: Tensor = torch.unique_consecutive(to_host(labels), return_counts=True)[1]
     return lengths
 
 
@@ -101,7 +102,7 @@ def dyseg(
 
     Source: FastVID (arXiv:2503.11187), section 3.2, eq. 2.
     """
-    s = similarity.float().cpu().nan_to_num(torch.inf if parity else 0.0)
+    s = to_host(similarity.float()).nan_to_num(torch.inf if parity else 0.0)
     least = s.sort(stable=True).indices[: max(min(c, len(s) + 1) - 1, 0)]
     cut = s < tau
     cut[least[torch.isfinite(s[least])]] = True
@@ -160,7 +161,7 @@ def agglomerative(frame_features: Float[Tensor, "frames channels"], *, segments:
     T = len(frame_features)
     if min(segments, T) in (1, T):
         return fixed_interval(T, segments)
-    unit = torch.nn.functional.normalize(frame_features.float(), dim=-1).cpu().numpy()
+    unit = to_host(torch.nn.functional.normalize(frame_features.float(), dim=-1)).numpy()
     chain = np.eye(T, k=1) + np.eye(T, k=-1)
     model = AgglomerativeClustering(n_clusters=segments, connectivity=chain, linkage="ward").fit(unit)
     return labels_to_lengths(torch.from_numpy(model.labels_.astype(np.int64)))

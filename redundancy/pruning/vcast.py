@@ -13,6 +13,7 @@ from redundancy.metrics.trajectory import EPSILON, curvature, frame_representati
 from redundancy.metrics.visual import density_score
 from redundancy.pruning.base import Method, Needs, require_choice, require_range
 from redundancy.pruning.budget import LEFT_OVER, allocate, curvature_weights, segment_weights, uniform_weights
+from redundancy.pruning.host import to_host
 from redundancy.pruning.segment import DySeg, Segmenter
 from redundancy.pruning.select import rank, true_indices
 from redundancy.reduction import Reduction
@@ -139,7 +140,7 @@ def vcast(
         return Selection(everything, {"clamped": ["a video of one frame is kept whole"]})
     x = features.float()
     z = frame_representation(x)
-    kappa = curvature(z).cpu()
+    kappa = to_host(curvature(z))
     weight = curvature_weights(kappa, temperature=temperature) if weights is None else weights
     total, clamped = total_budget(T, N, retention=retention, min_k=min_k)
     per_frame = allocate(weight, total, minimum=min(max(min_k, 0), N), maximum=N, left_over=left_over)

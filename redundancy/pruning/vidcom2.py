@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from redundancy.pruning.base import Method, require_range
+from redundancy.pruning.host import to_host
 from redundancy.pruning.select import rank, true_indices
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
@@ -77,7 +78,7 @@ def vidcom2(unique: Uniqueness) -> Int64[Tensor, "kept"]:
     """
     likeness = unique.video + unique.frame
     keep = rank(-likeness) < unique.budget[:, None]
-    return true_indices(keep, int(unique.budget.sum()))
+    return true_indices(keep, int(to_host(unique.budget.sum())))
 
 
 def uniqueness(features: Float[Tensor, "frames tokens channels"], *, retention: float) -> Uniqueness:

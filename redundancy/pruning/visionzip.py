@@ -97,11 +97,11 @@ def visionzip(
     order = is_dominant.to(torch.uint8).argsort(dim=1, stable=True)  # others first, both in raster order
     others, best = order[:, : N - dominant], order[:, N - dominant :]
     M = N - dominant
-    at = torch.arange(M, device=device)[:: max(1, M // contextual)][:contextual]
-    targets = others[:, at]
-    rest_mask = torch.ones(M, dtype=torch.bool, device=device)
-    rest_mask[at] = False
-    rest = others[:, rest_mask]
+    at = torch.arange(M)[:: max(1, M // contextual)][:contextual]
+    targets = others[:, at.to(device)]
+    left = torch.ones(M, dtype=torch.bool)
+    left[at] = False
+    rest = others[:, left.nonzero().flatten().to(device)]
     frame = torch.arange(T, device=device)[:, None]
     nearest = (unit[frame, rest] @ unit[frame, targets].transpose(1, 2)).argmax(-1)
     anchor = torch.cat([best, targets], 1)

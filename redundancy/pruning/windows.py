@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from redundancy.pruning.host import to_host
+
 
 class Windows(NamedTuple):
     """Windows of static places: `lengths` `[W]`, `total` gain, `gain` `[T, T]`, `value` and `start` `[T]`.
@@ -82,7 +84,7 @@ def window_gain(
         broken = broken.cummax(0).values
     histogram = torch.zeros(T, T + 1, dtype=torch.int64, device=persistence.device)
     histogram[1:].scatter_add_(1, index - broken, torch.ones_like(broken))
-    at_least = histogram.flip(1).cumsum(1).flip(1).cpu().numpy()
+    at_least = to_host(histogram.flip(1).cumsum(1).flip(1)).numpy()
     gain = np.zeros((T, T))
     end, start = np.tril_indices(T, -1)
     gain[start, end] = at_least[end, end - start] * (end - start)
