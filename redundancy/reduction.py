@@ -314,7 +314,7 @@ def compose(first: Reduction, second: Reduction) -> Reduction:
     """One reduction that does what `first` and then `second` do.
 
     The slots of `second` must be the outputs of `first` in their order, with or without newlines (-1) between them.
-    Newlines are no video tokens: an output whose anchor is a newline that `first` did not see is left out, and the
+    Newlines are no video tokens: an output whose anchor is a newline that only one of both saw is left out, and the
     weight that comes from such newlines is missing in the row and reported as `stages["newline_weight"]` `[K]`.
     The outputs keep the placement of `first`, unless `second` has one of its own.
 
@@ -354,18 +354,20 @@ def compose(first: Reduction, second: Reduction) -> Reduction:
 
 
 def _outputs_in_slots(first: Reduction, second: Reduction) -> Tensor:
-    """For each slot of `second` the output of `first` that stands there, -1 for a newline `first` did not see."""
+    """For each slot of `second` the output of `first` that stands there, -1 for a newline that only `second` saw."""
     given = first.anchor_token
     if torch.equal(second.slots, given):
         return torch.arange(first.kept, device=given.device)
-    video = second.slots >= 0
-    if not torch.equal(second.slots[video], given) or first.grid != second.grid:
+    video, known = second.slots >= 0, (given >= 0).nonzero().flatten()
+    if not torch.equal(second.slots[video], given[known]) or first.grid != second.grid:
         raise ValueError(
-            f"the second reduction does not start from the {first.kept} outputs of the first: its slots hold "
+            f"the second reduction does not start from the {len(known)} outputs of the first: its slots hold "
             f"{int(video.sum())} video tokens of a grid {tuple(second.grid)}, expected the anchors of the first in "
             f"their order on {tuple(first.grid)}"
         )
-    return torch.where(video, torch.cumsum(video, 0) - 1, -1)
+    output = torch.full_like(second.slots, -1)
+    output[video] = known
+    return output
 
 
 def _product(first: Reduction, middle: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:

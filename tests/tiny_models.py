@@ -31,7 +31,7 @@ ROPE = {"rope_type": "default", "rope_theta": 1e4}
 TEXT = {
     "hidden_size": 64,
     "intermediate_size": 96,
-    "num_hidden_layers": 3,
+    "num_hidden_layers": 4,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 4096,

@@ -1,5 +1,5 @@
 """Reductions inside `generate()` of unmodified models."""
 
-from redundancy.apply.outer import Pruned, prune
+from redundancy.apply.context import Pruned, prune
 
 __all__ = ["Pruned", "prune"]

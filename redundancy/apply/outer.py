@@ -4,39 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
+from redundancy.apply.refuse import refuse_unsupported, refuse_without_video
 from redundancy.apply.sequence import ShortBatch, shorten_row
 from redundancy.capture.salience import TowerRecord, record_tower
 from redundancy.capture.tokens import tokens_of_span
 from redundancy.models.base import Family, VideoSpan
 from redundancy.models.hooks import Hooks, ShortVideo, TextEntry, on_text_entry
-from redundancy.models.load import family_for
-from redundancy.models.video_llm import VideoLLM
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
 
 Outer = Callable[[VideoTokens], Reduction]
-_open: WeakSet[nn.Module] = WeakSet()
-
-
-@dataclass
-class Pruned:
-    """What was decided while `prune` was open.
-
-    Parameters
-    ----------
-    reductions
-        One per video, in order of calls, rows and videos.
-    """
-
-    reductions: list[Reduction] = field(default_factory=list)
 
 
 @dataclass
@@ -53,57 +38,30 @@ class _Prompt:
         return self.valid.shape[1]
 
 
-@contextmanager
-def prune(
-    model: VideoLLM | nn.Module, method: Outer | Reduction | Sequence[Reduction], inner: Sequence[Any] = ()
-) -> Iterator[Pruned]:
-    """Run a model on reduced video tokens while the context is open: forward, `generate`, cache and decoding.
+class OuterReducer:
+    """The hooks of one context.
 
     Parameters
     ----------
-    model
-        A `VideoLLM`, or a Hugging Face model of a supported family. It is not modified; hooks are removed on exit.
+    family, head
+        Adapter of the model, and the pooling head that gives salience if it has none of its own.
     method
-        A method, called once per video; or a ready `Reduction` for every video; or one per video of each call.
-    inner
-        Methods inside the language model.
+        A method, a reduction for every video, or one per video of a call.
+    decided
+        Grows by one reduction per video and call.
 
-    Yields
-    ------
-    Pruned, whose `reductions` grow by one per video and call.
-
-    Raises
-    ------
-    NotImplementedError
-        For what cannot be right: a context inside another on the same model, a second turn on a reduced cache, chunked
-        prefill, masks that are built already, `inputs_embeds` without ids.
-    ValueError
-        If the tokens lack what the method needs, or a reduction does not fit the video.
-
-    Source: own.
+    Source: own; what must be shortened is described in DESIGN.md, section 3.
     """
-    whole: nn.Module = model.model if isinstance(model, VideoLLM) else model
-    family = model.family if isinstance(model, VideoLLM) else family_for(model)
-    head = model.pooling_head if isinstance(model, VideoLLM) else family.own_pooling_head()
-    if inner:
-        raise NotImplementedError("methods inside the language model are not supported yet; give inner=()")
-    if whole in _open:
-        raise NotImplementedError(
-            "this model is inside a prune context already; leave it, or give both methods at once"
-        )
-    pruner = _Pruner(family, head, method)
-    _open.add(whole)
-    try:
-        with family.state_kept(), pruner.hooked():
-            yield pruner.pruned
-    finally:
-        _open.discard(whole)
 
-
-class _Pruner:
-    def __init__(self, family: Family, head: nn.Module | None, method: Outer | Reduction | Sequence[Reduction]) -> None:
-        self.family, self.head, self.method = family, head, method
-        self.pruned = Pruned()
+    def __init__(
+        self,
+        family: Family,
+        head: nn.Module | None,
+        method: Outer | Reduction | Sequence[Reduction],
+        *,
+        decided: list[Reduction],
+    ) -> None:
+        self.family, self.head, self.method, self.decided = family, head, method, decided
         self.prompts: WeakKeyDictionary[Any, _Prompt] = WeakKeyDictionary()
         self.entering: _Prompt | None = None
         needs = method.needs(family.layout) if hasattr(method, "needs") else None
@@ -113,6 +71,7 @@ class _Pruner:
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
+        """Reduce while the context is open."""
         with (
             record_tower(self.family, self.sources, pooling_head=self.head) as tower,
             on_text_entry(self.family, lambda entry: self.shorten(entry, tower)),
@@ -135,7 +94,7 @@ class _Pruner:
         B, L = embeds.shape[:2]
         tokens = tokens_of_call(self.family, entry, tower, salience=self.salience, frame_features=self.frame_features)
         reductions = self._decide(tokens)
-        self.pruned.reductions += reductions
+        self.decided += reductions
         rows = [[i for i, s in enumerate(entry.spans) if s.row == b] for b in range(B)]
         mask = given.get("attention_mask")
         valid = torch.ones(B, L, dtype=torch.bool, device=embeds.device) if mask is None else mask.bool()
@@ -211,15 +170,7 @@ class _Pruner:
     def begin(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         """Forget a prompt whose forward was broken off; refuse a prompt whose video does not come with it."""
         self.entering = None
-        ids, cache = kwargs.get("input_ids", args[0] if args else None), kwargs.get("past_key_values")
-        starts = cache is None or int(cache.get_seq_length()) == 0
-        if starts and ids is not None and not self.family.carries_video(kwargs):
-            placeholders = int((ids == self.family.video_token_id).sum())
-            if placeholders > 1:
-                raise NotImplementedError(
-                    f"the prompt begins with {placeholders} video placeholders and no video: chunked prefill is not "
-                    "supported; prefill at once"
-                )
+        refuse_without_video(self.family, args, kwargs)
 
     # decoding ---------------------------------------------------------------------------------------------------
 
@@ -257,30 +208,6 @@ class _Pruner:
             grown = prompt.valid.new_ones(len(prompt.valid), past + steps)
             changed["attention_mask"] = torch.cat([prompt.valid[:, :past], grown], 1)[:, : past + steps].long()
         return args, changed
-
-
-def refuse_unsupported(text_arguments: dict[str, Any]) -> None:
-    """Refuse a prompt that cannot be shortened rightly.
-
-    Raises
-    ------
-    NotImplementedError
-        With what to do instead.
-
-    Source: own.
-    """
-    mask, cache = text_arguments.get("attention_mask"), text_arguments.get("past_key_values")
-    static = getattr(cache, "is_compileable", False)
-    if static or (mask is not None and (not isinstance(mask, Tensor) or mask.dim() != 2)):
-        raise NotImplementedError(
-            "the attention mask is built already (4-D, or for a static cache); give a 2-D mask or none, and a dynamic "
-            "cache: generate(..., cache_implementation='dynamic')"
-        )
-    if cache is not None and int(cache.get_seq_length()) > 0:
-        raise NotImplementedError(
-            "video enters on top of a cache that is filled already: a second turn or chunked prefill is not supported; "
-            "give the whole conversation at once and no cache"
-        )
 
 
 def tokens_of_call(

@@ -120,7 +120,7 @@ def record_attention(family: Family, rows: Rows, *, layers: Sequence[int] | None
         def hook(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
             hidden = kwargs.get("hidden_states", args[0] if args else None)
             if record.columns is not None and hidden is not None and layer not in record.rows:
-                record.rows[layer] = _rows_of(module, hidden, kwargs, record.columns)
+                record.rows[layer] = layer_rows(module, hidden, kwargs, columns=record.columns)
 
         return hook
 
@@ -218,9 +218,30 @@ def attention_dataset(record: AttentionRecord, *, heads: str = "mean") -> xr.Dat
     )
 
 
-def _rows_of(module: Any, hidden: Tensor, kwargs: dict[str, Any], columns: Tensor) -> Tensor:
-    cos, sin = kwargs["position_embeddings"]
-    cache, mask = kwargs.get("past_key_values"), kwargs.get("attention_mask")
+def layer_rows(
+    module: Any,
+    hidden: Float[Tensor, "batch length channels"],
+    arguments: dict[str, Any],
+    *,
+    columns: Int[Tensor, "rows"],
+) -> Float[Tensor, "batch heads rows keys"]:
+    """Attention of chosen columns of one decoder layer, from what its attention module was called with.
+
+    Parameters
+    ----------
+    module
+        Attention module of the layer, after its forward.
+    hidden
+        States that entered it.
+    arguments
+        Its keyword arguments: rotary tables, mask, cache.
+    columns
+        Of the states.
+
+    Source: own.
+    """
+    cos, sin = arguments["position_embeddings"]
+    cache, mask = arguments.get("past_key_values"), arguments.get("attention_mask")
     query = _project(module.q_proj, getattr(module, "q_norm", None), hidden[:, columns], module.head_dim)
     query = _rotate(query, cos[:, columns], sin[:, columns])
     if cache is not None:

@@ -244,6 +244,14 @@ class Family(ABC):
         """DeepStack features of one video, `[T, N, D]` per level; empty where the family has none."""
         return ()
 
+    def deepstack_columns(self, text_arguments: Mapping[str, Any]) -> list[Tensor]:
+        """DeepStack features per column `[B, L, D]` and level, 0 at text; empty where the family has none."""
+        return []
+
+    def without_deepstack(self, text_arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments with which the text model adds no DeepStack features by itself."""
+        return {}
+
     def shorten_extras(
         self,
         text_arguments: Mapping[str, Any],

@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from jaxtyping import Int
+import torch
+from jaxtyping import Bool, Int
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -89,7 +90,47 @@ class TextEntry:
     shortened: list[ShortVideo] | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class LayerColumns:
+    """Which columns of the prompt a decoder layer still has.
+
+    Parameters
+    ----------
+    column
+        `[B, S']` column of the prompt that entered the text model, 0 at padding.
+    valid
+        `[B, S']` False at padding.
+    """
+
+    column: Int[Tensor, "batch short"]
+    valid: Bool[Tensor, "batch short"]
+
+    def local(self, length: int) -> Int[Tensor, "batch length"]:
+        """Place of every column of a prompt of that length in the layer, -1 for those that it no longer has."""
+        places = torch.arange(self.column.shape[1], device=self.column.device).expand_as(self.column)
+        local = self.column.new_full((len(self.column), length + 1), -1)
+        return local.scatter(1, torch.where(self.valid, self.column, length), places)[:, :length]
+
+
 _shortened: WeakKeyDictionary[nn.Module, list[ShortVideo]] = WeakKeyDictionary()  # of the running call, by core
+
+_layer_columns: WeakKeyDictionary[nn.Module, dict[int, LayerColumns]] = WeakKeyDictionary()  # of the last prompt
+
+
+def note_layer_columns(core: nn.Module, layers: dict[int, LayerColumns]) -> None:
+    """Say which columns the decoder layers of the running prompt have, as far as they do not have all; it may grow.
+
+    Source: own.
+    """
+    _layer_columns[core] = layers
+
+
+def layer_columns(core: nn.Module, layer: int) -> LayerColumns | None:
+    """Which columns a decoder layer of the running prompt has, None where it has all.
+
+    Source: own.
+    """
+    return _layer_columns.get(core, {}).get(layer)
 
 
 def _spans_of_copies(

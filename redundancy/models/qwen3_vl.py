@@ -36,6 +36,19 @@ class Qwen3VL(QwenVL):
         rank = (mask.flatten().cumsum(0) - 1).view(mask.shape)[span.row, span.columns]
         return tuple(level[rank] for level in text_arguments["deepstack_visual_embeds"])
 
+    def deepstack_columns(self, text_arguments: Mapping[str, Any]) -> list[Tensor]:
+        """Features per column `[B, L, D]` and level, 0 at text."""
+        mask, levels = text_arguments.get("visual_pos_masks"), []
+        for level in text_arguments.get("deepstack_visual_embeds") or ():
+            columns = torch.zeros(*mask.shape, level.shape[-1], dtype=level.dtype, device=level.device)  # type: ignore[union-attr]
+            columns[mask] = level
+            levels.append(columns)
+        return levels
+
+    def without_deepstack(self, text_arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments with which the text model adds no features by itself."""
+        return {"visual_pos_masks": None, "deepstack_visual_embeds": None}
+
     def shorten_extras(
         self,
         text_arguments: Mapping[str, Any],
@@ -47,11 +60,7 @@ class Qwen3VL(QwenVL):
         if mask is None:
             return {}
         short = is_visual(mask)
-        levels = []
-        for level in text_arguments["deepstack_visual_embeds"]:
-            columns = torch.zeros(*mask.shape, level.shape[-1], dtype=level.dtype, device=level.device)
-            columns[mask] = level
-            levels.append(gather(columns)[short])
+        levels = [gather(columns)[short] for columns in self.deepstack_columns(text_arguments)]
         return {"visual_pos_masks": short, "deepstack_visual_embeds": levels}
 
 

@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from redundancy.pruning.controls import RandomTokens as RandomTokens
     from redundancy.pruning.controls import UniformTokens as UniformTokens
     from redundancy.pruning.dycoke import DyCoke as DyCoke
+    from redundancy.pruning.fastv import FastV as FastV
     from redundancy.pruning.fastvid import FastVID as FastVID
     from redundancy.pruning.holitom import HoliTom as HoliTom
     from redundancy.pruning.holitom_inner import HoliTomInner as HoliTomInner
     from redundancy.pruning.prunevid import PruneVid as PruneVid
+    from redundancy.pruning.prunevid_stage2 import PruneVidStage2 as PruneVidStage2
+    from redundancy.pruning.random_inner import RandomInner as RandomInner
     from redundancy.pruning.segment import SEGMENTERS as SEGMENTERS
     from redundancy.pruning.table import INNER_METHODS as INNER_METHODS
     from redundancy.pruning.table import METHODS as METHODS
@@ -35,7 +38,10 @@ _HOME = {
     "VisionZip": "visionzip",
     "DyCoke": "dycoke",
     "VidCom2": "vidcom2",
+    "FastV": "fastv",
     "FastVID": "fastvid",
+    "PruneVidStage2": "prunevid_stage2",
+    "RandomInner": "random_inner",
     "HoliTom": "holitom",
     "HoliTomInner": "holitom_inner",
     "INNER_METHODS": "table",

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -137,10 +137,17 @@ class Method(ABC):
 class InnerMethod(ABC):
     """Base of methods inside the language model: they decide on the span that enters their layer.
 
-    Subclasses have a field `layer` and write `_decide_span(hidden, attention)`, with indices into the span.
+    Subclasses have a field `layer` and write `_decide_span(hidden, attention, outer)`, with indices into the span.
 
     Source: own.
     """
+
+    # which attention of the layer before is read: of the last prompt token, mean over heads; the largest over heads and
+    # the prompt's tokens after the video; or none
+    queries: ClassVar[Literal["last", "question", "none"]] = "last"
+    with_newlines: ClassVar[bool] = False  # whether newlines belong to the span
+
+    layer: int
 
     @torch.no_grad()
     def __call__(
@@ -150,6 +157,7 @@ class InnerMethod(ABC):
         *,
         slots: Int64[Tensor, "span"] | None = None,
         grid: TokenGrid | None = None,
+        outer: Reduction | None = None,
     ) -> Reduction:
         """Decide what to keep of the span; no gradient is recorded.
 
@@ -158,21 +166,25 @@ class InnerMethod(ABC):
         hidden
             States of the span that enter the layer.
         attention
-            Attention that each place of the span receives in the layer before.
+            Attention that each place of the span receives in the layer before, of the `queries` that the method reads.
         slots, grid
             Which video token stands at each place (-1: a newline), and the video's grid; without them the span counts
             as one frame of one row.
+        outer
+            What was decided before: in front of the language model, or in an earlier layer; None if nothing was.
 
         Raises
         ------
         ValueError
-            If the input is NaN or infinite, naming the place.
+            If the input is NaN or infinite, naming the place; if nothing would be kept.
         """
+        span = len(hidden)
         bad = (~(torch.isfinite(hidden).all(1) & torch.isfinite(attention))).nonzero().flatten()
         if len(bad):
             raise ValueError(f"place {int(bad[0])} of the span is NaN or infinite ({len(bad)} such places in all)")
-        span = len(hidden)
-        entries = self._decide_span(hidden, attention)
+        entries = self._decide_span(hidden, attention, outer)
+        if not len(entries.anchor):
+            raise ValueError(f"{self} keeps none of the {span} places of the span, expected at least one")
         return Reduction(
             anchor=entries.anchor,
             source=entries.source,
@@ -180,7 +192,7 @@ class InnerMethod(ABC):
             weight=entries.weight.double(),
             slots=torch.arange(span, device=hidden.device) if slots is None else slots,
             grid=TokenGrid(1, 1, span) if grid is None else grid,
-            layer=getattr(self, "layer", None),
+            layer=self.layer,
             stages=entries.stages,
             method=type(self).__name__,
             settings={f.name: _plain(getattr(self, f.name)) for f in fields(self)},
@@ -188,7 +200,13 @@ class InnerMethod(ABC):
         )
 
     @abstractmethod
-    def _decide_span(self, hidden: Tensor, attention: Tensor) -> Entries: ...
+    def _decide_span(self, hidden: Tensor, attention: Tensor, outer: Reduction | None) -> Entries: ...
+
+    @staticmethod
+    def _kept(index: Int64[Tensor, "kept"], **stages: Any) -> Entries:
+        """Entries that keep these places unchanged."""
+        ones = torch.ones(len(index), dtype=torch.float64, device=index.device)
+        return Entries(index, index, torch.arange(len(index), device=index.device), ones, stages)
 
 
 def is_finite(tokens: VideoTokens, needs: Needs) -> Bool[Tensor, ""]:
@@ -236,8 +254,10 @@ def check_finite(tokens: VideoTokens, needs: Needs) -> None:
             raise ValueError(f"frame {int(bad[0])} has NaN or infinite {name} ({len(bad)} such frames in all)")
 
 
-def require_range(name: str, value: int | float, *bounds: int | float, open_low: bool = False) -> None:
-    """Refuse a setting outside `[low, high]`, or `(low, high]` with `open_low`.
+def require_range(
+    name: str, value: int | float, *bounds: int | float, open_low: bool = False, open_high: bool = False
+) -> None:
+    """Refuse a setting outside `[low, high]`; without the bound itself where that end is open.
 
     Parameters
     ----------
@@ -252,8 +272,9 @@ def require_range(name: str, value: int | float, *bounds: int | float, open_low:
     Source: own.
     """
     low, high = bounds if len(bounds) == 2 else (*bounds, math.inf)
-    if not (low < value if open_low else low <= value) or not value <= high:
-        raise ValueError(f"{name}={value} given, expected a value in {'(' if open_low else '['}{low}, {high}]")
+    if not (low < value if open_low else low <= value) or not (value < high if open_high else value <= high):
+        left, right = "(" if open_low else "[", ")" if open_high else "]"
+        raise ValueError(f"{name}={value} given, expected a value in {left}{low}, {high}{right}")
 
 
 def require_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,7 @@ from torch import Tensor
 from redundancy.pruning.base import Entries, InnerMethod, require_choice, require_range
 from redundancy.pruning.merge import MERGERS, nearest_by_cosine
 from redundancy.pruning.select import rank
+from redundancy.reduction import Reduction
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class HoliTomInner(InnerMethod):
     layer
         Decoder layer at whose entrance the span is reduced, at least 1: it reads the attention of the layer before.
     merge_rate
-        Share of the span to merge away, in [0, 1]; one place at least stays.
+        Share of the span to merge away, in [0, 1); one place at least stays.
     merger
         Name in `MERGERS`; `"sequential_halving"` as the authors', or for example `"cluster_mean"`.
     parity
@@ -32,6 +33,8 @@ class HoliTomInner(InnerMethod):
     Source: HoliTom (arXiv:2505.21334), section 3.4.
     """
 
+    with_newlines: ClassVar[bool] = True
+
     layer: int = 18
     merge_rate: float = 0.5
     merger: str = "sequential_halving"
@@ -39,10 +42,10 @@ class HoliTomInner(InnerMethod):
 
     def __post_init__(self) -> None:
         require_range("layer", self.layer, 1)
-        require_range("merge_rate", self.merge_rate, 0, 1)
+        require_range("merge_rate", self.merge_rate, 0, 1, open_high=True)
         require_choice("merger", self.merger, tuple(MERGERS))
 
-    def _decide_span(self, hidden: Tensor, attention: Tensor) -> Entries:
+    def _decide_span(self, hidden: Tensor, attention: Tensor, outer: Reduction | None) -> Entries:
         return holitom_inner(hidden, attention, merge_rate=self.merge_rate, merger=self.merger, parity=self.parity)
 
 

@@ -216,39 +216,3 @@ def clusters_of(points: Float[Tensor, "sets points channels"], *, ratio: float, 
         own = torch.arange(M, device=points.device).expand(S, M)
         return Clusters(own, own)
     return dpc_knn(points, clusters=max(int(M * ratio), 1), k=k)
-
-
-def prunevid_stage2(
-    attention: Float[Tensor, "heads queries kept"],
-    *,
-    segments: Int64[Tensor, "segments"],
-    static: Int64[Tensor, "segments"],
-    dynamic: Int64[Tensor, "segments"],
-    alpha: float = 0.4,
-) -> Int64[Tensor, "selected"]:
-    """Which outputs of stage 1 stay inside the language model, ascending.
-
-    A token's score is its largest attention over heads and text queries. Of each segment `int(alpha * count)` of the
-    static outputs stay, and of each of its frames `int(alpha * count)` of that frame's others; equal scores by index.
-
-    Parameters
-    ----------
-    attention
-        Of the text queries after the video on the outputs of stage 1.
-    segments, static, dynamic
-        Frames, static outputs and other outputs of each segment: the stages of `prunevid`.
-    alpha
-        Share that stays.
-
-    Source: PruneVid (arXiv:2412.16117), section 3.4; details from the authors' code.
-    """
-    score = attention.float().amax((0, 1))
-    sizes = []
-    for frames, still, moving in zip(segments.tolist(), static.tolist(), dynamic.tolist(), strict=True):
-        sizes += [still, *[moving // frames] * frames]
-    kept, start = [], 0
-    for size in sizes:
-        best = score[start : start + size].sort(descending=True, stable=True).indices[: int(alpha * size)]
-        kept.append(start + best.sort().values)
-        start += size
-    return torch.cat(kept)

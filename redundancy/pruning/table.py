@@ -19,10 +19,13 @@ from redundancy.pruning.controls import (
     UniformTokens,
 )
 from redundancy.pruning.dycoke import DyCoke
+from redundancy.pruning.fastv import FastV
 from redundancy.pruning.fastvid import FastVID
 from redundancy.pruning.holitom import HoliTom
 from redundancy.pruning.holitom_inner import HoliTomInner
 from redundancy.pruning.prunevid import PruneVid
+from redundancy.pruning.prunevid_stage2 import PruneVidStage2
+from redundancy.pruning.random_inner import RandomInner
 from redundancy.pruning.vcast import VCast
 from redundancy.pruning.vidcom2 import VidCom2
 from redundancy.pruning.visionzip import VisionZip
@@ -147,6 +150,34 @@ METHODS: dict[str, MethodEntry] = {
     "random_of_2x2": MethodEntry(RandomOf2x2(), "own", _control_bounds, "control"),
 }
 
-INNER_METHODS: dict[str, InnerMethod] = {
-    "holitom_inner": HoliTomInner(),
+
+@dataclass(frozen=True)
+class InnerEntry:
+    """What is known of a method inside the language model before it runs.
+
+    Parameters
+    ----------
+    method
+        Default instance, with the published layer.
+    paper
+        Where it was published.
+    kind
+        `"method"`, `"baseline"` or `"control"`.
+    outer
+        Name of the outer method without which it cannot decide.
+
+    Source: own.
+    """
+
+    method: InnerMethod
+    paper: str
+    kind: str = "method"
+    outer: str | None = None
+
+
+INNER_METHODS: dict[str, InnerEntry] = {
+    "holitom_inner": InnerEntry(HoliTomInner(), "HoliTom (arXiv:2505.21334)"),
+    "fastv": InnerEntry(FastV(), "FastV (arXiv:2403.06764)", "baseline"),
+    "prunevid_stage2": InnerEntry(PruneVidStage2(), "PruneVid (arXiv:2412.16117)", "baseline", outer="prunevid"),
+    "random_inner": InnerEntry(RandomInner(), "own", "control"),
 }

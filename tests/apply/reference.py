@@ -37,7 +37,10 @@ def dense(reduction: Reduction) -> Tensor:
 def shortened(
     entry: TextEntry, model: VideoLLM, row: int, reductions: Sequence[Reduction], mask: Tensor
 ) -> dict[str, Any]:
-    """Embeddings [S, D], positions [A, S], visual flags [S] and DeepStack levels [S, D] of one row after reduction."""
+    """Embeddings [S, D], positions [A, S], visual flags [S] and DeepStack levels [S, D] of one row after reduction.
+
+    `video` [S] is the number of the row's video whose output (or newline) stands there, -1 at text; `slot` its token.
+    """
     embeds = entry.kwargs["inputs_embeds"][row].double()
     positions = model.family.position_ids(entry.kwargs)[:, row].double()
     L = len(embeds)
@@ -48,9 +51,12 @@ def shortened(
         full = torch.zeros(*entry.kwargs["visual_pos_masks"].shape, level.shape[-1], dtype=torch.float64)
         full[entry.kwargs["visual_pos_masks"]] = level.double()
         levels.append(full[row])
+    video, slot = torch.full((L,), -1), torch.full((L,), -1)
     drop, outputs = set((~mask.bool()).nonzero().flatten().tolist()), []
-    for span, reduction in zip([s for s in entry.spans if s.row == row], reductions, strict=True):
+    for v, (span, reduction) in enumerate(zip([s for s in entry.spans if s.row == row], reductions, strict=True)):
         columns = span.columns.flatten()
+        video[torch.cat([columns, span.newlines])] = v
+        slot[columns] = torch.arange(len(columns))
         drop |= set(columns.tolist())
         kept_rows = {int(a) // span.grid.cols for a in reduction.anchor}
         if len(span.newlines) > 1 and reduction.newline != "all":
@@ -69,11 +75,14 @@ def shortened(
                 at[:, k],
                 bool(visual[anchors[k]]),
                 [(W @ x[columns])[k] for x in levels],
+                (int(video[anchors[k]]), int(slot[anchors[k]])),
             )
             for k in range(reduction.kept)
         ]
     items = [
-        (c, embeds[c], positions[:, c], bool(visual[c]), [x[c] for x in levels]) for c in range(L) if c not in drop
+        (c, embeds[c], positions[:, c], bool(visual[c]), [x[c] for x in levels], (int(video[c]), int(slot[c])))
+        for c in range(L)
+        if c not in drop
     ]
     items = sorted(items + outputs, key=lambda item: item[0])
     new = torch.stack([i[2] for i in items], 1)
@@ -84,6 +93,8 @@ def shortened(
         "positions": new.long(),
         "visual": torch.tensor([i[3] for i in items]),
         "levels": [torch.stack([i[4][j] for i in items]).float() for j in range(len(levels))],
+        "video": torch.tensor([i[5][0] for i in items]),
+        "slot": torch.tensor([i[5][1] for i in items]),
     }
 
 
@@ -114,3 +125,61 @@ def greedy(model: VideoLLM, prompt: dict[str, Any], *, steps: int) -> tuple[list
         visual = torch.cat([visual, torch.tensor([False])])
         levels = [torch.cat([x, torch.zeros_like(x[:1])]) for x in levels]
     return ids, torch.stack(logits)
+
+
+Plan = dict[int, list[Reduction]]  # per layer, the reduction of each video of the row
+
+
+@torch.no_grad()
+def greedy_inside(model: VideoLLM, prompt: dict[str, Any], plan: Plan, *, steps: int) -> tuple[list[int], Tensor]:
+    """As `greedy`, with reductions inside the language model: every step runs every layer on the whole sequence."""
+    text, head = model.family.text_model, model.model.get_output_embeddings()
+    P = len(prompt["embeds"])
+    embeds, positions = prompt["embeds"], prompt["positions"]
+    ids, logits = [], []
+    for n in range(steps):
+        hidden, column = embeds, torch.arange(P + n)
+        video = torch.cat([prompt["video"], torch.full((n,), -1)])
+        slot = torch.cat([prompt["slot"], torch.full((n,), -1)])
+        levels = [torch.cat([x, torch.zeros(n, x.shape[1])]) for x in prompt["levels"]]
+        axes = positions[:, None] if len(positions) > 1 else positions
+        cos, sin = text.rotary_emb(embeds[None], axes)
+        for i, layer in enumerate(text.layers):
+            if i in plan:
+                at, W = matrix(video, slot, plan[i])
+                hidden = (W @ hidden.double()).float()
+                levels = [(W @ x.double()).float() for x in levels]
+                column, video, slot = column[at], video[at], slot[at]
+            out = layer(
+                hidden[None],
+                attention_mask=None,
+                position_embeddings=(cos[:, column], sin[:, column]),
+                position_ids=None,
+                past_key_values=None,
+            )
+            hidden = (out[0] if isinstance(out, tuple) else out)[0]
+            if i < len(levels):
+                hidden = hidden + levels[i]
+        step = head(text.norm(hidden[-1:]))[0]
+        logits.append(step)
+        ids.append(int(step.argmax()))
+        embeds = torch.cat([embeds, model.model.get_input_embeddings()(torch.tensor([ids[-1]]))])
+        positions = torch.cat([positions, positions[:, -1:].max() + 1 + torch.zeros_like(positions[:, :1])], 1)
+    return ids, torch.stack(logits)
+
+
+def matrix(video: Tensor, slot: Tensor, reductions: Sequence[Reduction]) -> tuple[Tensor, Tensor]:
+    """Places that stay, and the dense map [left, places] of all videos of a row at once."""
+    whole = torch.eye(len(video), dtype=torch.float64)
+    stays = torch.ones(len(video), dtype=torch.bool)
+    for v, reduction in enumerate(reductions):
+        with_newlines = bool((reduction.slots < 0).any())
+        span = ((video == v) & (with_newlines | (slot >= 0))).nonzero().flatten()
+        assert slot[span].tolist() == reduction.slots.tolist()
+        stays[span] = False
+        stays[span[reduction.anchor]] = True
+        W = dense(reduction)
+        for k, a in enumerate(span[reduction.anchor].tolist()):
+            whole[a] = 0
+            whole[a, span] = W[k]
+    return stays.nonzero().flatten(), whole[stays]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from redundancy.pruning.prunevid import frame_labels, prunevid, prunevid_stage2
+from redundancy.pruning.prunevid import frame_labels, prunevid
+from redundancy.pruning.prunevid_stage2 import prunevid_stage2
 from redundancy.pruning.segment import contiguous_labels, labels_to_lengths
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid

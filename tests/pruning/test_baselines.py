@@ -9,7 +9,8 @@ import torch
 
 from redundancy.pruning import DyCoke, PruneVid, VidCom2, VisionZip
 from redundancy.pruning.dycoke import dycoke
-from redundancy.pruning.prunevid import clusters_of, frame_segments, prunevid_stage2, static_places
+from redundancy.pruning.prunevid import clusters_of, frame_segments, static_places
+from redundancy.pruning.prunevid_stage2 import prunevid_stage2
 from redundancy.pruning.segment import FixedInterval
 from redundancy.pruning.vidcom2 import uniqueness
 from redundancy.pruning.visionzip import visionzip

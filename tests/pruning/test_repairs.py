@@ -216,7 +216,7 @@ def test_inner_merging() -> None:
 def test_inner_merging_at_its_limits() -> None:
     hidden, attention = torch.randn(5, 4), torch.rand(5)
     assert HoliTomInner(merge_rate=0.0)(hidden, attention).is_selection
-    everything = HoliTomInner(merge_rate=1.0)(hidden, attention)
+    everything = HoliTomInner(merge_rate=0.95)(hidden, attention)
     assert everything.anchor.tolist() == [int(attention.argmax())]
     assert everything.stages["clamped"] == ["0 places to keep: 1"]
     hidden[int(attention.argmax())] = 0
@@ -224,7 +224,7 @@ def test_inner_merging_at_its_limits() -> None:
         HoliTomInner(merge_rate=0.6, parity=True)(hidden, attention).stages["target"].tolist()
         == [int(attention.argmax())] * 3
     )
-    for setting in ({"layer": 0}, {"merge_rate": 1.5}, {"merger": "other"}):
+    for setting in ({"layer": 0}, {"merge_rate": 1.5}, {"merge_rate": 1.0}, {"merger": "other"}):
         with pytest.raises(ValueError, match="given, expected"):
             HoliTomInner(**setting)
     bad = hidden.clone()

@@ -1,0 +1,94 @@
+"""`prune`: run an unmodified model on reduced video tokens, before and inside its language model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from weakref import WeakSet
+
+from torch import nn
+
+from redundancy.apply.inner import InnerReducer
+from redundancy.apply.outer import Outer, OuterReducer
+from redundancy.models.load import family_for
+from redundancy.models.video_llm import VideoLLM
+from redundancy.pruning.base import InnerMethod
+from redundancy.reduction import Reduction
+
+_open: WeakSet[nn.Module] = WeakSet()
+
+
+@dataclass
+class Pruned:
+    """What was decided while `prune` was open.
+
+    Parameters
+    ----------
+    reductions
+        One per video, in order of calls, rows and videos.
+    inner
+        One per method inside the model and video, in order of calls, layers, rows and videos. `compose` of a video's
+        outer reduction and its inner ones in turn gives one reduction on the video's own tokens.
+    """
+
+    reductions: list[Reduction] = field(default_factory=list)
+    inner: list[Reduction] = field(default_factory=list)
+
+
+@contextmanager
+def prune(
+    model: VideoLLM | nn.Module,
+    method: Outer | Reduction | Sequence[Reduction] | None,
+    inner: Sequence[InnerMethod | Sequence[Reduction]] = (),
+) -> Iterator[Pruned]:
+    """Run a model on reduced video tokens while the context is open: forward, `generate`, cache and decoding.
+
+    Parameters
+    ----------
+    model
+        A `VideoLLM`, or a Hugging Face model of a supported family. It is not modified; hooks are removed on exit.
+    method
+        A method, called once per video; or a ready `Reduction` for every video; or one per video of each call; None
+        leaves the prompt as it is.
+    inner
+        Methods inside the language model, at most one per layer, or ready decisions, one per video of each call. From
+        its layer on, layers see fewer columns and their caches are shorter; what a method reads of the attention is
+        computed for the layer before alone. DeepStack features that are added later are reduced by the same map.
+
+    Yields
+    ------
+    Pruned, whose lists grow with every call that shows video.
+
+    Raises
+    ------
+    NotImplementedError
+        For what cannot be right: a context inside another on the same model, a second turn on a reduced cache, chunked
+        prefill, masks that are built already, `inputs_embeds` without ids.
+    ValueError
+        If the tokens lack what a method needs, a reduction does not fit the video, a layer does not exist, or a method
+        keeps nothing.
+
+    Source: own.
+    """
+    whole: nn.Module = model.model if isinstance(model, VideoLLM) else model
+    family = model.family if isinstance(model, VideoLLM) else family_for(model)
+    head = model.pooling_head if isinstance(model, VideoLLM) else family.own_pooling_head()
+    pruned = Pruned()
+    reducers: list[OuterReducer | InnerReducer] = []
+    if method is not None:
+        reducers.append(OuterReducer(family, head, method, decided=pruned.reductions))
+    if inner:
+        reducers.append(InnerReducer(family, inner, pruned.inner))
+    if whole in _open:
+        raise NotImplementedError(
+            "this model is inside a prune context already; leave it, or give both methods at once"
+        )
+    _open.add(whole)
+    try:
+        with family.state_kept(), ExitStack() as stack:
+            for reducer in reducers:
+                stack.enter_context(reducer.hooked())
+            yield pruned
+    finally:
+        _open.discard(whole)
