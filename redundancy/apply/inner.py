@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from redundancy.apply.inner_video import InnerVideo, at_columns, right_aligned, score, shrink
 from redundancy.apply.layer_mask import prompt_mask, step_mask
 from redundancy.apply.refuse import refuse_unsupported, refuse_without_video
-from redundancy.capture.attention import layer_rows
+from redundancy.capture.rows import layer_rows
 from redundancy.models.base import Family
-from redundancy.models.hooks import Hooks, LayerColumns, TextEntry, note_layer_columns, on_text_entry
+from redundancy.models.hooks import Hooks, LayerColumns, TextEntry, note_layer_columns, on_text_entry, states_of
 from redundancy.pruning.base import InnerMethod
 from redundancy.reduction import Reduction, compose
 
@@ -157,7 +157,7 @@ class InnerReducer:
             run = self.run
             if run is None:
                 return self.step(index, args, kwargs)
-            hidden = _hidden(args, kwargs)
+            hidden = states_of(args, kwargs)
             if index in self.methods:
                 hidden = self.reduce(run, self.methods[index], hidden)
             if run.left is None:
@@ -190,7 +190,7 @@ class InnerReducer:
             run = self.run
             if run is None:
                 return
-            hidden = _hidden(args, kwargs)
+            hidden = states_of(args, kwargs)
             S = hidden.shape[1]
             first = S - 1 if method.queries == "last" else S - run.length + min(v.question for v in run.videos)
             rows = layer_rows(module, hidden, kwargs, columns=torch.arange(first, S, device=hidden.device))
@@ -270,7 +270,7 @@ class InnerReducer:
         if prompt is None or index not in prompt.layers:
             return None
         left = prompt.layers[index]
-        steps = _hidden(args, kwargs).shape[1]
+        steps = states_of(args, kwargs).shape[1]
         generated = int(cache.layers[0].get_seq_length()) - prompt.length
         own = int(cache.layers[index].get_seq_length()) - left.column.shape[1] + steps
         if own != generated:
@@ -287,11 +287,6 @@ class InnerReducer:
             flash="flash" in self.implementation,
         )
         return args, kwargs | {"attention_mask": mask}
-
-
-def _hidden(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    states: Tensor = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
-    return states
 
 
 def _check_layers(layers: Sequence[int], count: int) -> None:

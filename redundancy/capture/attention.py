@@ -1,7 +1,7 @@
-"""Rows of the language model's attention for chosen queries, per layer and head, without squares.
+"""The language model's attention while it runs: rows of chosen queries, and what every column receives, by layer.
 
-A hook on each chosen attention module projects the wanted queries again and takes the keys from the cache, so the model
-keeps its own attention implementation and its output to the bit. Memory grows with rows x keys.
+A hook on each chosen attention module computes them beside the model's own work, whose output stays the same to the
+bit. Memory grows with rows x keys.
 """
 
 from __future__ import annotations
@@ -12,94 +12,65 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from redundancy.capture.rows import layer_rows
 from redundancy.models.base import Family, VideoSpan
-from redundancy.models.hooks import Hooks, ShortVideo, TextEntry, on_text_entry
+from redundancy.models.hooks import Hooks, LayerColumns, ShortVideo, TextEntry, layer_columns, on_text_entry, states_of
 
 Rows = str | Sequence[int]
-
-
-def attention_rows(
-    query: Float[Tensor, "batch heads rows channels"],
-    key: Float[Tensor, "batch key_heads keys channels"],
-    *,
-    scale: float,
-    columns: Int[Tensor, "rows"],
-    mask: Tensor | None = None,
-) -> Float[Tensor, "batch heads rows keys"]:
-    """Softmax of chosen queries over all keys, float32; heads that share keys are folded instead of repeating them.
-
-    Parameters
-    ----------
-    query
-        Rotated queries of the chosen rows.
-    key
-        Rotated keys of the whole sequence.
-    scale
-        Of the products.
-    columns
-        `[rows]` column of each query in the sequence of the keys; later keys are not seen.
-    mask
-        None; `[batch, keys]` with 0 at padding; or the rows of a 4-D mask, boolean or additive.
-
-    Returns
-    -------
-    Rows sum to 1; a row that may see no key is 0.
-
-    Source: own.
-    """
-    B, H, R, d = query.shape
-    groups, S = key.shape[1], key.shape[2]
-    folded = query.float().reshape(B, groups, (H // groups) * R, d)
-    score = (folded @ key.float().transpose(2, 3)).view(B, H, R, S) * scale
-    seen = torch.arange(S, device=key.device) <= columns.to(key.device)[:, None]
-    score = score.masked_fill(~seen, -torch.inf)
-    if mask is not None and mask.dim() == 2:
-        score = score.masked_fill(~mask[:, None, None, :S].bool(), -torch.inf)
-    elif mask is not None and mask.dtype == torch.bool:
-        score = score.masked_fill(~mask[..., :S], -torch.inf)
-    elif mask is not None:
-        lowest = torch.finfo(mask.dtype).min
-        score = torch.where(mask[..., :S] <= lowest, -torch.inf, score + mask[..., :S].float())
-    rows: Tensor = score.softmax(-1).nan_to_num(0.0)
-    return rows
+CHUNK = 128  # rows at a time of what every column receives
 
 
 @dataclass
 class AttentionRecord:
-    """Rows of one prefill.
+    """Attention of one prefill, and of the tokens generated after it. Keys are columns of the prompt.
 
     Parameters
     ----------
     columns
-        `[rows]` columns of the queries in the sequence that the text model ran on.
+        Columns of the queries, in the sequence that the text model ran on; generated tokens follow the prompt.
     rows
-        `[batch, heads, rows, keys]` per layer.
+        `[batch, heads, rows, keys]` per layer; 0 at keys that the layer no longer has, NaN for such queries.
+    beyond
+        `[batch, heads, rows]` per layer: the mass of each row on generated tokens.
+    received
+        `[batch, heads, keys]` per layer: mean over the queries of the prompt that are no padding.
     entry
         The call: spans, and what was shortened.
     """
 
-    columns: Tensor | None = None
-    rows: dict[int, Tensor] = field(default_factory=dict)
+    columns: list[int] = field(default_factory=list)
+    rows: dict[int, Float[Tensor, "batch heads rows keys"]] = field(default_factory=dict)
+    beyond: dict[int, Float[Tensor, "batch heads rows"]] = field(default_factory=dict)
+    received: dict[int, Float[Tensor, "batch heads keys"]] = field(default_factory=dict)
     entry: TextEntry | None = None
+
+    @property
+    def length(self) -> int:
+        """Columns of the prompt."""
+        return 0 if self.entry is None else int(self.entry.kwargs["inputs_embeds"].shape[1])
 
 
 @contextmanager
-def record_attention(family: Family, rows: Rows, *, layers: Sequence[int] | None = None) -> Iterator[AttentionRecord]:
-    """Record attention rows of every prefill that carries video, while the context is open; the last one stays.
+def record_attention(
+    family: Family, rows: Rows | None, *, layers: Sequence[int] | None = None, received: bool = False
+) -> Iterator[AttentionRecord]:
+    """Record the attention of every prefill that carries video, while the context is open; the last one stays.
 
     Parameters
     ----------
     family
         Adapter of the running model.
     rows
-        `"last"`: the last prompt token; `"question"`: the prompt after the last video (a batch of one); or columns of
-        the sequence that the text model runs on, negative ones counted from its end.
+        `"last"`: the last prompt token; `"question"`: the prompt after the last video (a batch of one); `"generated"`:
+        the query behind each generated token, the last prompt token first; or columns of the sequence that the text
+        model runs on, negative ones counted from its end; None: no rows.
     layers
         Layers of the language model, negative ones counted from the last; None: all.
+    received
+        Also record what each column receives from all queries of the prompt, in chunks of rows.
 
     Raises
     ------
@@ -109,51 +80,161 @@ def record_attention(family: Family, rows: Rows, *, layers: Sequence[int] | None
     Source: own.
     """
     modules: Any = family.text_model.layers
-    chosen = _layers(len(modules), layers)
-    record = AttentionRecord()
+    recorder = _Recorder(family, rows, received=received)
+    with on_text_entry(family, recorder.enter), Hooks() as hooks:
+        for layer in chosen_layers(len(modules), layers):
+            hooks.after(modules[layer].self_attn, recorder.after(layer))
+        yield recorder.record
 
-    def enter(entry: TextEntry) -> None:
-        record.entry, record.rows = entry, {}
-        record.columns = _columns(entry, rows)
 
-    def after(layer: int) -> Any:
+class _Recorder:
+    def __init__(self, family: Family, rows: Rows | None, *, received: bool) -> None:
+        self.family, self.rows, self.received = family, rows, received
+        self.record = AttentionRecord()
+        self.prompt_columns: Tensor | None = None
+        self.cache: Any = None
+
+    def enter(self, entry: TextEntry) -> None:
+        """Begin a prompt."""
+        record = self.record
+        record.entry, record.rows, record.beyond, record.received = entry, {}, {}, {}
+        self.prompt_columns = _columns(entry, self.rows)
+        record.columns = self.prompt_columns.tolist()
+        self.cache = entry.kwargs.get("past_key_values")
+
+    def after(self, layer: int) -> Any:
+        """The hook behind the attention of one layer."""
+
+        @torch.no_grad()
         def hook(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-            hidden = kwargs.get("hidden_states", args[0] if args else None)
-            if record.columns is not None and hidden is not None and layer not in record.rows:
-                record.rows[layer] = layer_rows(module, hidden, kwargs, columns=record.columns)
+            if self.record.entry is None:
+                return
+            hidden = states_of(args, kwargs)
+            if layer not in self.record.rows:
+                self.prompt(layer, module, hidden, kwargs)
+            elif self.rows == "generated":
+                self.step(layer, module, hidden, kwargs)
 
         return hook
 
-    with on_text_entry(family, enter), Hooks() as hooks:
-        for layer in chosen:
-            hooks.after(modules[layer].self_attn, after(layer))
-        yield record
+    def prompt(self, layer: int, module: nn.Module, hidden: Tensor, kwargs: dict[str, Any]) -> None:
+        """Rows, and what is received, of the prompt."""
+        record, wanted = self.record, self.prompt_columns
+        assert record.entry is not None
+        assert wanted is not None
+        if self.cache is None:
+            self.cache = kwargs.get("past_key_values")
+        left = layer_columns(self.family.core, layer)
+        rows = _rows_of_layer(module, hidden, kwargs, wanted, left, record.length)
+        record.rows[layer], record.beyond[layer] = rows, rows.new_zeros(rows.shape[:3])
+        if self.received:
+            record.received[layer] = _received(module, hidden, kwargs, left, record.entry)
+
+    def step(self, layer: int, module: nn.Module, hidden: Tensor, kwargs: dict[str, Any]) -> None:
+        """The row of a token that was generated."""
+        cache, record = kwargs.get("past_key_values"), self.record
+        if cache is None or cache is not self.cache:
+            return
+        if hidden.shape[1] != 1:
+            raise NotImplementedError(
+                f"rows of generated tokens are recorded one token a step, given a step of {hidden.shape[1]}: no "
+                "assistant model, no second turn"
+            )
+        left = layer_columns(self.family.core, layer)
+        row = layer_rows(module, hidden, kwargs, columns=torch.zeros(1, dtype=torch.int64, device=hidden.device))
+        length = record.length if left is None else left.column.shape[1]
+        own, new = row[..., :length], row[..., length:].sum(-1)
+        record.rows[layer] = torch.cat([record.rows[layer], _spread(own, left, record.length)], 2)
+        record.beyond[layer] = torch.cat([record.beyond[layer], new], 2)
+        count = record.rows[layer].shape[2]
+        while len(record.columns) < count:
+            record.columns.append(record.columns[-1] + 1)
 
 
-def _layers(count: int, layers: Sequence[int] | None) -> list[int]:
+def _rows_of_layer(
+    module: nn.Module, hidden: Tensor, kwargs: dict[str, Any], wanted: Tensor, left: LayerColumns | None, length: int
+) -> Float[Tensor, "batch heads rows keys"]:
+    """Rows of chosen columns of the prompt, in a layer that may no longer have them all."""
+    if left is None or not len(wanted):
+        rows = layer_rows(module, hidden, kwargs, columns=wanted)
+        return rows if left is None else _spread(rows, left, length)
+    place = left.local(length)[:, wanted]
+    used, inverse = torch.unique(place.clamp(min=0), return_inverse=True)  # batch rows may keep different columns
+    rows = layer_rows(module, hidden, kwargs, columns=used)
+    picked = rows.gather(2, inverse[:, None, :, None].expand(-1, rows.shape[1], -1, rows.shape[3]))
+    return _spread(picked.masked_fill((place < 0)[:, None, :, None], torch.nan), left, length)
+
+
+def _spread(
+    rows: Float[Tensor, "batch heads rows short"], left: LayerColumns | None, length: int
+) -> Float[Tensor, "batch heads rows keys"]:
+    """Rows over all columns of the prompt, 0 at those that the layer no longer has."""
+    if left is None:
+        return rows
+    B, H, R, _ = rows.shape
+    index = torch.where(left.valid, left.column, length)[:, None, None].expand(B, H, R, -1)
+    return rows.new_zeros(B, H, R, length + 1).scatter(3, index, rows)[..., :length]
+
+
+def _received(
+    module: nn.Module, hidden: Tensor, kwargs: dict[str, Any], left: LayerColumns | None, entry: TextEntry
+) -> Float[Tensor, "batch heads keys"]:
+    """Mean over the queries that are no padding of what each column of the prompt receives."""
+    length = int(entry.kwargs["inputs_embeds"].shape[1])
+    real = _real_columns(entry)
+    real = real if left is None else real.gather(1, left.column) & left.valid
+    total: Tensor | None = None
+    for part in torch.split(torch.arange(hidden.shape[1], device=hidden.device), CHUNK):
+        rows = layer_rows(module, hidden, kwargs, columns=part)
+        summed = (rows * real[:, None, part, None]).sum(2, keepdim=True)
+        total = summed if total is None else total + summed
+    assert total is not None
+    return _spread(total / real.sum(1)[:, None, None, None], left, length)[:, :, 0]
+
+
+def _real_columns(entry: TextEntry) -> Bool[Tensor, "batch length"]:
+    embeds, mask = entry.kwargs["inputs_embeds"], entry.kwargs.get("attention_mask")
+    if mask is None:
+        return torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device)
+    real: Tensor = mask.bool()
+    return real
+
+
+def chosen_layers(count: int, layers: Sequence[int] | None) -> list[int]:
+    """Layers from 0; negative ones count from the last, None is all.
+
+    Raises
+    ------
+    ValueError
+        If a layer does not exist.
+
+    Source: own.
+    """
     bad = [i for i in layers or () if not -count <= i < count]
     if bad:
         raise ValueError(f"layers {bad} do not exist: the language model has {count} layers")
     return list(range(count)) if layers is None else [i % count for i in layers]
 
 
-def _columns(entry: TextEntry, rows: Rows) -> Int[Tensor, "rows"]:
+def _columns(entry: TextEntry, rows: Rows | None) -> Int[Tensor, "rows"]:
     embeds = entry.kwargs["inputs_embeds"]
     B, S = embeds.shape[:2]
-    if rows == "last":
+    if rows is None:
+        wanted = []
+    elif rows in ("last", "generated"):
         wanted = [S - 1]
     elif rows == "question":
         if B != 1:
             raise ValueError(f'attention_rows="question" takes one prompt, given a batch of {B}; give columns instead')
         wanted = list(range(int(video_columns(entry, 0).max()) + 1, S)) if entry.spans else list(range(S))
     elif isinstance(rows, str):
-        raise ValueError(f'attention rows are "last", "question" or columns, given {rows!r}')
+        raise ValueError(f'attention rows are "last", "question", "generated" or columns, given {rows!r}')
     else:
         wanted = [int(column) for column in rows]
         bad = [c for c in wanted if not -S <= c < S]
         if bad or not wanted:
             raise ValueError(f"columns in {-S}..{S - 1} are expected, given {bad or 'none'}")
-    return torch.remainder(torch.tensor(wanted, device=embeds.device), S)
+    return torch.remainder(torch.tensor(wanted, dtype=torch.int64, device=embeds.device), S)
 
 
 def video_columns(entry: TextEntry, row: int) -> Int[Tensor, "columns"]:
@@ -164,101 +245,3 @@ def video_columns(entry: TextEntry, row: int) -> Int[Tensor, "columns"]:
     seen: Sequence[VideoSpan | ShortVideo] = entry.spans if entry.shortened is None else entry.shortened
     videos = [video for span, video in zip(entry.spans, seen, strict=True) if span.row == row]
     return torch.cat([part for video in videos for part in (video.columns.flatten(), video.newlines)])
-
-
-def attention_dataset(record: AttentionRecord, *, heads: str = "mean") -> xr.Dataset:
-    """Recorded rows of one prompt with one video, labelled.
-
-    Parameters
-    ----------
-    record
-        What `record_attention` recorded.
-    heads
-        `"mean"` over heads, or `"all"`.
-
-    Returns
-    -------
-    `attention` (layer, head, query, frame, token) on the video tokens, and `attention_mass` (layer, head, query, part)
-    on all video tokens, all newlines and all text, which sums to 1; without the dim head for the mean over heads.
-    Inside `prune` frame and token are one dim, kept. `query` is a column of the sequence that the text model ran on.
-
-    Raises
-    ------
-    ValueError
-        If nothing was recorded, there is more than one prompt or video, or `heads` is another word.
-
-    Source: own.
-    """
-    entry, columns = record.entry, record.columns
-    if entry is None or columns is None or not record.rows:
-        raise ValueError("no attention was recorded; run a prefill that carries video inside record_attention")
-    if heads not in ("mean", "all"):
-        raise ValueError(f'heads is "mean" or "all", given {heads!r}')
-    if len(entry.spans) != 1 or len(entry.input_ids) != 1:
-        raise ValueError(f"one prompt with one video is expected, given {len(entry.input_ids)} with {len(entry.spans)}")
-    rows = torch.stack([record.rows[layer][0] for layer in sorted(record.rows)]).cpu()
-    rows = rows.mean(1) if heads == "mean" else rows
-    video = entry.spans[0] if entry.shortened is None else entry.shortened[0]
-    on_video, on_newline = rows[..., video.columns.cpu()], rows[..., video.newlines.cpu()].sum(-1)
-    mass = on_video.flatten(2 + (heads == "all")).sum(-1)
-    text = rows.sum(-1) - mass - on_newline
-    lead = ("layer", "head", "query") if heads == "all" else ("layer", "query")
-    rest = ("frame", "token") if entry.shortened is None else ("kept",)
-    return xr.Dataset(
-        {
-            "attention": ((*lead, *rest), on_video.numpy(), {"units": "1", "range": "0..1"}),
-            "attention_mass": ((*lead, "part"), torch.stack([mass, on_newline, text], -1).numpy()),
-        },
-        coords={
-            "layer": sorted(record.rows),
-            "query": columns.cpu().numpy(),
-            "part": ["video", "newline", "text"],
-        },
-        attrs={"attention_heads": heads},
-    )
-
-
-def layer_rows(
-    module: Any,
-    hidden: Float[Tensor, "batch length channels"],
-    arguments: dict[str, Any],
-    *,
-    columns: Int[Tensor, "rows"],
-) -> Float[Tensor, "batch heads rows keys"]:
-    """Attention of chosen columns of one decoder layer, from what its attention module was called with.
-
-    Parameters
-    ----------
-    module
-        Attention module of the layer, after its forward.
-    hidden
-        States that entered it.
-    arguments
-        Its keyword arguments: rotary tables, mask, cache.
-    columns
-        Of the states.
-
-    Source: own.
-    """
-    cos, sin = arguments["position_embeddings"]
-    cache, mask = arguments.get("past_key_values"), arguments.get("attention_mask")
-    query = _project(module.q_proj, getattr(module, "q_norm", None), hidden[:, columns], module.head_dim)
-    query = _rotate(query, cos[:, columns], sin[:, columns])
-    if cache is not None:
-        key = cache.layers[module.layer_idx].keys
-    else:
-        key = _rotate(_project(module.k_proj, getattr(module, "k_norm", None), hidden, module.head_dim), cos, sin)
-    if mask is not None and mask.dim() == 4:
-        mask = mask[:, :, columns]
-    return attention_rows(query, key, scale=module.scaling, columns=columns, mask=mask)
-
-
-def _project(projection: nn.Module, norm: nn.Module | None, hidden: Tensor, head_dim: int) -> Tensor:
-    heads = projection(hidden).view(*hidden.shape[:-1], -1, head_dim)
-    projected: Tensor = heads if norm is None else norm(heads)
-    return projected.transpose(1, 2)
-
-
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    first, second = x.chunk(2, dim=-1)
-    return x * cos[:, None] + torch.cat((-second, first), dim=-1) * sin[:, None]

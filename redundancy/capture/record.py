@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import xarray as xr
 
 import redundancy
-from redundancy.capture.attention import Rows, attention_dataset, record_attention
+from redundancy.capture.attention import Rows, record_attention
+from redundancy.capture.attention_dataset import attention_dataset, hidden_dataset
+from redundancy.capture.hidden import record_hidden
 from redundancy.capture.tokens import record_prompt, record_tokens
 from redundancy.models.video_llm import VideoLLM
 from redundancy.provenance import commit, library_versions, weights_hash
@@ -28,6 +31,9 @@ def capture(
     attention_rows: Rows | None = None,
     layers: Sequence[int] | None = None,
     heads: str = "mean",
+    received: bool = False,
+    hidden: Sequence[int] | None = None,
+    max_new_tokens: int = 8,
 ) -> xr.Dataset:
     """Run a model on a clip and keep what enters its language model, labelled.
 
@@ -47,17 +53,25 @@ def capture(
         Record the keys of that layer too, mean over heads, pooled to tokens (VisionZip's metric): variable `keys`.
     attention_rows
         Run the language model too, and record the attention of these queries on the video: `"last"`, the last prompt
-        token; `"question"`, the prompt after the video; or columns of the sequence that the language model runs on.
+        token; `"question"`, the prompt after the video; `"generated"`, the query behind each token of a greedy answer;
+        or columns of the sequence that the language model runs on.
     layers, heads
-        Of that attention: layers of the language model (None: all), and `"mean"` over heads or `"all"`.
+        Of the attention: layers of the language model (None: all), and `"mean"` over heads or `"all"`.
+    received
+        Also record what each video token receives from all queries of the prompt (mean over them).
+    hidden
+        Layers of the language model whose entering states are recorded, see `record_hidden`.
+    max_new_tokens
+        Length of the answer for `"generated"`.
 
     Returns
     -------
     Dataset with dims frame, token, channel, clip_frame, rope_axis, frequency: `tokens`, `salience_*`,
     `frame_features_*`, `positions`, `inverse_frequency`, `frequency_axis`, coordinates in seconds and grid cells, and
     attributes that say where everything comes from. Inside `prune`: the tokens that the reduced model sees, with dims
-    kept and channel, labelled by their anchors, beside the arrays of the Reduction. With `attention_rows` also
-    `attention` and `attention_mass`, see `attention_dataset`.
+    kept and channel, labelled by their anchors, beside the arrays of the Reduction. As asked for also `attention`,
+    `attention_mass` and `attention_received`, see `attention_dataset`, and `hidden_video` and `hidden_text`, see
+    `hidden_dataset`; then the language model runs too.
 
     Raises
     ------
@@ -73,18 +87,27 @@ def capture(
         "salience_layer": salience_layer,
         "keys": keys,
     }
-    if attention_rows is None:
-        recorder, attention = record_prompt(model, inputs, **sources), xr.Dataset()
+    looks = attention_rows is not None or received
+    if not looks and hidden is None:
+        recorder, seen = record_prompt(model, inputs, **sources), [xr.Dataset()]
     else:
-        with (
-            model.family.state_kept(),
-            record_tokens(model, [clip], **sources) as recorder,
-            record_attention(model.family, attention_rows, layers=layers) as record,
-        ):
-            model.prefill(inputs)
-        attention = attention_dataset(record, heads=heads)
+        with ExitStack() as stack:
+            stack.enter_context(model.family.state_kept())
+            recorder = stack.enter_context(record_tokens(model, [clip], **sources))
+            attention = record_attention(
+                model.family, attention_rows, layers=layers if looks else (), received=received
+            )
+            record = stack.enter_context(attention)
+            states = stack.enter_context(record_hidden(model.family, hidden or ()))
+            if attention_rows == "generated":
+                model.generate(inputs, max_new_tokens=max_new_tokens)
+            else:
+                model.prefill(inputs)
+        seen = [attention_dataset(record, heads=heads)] if looks else []
+        seen += [] if hidden is None else [hidden_dataset(states)]
     dataset = recorder.reduced[0] if recorder.reduced else recorder.tokens[0].to_xarray()
-    dataset = dataset.merge(attention).assign_attrs(attention.attrs)
+    for part in seen:
+        dataset = dataset.merge(part).assign_attrs(part.attrs)
     dataset = dataset.assign_coords(
         clip_frame_time=("clip_frame", clip.timestamps, {"units": "s"}),
         clip_frame_index=("clip_frame", clip.indices),

@@ -10,7 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -47,6 +47,15 @@ class Hooks:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.remove()
+
+
+def states_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Float[Tensor, "batch length channels"]:
+    """Hidden states that a layer or its attention was called with.
+
+    Source: own.
+    """
+    states: Tensor = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
+    return states
 
 
 @dataclass(frozen=True, eq=False)

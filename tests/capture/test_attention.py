@@ -11,10 +11,13 @@ import torch
 
 import redundancy as rd
 from redundancy.apply import prune
-from redundancy.capture.attention import attention_rows, record_attention, video_columns
+from redundancy.capture.attention import CHUNK, record_attention, video_columns
+from redundancy.capture.rows import attention_rows
 from redundancy.models import VideoLLM
-from redundancy.pruning import RandomTokens
+from redundancy.models.hooks import Hooks
+from redundancy.pruning import FastV, RandomTokens
 from redundancy.reduction import Reduction
+from tests.apply.reference import whole_prompt
 from tests.tiny_models import make_clip
 
 QUESTION, OTHER = "what happens in the video ?", "which cat ?"
@@ -103,7 +106,7 @@ def test_rows_see_the_reduced_prompt_inside_prune(family_model: VideoLLM):
 @pytest.mark.parametrize(
     ("rows", "layers", "message"),
     [
-        ("first", None, '"last", "question" or columns'),
+        ("first", None, '"last", "question", "generated" or columns'),
         ((10_000,), None, "columns in"),
         ((), None, "given none"),
         ("last", [99], "99"),
@@ -157,3 +160,92 @@ def test_capture_of_attention_inside_prune(family_model: VideoLLM):
 def test_other_words_for_heads_are_refused(family_model: VideoLLM):
     with pytest.raises(ValueError, match='heads is "mean" or "all"'):
         rd.capture(family_model, make_clip(4), QUESTION, attention_rows="last", heads="max")
+
+
+def test_received_against_eager(family_model: VideoLLM, eager_model: VideoLLM):
+    """Mean over the queries that are no padding; several chunks of rows."""
+    inputs = family_model.prepare([make_clip(8, seed=1), make_clip(8, seed=2)], [QUESTION * 20, OTHER])
+    with record_attention(family_model.family, None, received=True) as record:
+        family_model.prefill(inputs)
+    real = inputs.tensors["attention_mask"].bool()
+    assert record.rows[0].shape[2] == 0
+    assert real.shape[1] > CHUNK
+    for layer, attention in enumerate(eager_attention(eager_model, inputs)):
+        for row in range(2):
+            expected = attention[row][:, real[row]].mean(1)
+            torch.testing.assert_close(record.received[layer][row], expected, atol=1e-5, rtol=0)  # as above
+
+
+def test_rows_behind_generated_tokens(family_model: VideoLLM, eager_model: VideoLLM):
+    """Each row is the last one of a whole prompt with the tokens so far appended."""
+    inputs = family_model.prepare(make_clip(4), QUESTION)
+    quiet = {"suppress_tokens": [family_model.family.video_token_id]}  # a random model may say it
+    with record_attention(family_model.family, "generated") as record:
+        ids = family_model.model.generate(**inputs.tensors, do_sample=False, max_new_tokens=4, **quiet)
+    with torch.no_grad():
+        squares = eager_model.model.generate(
+            **inputs.tensors,
+            do_sample=False,
+            max_new_tokens=4,
+            output_attentions=True,
+            return_dict_in_generate=True,
+            **quiet,
+        )
+    assert torch.equal(ids, squares.sequences)
+    S = inputs.tensors["input_ids"].shape[1]
+    assert record.columns == [S - 1, S, S + 1, S + 2]
+    for step, attentions in enumerate(squares.attentions):
+        for layer, attention in enumerate(attentions):
+            expected = attention[:, :, -1].float()
+            torch.testing.assert_close(record.rows[layer][:, :, step], expected[..., :S], atol=1e-5, rtol=0)
+            torch.testing.assert_close(record.beyond[layer][:, :, step], expected[..., S:].sum(-1), atol=1e-5, rtol=0)
+
+
+def test_a_layer_that_lost_columns(family_model: VideoLLM, eager_model: VideoLLM):
+    """Rows of a reduced layer against eager attention of the same reduced model."""
+    inputs = family_model.prepare([make_clip(4, seed=1), make_clip(4, seed=2)], [QUESTION, OTHER])
+    with (
+        prune(family_model, None, inner=[FastV(layer=2, drop_rate=0.5)]) as pruned,
+        record_attention(family_model.family, "last", received=True) as record,
+    ):
+        family_model.prefill(inputs)
+    squares: dict[int, torch.Tensor] = {}
+    with prune(eager_model, None, inner=[pruned.inner]), Hooks() as hooks:
+        for i, layer in enumerate(eager_model.family.text_model.layers):
+            hooks.after(layer.self_attn, lambda m, a, k, out, i=i: squares.__setitem__(i, out[1].float()))
+        eager_model.prefill(inputs)
+    spans = whole_prompt(family_model, inputs).spans
+    S = inputs.tensors["input_ids"].shape[1]
+    for layer, square in squares.items():
+        for row, span in enumerate(spans):
+            left = torch.ones(S, dtype=torch.bool)
+            if layer >= 2:
+                left[span.columns.flatten()] = False
+                left[span.columns.flatten()[pruned.inner[row].anchor_token]] = True
+            real = inputs.tensors["attention_mask"][row].bool()[left]
+            own = square[row][:, -int(left.sum()) :, -int(left.sum()) :]  # what was padded stands on the left
+            assert record.rows[layer][row][..., ~left].abs().sum() == 0
+            torch.testing.assert_close(record.rows[layer][row, :, 0, left], own[:, -1], atol=1e-5, rtol=0)
+            expected = own[:, real].mean(1)
+            torch.testing.assert_close(record.received[layer][row][:, left], expected, atol=1e-5, rtol=0)
+
+
+def test_capture_of_everything(family_model: VideoLLM, tmp_path: Path):
+    dataset = rd.capture(
+        family_model,
+        make_clip(4),
+        QUESTION,
+        attention_rows="generated",
+        max_new_tokens=3,
+        received=True,
+        hidden=[0, -1],
+        layers=[1],
+    )
+    assert dataset["attention"].sizes["query"] == 3
+    assert dataset["attention_received"].dims == ("layer", "frame", "token")
+    np.testing.assert_allclose(dataset["attention_mass"].sum("part"), 1, atol=1e-6)
+    assert dataset["hidden_layer"].values.tolist() == [0, len(family_model.family.text_model.layers)]
+    np.testing.assert_array_equal(dataset["hidden_video"].sel(hidden_layer=0), dataset["tokens"])
+    again = rd.open_capture(rd.save_capture(dataset, tmp_path / "all.zarr"))
+    for name in dataset.data_vars:
+        np.testing.assert_array_equal(again[name], dataset[name])
