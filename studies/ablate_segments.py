@@ -241,7 +241,7 @@ def _fastvid(tokens: VideoTokens, lengths: tuple[int, ...], options: Options) ->
             segmenter=GivenSegments(lengths),
         )
         reduction = method(tokens)
-        row[f"error_{retention:g}"] = reconstruction_error(tokens.features, reduction.apply(tokens.features)).item()
+        row[f"error_{retention:g}"] = reconstruction_error(tokens.features, reduction).item()
         row[f"anchors_{retention:g}"] = reduction.stages["context_budget"].sum().item() / len(lengths)
         row[f"kept_{retention:g}"] = reduction.achieved
     return row

@@ -196,7 +196,10 @@ class InnerReducer:
             rows = layer_rows(module, hidden, kwargs, columns=torch.arange(first, S, device=hidden.device))
             local = None if run.left is None else run.left.local(run.length)
             shift = S - run.length - first  # from a column of the prompt to its row
-            run.scores = [score(rows[v.row], v.places(local), method.queries, v.question + shift) for v in run.videos]
+            run.scores = [
+                score(rows[v.row], v.places(local), queries=method.queries, first=v.question + shift)
+                for v in run.videos
+            ]
 
         return hook
 

@@ -70,7 +70,7 @@ def _last_column(entry: TextEntry, index: int) -> int:
 
 
 def score(
-    rows: Float[Tensor, "heads rows keys"], place: Int[Tensor, "places"], queries: str, first: int
+    rows: Float[Tensor, "heads rows keys"], place: Int[Tensor, "places"], *, queries: str, first: int
 ) -> Float[Tensor, "places"]:
     """What a method reads of attention rows: `"last"`, or the largest of the `"question"`, which begins at `first`.
 

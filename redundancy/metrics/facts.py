@@ -55,7 +55,7 @@ class Metric:
     default
         True if `measure` computes it unless asked otherwise.
     group
-        Name of the module.
+        Name of the module, unless it is told otherwise.
     """
 
     function: Callable[..., Any]
@@ -136,7 +136,7 @@ def metric(*, dims: tuple[str, ...] | Mapping[str, tuple[str, ...]], **facts: An
         if name in FACTS:
             raise ValueError(f"there is a metric {name!r} already")
         named = dict(dims) if isinstance(dims, Mapping) else {name: dims}
-        FACTS[name] = Metric(function, named, group=function.__module__.rsplit(".", 1)[-1], **facts)
+        FACTS[name] = Metric(function, named, **{"group": function.__module__.rsplit(".", 1)[-1]} | facts)
         return function
 
     return note

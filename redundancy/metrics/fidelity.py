@@ -1,1 +1,346 @@
-"""How far a reduced model is from the whole one."""
+"""How far a reduced model is from the whole one, and one reduction from another.
+
+Logits and hidden states are those of the same text positions in both models, in the same order; any number of dims may
+lead. Distributions are taken in float64 from whatever dtype comes in.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Float64, Int64
+from torch import Tensor
+
+from redundancy.metrics.facts import metric
+from redundancy.metrics.ranks import spearman
+from redundancy.reduction import Reduction
+
+NO_DISTRIBUTION = "where logits hold NaN"
+
+
+@metric(
+    dims=("query",),
+    unit="nat",
+    bounds=(0, float("inf")),
+    higher="the reduced model predicts the next token differently",
+    source="own; Kullback and Leibler 1951",
+    known=("equal logits: 0", "(1/2, 1/2) against (3/4, 1/4): ln(2 / sqrt 3)"),
+    undefined=NO_DISTRIBUTION,
+)
+def next_token_kl(
+    whole_logits: Float[Tensor, "*queries vocabulary"], reduced_logits: Float[Tensor, "..."]
+) -> Float[Tensor, "*queries"]:
+    """Kullback-Leibler divergence of the next-token distributions, `KL(p || q) = sum p ln(p / q)`.
+
+    Parameters
+    ----------
+    whole_logits, reduced_logits
+        `[query, vocabulary]` of the whole model (p) and the reduced one (q).
+
+    Returns
+    -------
+    `[query]` nats, float32, >= 0; infinite where the reduced model excludes what the whole one does not, NaN where
+    logits hold NaN.
+
+    Raises
+    ------
+    ValueError
+        If the two do not have the same shape.
+
+    Source: own; METRICS.md, section 7.
+    """
+    p, q = _log_probabilities(whole_logits, reduced_logits)
+    return _divergence(p, q).float()
+
+
+@metric(
+    dims=("query",),
+    unit="nat",
+    bounds=(0, math.log(2)),
+    higher="the reduced model predicts the next token differently",
+    source="own; Lin 1991",
+    known=("equal logits: 0", "certain of different tokens: ln 2"),
+    undefined=NO_DISTRIBUTION,
+)
+def jensen_shannon(
+    whole_logits: Float[Tensor, "*queries vocabulary"], reduced_logits: Float[Tensor, "..."]
+) -> Float[Tensor, "*queries"]:
+    """Jensen-Shannon divergence of the next-token distributions, `(KL(p || m) + KL(q || m)) / 2`, `m = (p + q) / 2`.
+
+    Parameters
+    ----------
+    whole_logits, reduced_logits
+        `[query, vocabulary]`; the order of the two does not matter.
+
+    Returns
+    -------
+    `[query]` nats, float32 in [0, ln 2]; NaN where logits hold NaN.
+
+    Raises
+    ------
+    ValueError
+        If the two do not have the same shape.
+
+    Source: own; METRICS.md, section 7.
+    """
+    p, q = _log_probabilities(whole_logits, reduced_logits)
+    middle = torch.logaddexp(p, q) - math.log(2)
+    return ((_divergence(p, middle) + _divergence(q, middle)) / 2).float()
+
+
+@metric(
+    dims=("query",),
+    unit="1",
+    bounds=(0, 1),
+    higher="the reduced model gives the whole model's answer",
+    source="own",
+    known=("equal logits: 1", "another token is the likeliest: 0"),
+    undefined=NO_DISTRIBUTION,
+)
+def top1_agreement(
+    whole_logits: Float[Tensor, "*queries vocabulary"], reduced_logits: Float[Tensor, "..."]
+) -> Float[Tensor, "*queries"]:
+    """1 where both models rate the same token highest, else 0; ties to the lowest index.
+
+    Parameters
+    ----------
+    whole_logits, reduced_logits
+        `[query, vocabulary]`, or the logits of the options of a question.
+
+    Returns
+    -------
+    `[query]` float32, 0 or 1; its mean is the rate of agreement. NaN where logits hold NaN.
+
+    Raises
+    ------
+    ValueError
+        If the two do not have the same shape.
+
+    Source: own; METRICS.md, section 7.
+    """
+    _expect_same_shape(whole_logits, reduced_logits)
+    same = whole_logits.argmax(-1) == reduced_logits.argmax(-1)
+    return same.float().masked_fill(_undefined(whole_logits, reduced_logits), torch.nan)
+
+
+@metric(
+    dims=("query",),
+    unit="rank",
+    bounds=(1, float("inf")),
+    higher="the whole model's answer is further down the reduced model's list",
+    source="own",
+    known=("equal logits: 1", "reversed logits of V tokens: V"),
+    undefined=NO_DISTRIBUTION,
+)
+def answer_rank(
+    whole_logits: Float[Tensor, "*queries vocabulary"], reduced_logits: Float[Tensor, "..."]
+) -> Float[Tensor, "*queries"]:
+    """Rank of the whole model's top answer in the reduced model's distribution, 1 = first; ties to the lowest index.
+
+    Parameters
+    ----------
+    whole_logits, reduced_logits
+        `[query, vocabulary]`, or the logits of the options of a question.
+
+    Returns
+    -------
+    `[query]` float32, 1..vocabulary; NaN where logits hold NaN.
+
+    Raises
+    ------
+    ValueError
+        If the two do not have the same shape.
+
+    Source: own; METRICS.md, section 7.
+    """
+    _expect_same_shape(whole_logits, reduced_logits)
+    answer = whole_logits.argmax(-1, keepdim=True)
+    value = reduced_logits.gather(-1, answer)
+    earlier = torch.arange(whole_logits.shape[-1], device=answer.device) < answer
+    before = (reduced_logits > value) | ((reduced_logits == value) & earlier)
+    return (1 + before.sum(-1)).float().masked_fill(_undefined(whole_logits, reduced_logits), torch.nan)
+
+
+@metric(
+    dims=("layer", "query"),
+    unit="1",
+    bounds=(-1, 1),
+    higher="the reduced model's text sees the video as the whole model's does",
+    source="own",
+    known=("equal states: 1", "opposite states: -1", "at 60 degrees: .5"),
+    undefined="next to a zero vector",
+)
+def hidden_cosine(
+    whole_hidden: Float[Tensor, "*rows channels"], reduced_hidden: Float[Tensor, "..."]
+) -> Float[Tensor, "*rows"]:
+    """Cosine of the hidden states of the text positions in both models.
+
+    Parameters
+    ----------
+    whole_hidden, reduced_hidden
+        `[layer, query, channels]` at the same text positions; video positions have no counterpart once tokens are gone.
+
+    Returns
+    -------
+    `[layer, query]` float32 in [-1, 1], summed in float64; NaN next to a zero vector.
+
+    Raises
+    ------
+    ValueError
+        If the two do not have the same shape.
+
+    Source: own; METRICS.md, section 7.
+    """
+    _expect_same_shape(whole_hidden, reduced_hidden)
+    a, b = whole_hidden.double(), reduced_hidden.double()
+    size = torch.linalg.vector_norm(a, dim=-1) * torch.linalg.vector_norm(b, dim=-1)
+    cosine: Tensor = (a * b).sum(-1) / size
+    return cosine.float()
+
+
+@metric(
+    dims=(),
+    unit="1",
+    bounds=(0, 1),
+    higher="two reductions keep the same places",
+    source="own; Jaccard 1912",
+    known=("the same reduction: 1", "2 places each, 1 in common: 1/3", "none in common: 0"),
+    undefined="where neither keeps a video token",
+)
+def anchor_jaccard(reduction: Reduction, other: Reduction) -> Float[Tensor, ""]:
+    """Jaccard index of the sets of anchors: `|A and B| / |A or B|`, newlines left out.
+
+    Parameters
+    ----------
+    reduction, other
+        Of the same video.
+
+    Returns
+    -------
+    A scalar in [0, 1], float32; NaN where neither keeps a video token.
+
+    Raises
+    ------
+    ValueError
+        If their grids differ.
+
+    Source: own; METRICS.md, section 7.
+    """
+    _expect_same_grid(reduction, other)
+    return _jaccard(*(_marked(r, r.anchor_token, reduction.anchor.device) for r in (reduction, other)))
+
+
+@metric(
+    dims=(),
+    unit="1",
+    bounds=(0, 1),
+    higher="two reductions keep the content of the same places",
+    source="own; Jaccard 1912",
+    known=("the same reduction: 1", "2 sources against 3 with 1 in common: 1/4", "none in common: 0"),
+    undefined="where neither takes anything from a video token",
+)
+def source_jaccard(reduction: Reduction, other: Reduction) -> Float[Tensor, ""]:
+    """Jaccard index of the sets of tokens that outputs take something from (weight > 0), newlines left out.
+
+    Parameters
+    ----------
+    reduction, other
+        Of the same video.
+
+    Returns
+    -------
+    A scalar in [0, 1], float32; NaN where neither takes anything from a video token.
+
+    Raises
+    ------
+    ValueError
+        If their grids differ.
+
+    Source: own; METRICS.md, section 7.
+    """
+    _expect_same_grid(reduction, other)
+    return _jaccard(*(_marked(r, r.slots[r.source[r.weight > 0]], reduction.anchor.device) for r in (reduction, other)))
+
+
+@metric(
+    dims=(),
+    unit="1",
+    bounds=(-1, 1),
+    higher="two reductions spend more on the same frames",
+    source="own; Spearman 1904",
+    known=("the same uneven reduction: 1", "reversed budgets: -1"),
+    undefined="where a budget is the same in all frames",
+)
+def budget_spearman(reduction: Reduction, other: Reduction) -> Float[Tensor, ""]:
+    """Spearman correlation over frames of the number of anchors in each frame.
+
+    Parameters
+    ----------
+    reduction, other
+        Of the same video.
+
+    Returns
+    -------
+    A scalar in [-1, 1], float32; NaN where one of the two keeps equally many in all frames.
+
+    Raises
+    ------
+    ValueError
+        If their grids differ.
+
+    Source: own; METRICS.md, section 7.
+    """
+    _expect_same_grid(reduction, other)
+    return spearman(*(_anchors_per_frame(r).to(reduction.anchor.device) for r in (reduction, other)))
+
+
+def _log_probabilities(whole: Tensor, reduced: Tensor) -> tuple[Float64[Tensor, "..."], Float64[Tensor, "..."]]:
+    """Log of both softmaxes in float64."""
+    _expect_same_shape(whole, reduced)
+    return whole.double().log_softmax(-1), reduced.double().log_softmax(-1)
+
+
+def _divergence(p: Tensor, q: Tensor) -> Float64[Tensor, "..."]:
+    """KL(p || q) of log probabilities, with 0 ln 0 = 0; rounding below 0 is cut."""
+    probability = p.exp()
+    terms = torch.where(probability == 0, 0.0, probability * (p - q))
+    divergence: Tensor = terms.sum(-1).clamp_min(0)
+    return divergence
+
+
+def _undefined(whole: Tensor, reduced: Tensor) -> Bool[Tensor, "..."]:
+    """True where a row of logits holds NaN."""
+    return (whole.isnan() | reduced.isnan()).any(-1)
+
+
+def _expect_same_shape(whole: Tensor, reduced: Tensor) -> None:
+    """Refuse what would otherwise be broadcast in silence."""
+    if whole.shape != reduced.shape:
+        raise ValueError(
+            f"shape {tuple(reduced.shape)} of the reduced model given, expected {tuple(whole.shape)} of the whole one"
+        )
+
+
+def _expect_same_grid(reduction: Reduction, other: Reduction) -> None:
+    """Refuse reductions of different videos."""
+    if reduction.grid != other.grid:
+        raise ValueError(f"other on grid {tuple(other.grid)} given, expected {tuple(reduction.grid)}")
+
+
+def _marked(r: Reduction, token: Int64[Tensor, "_"], device: torch.device) -> Bool[Tensor, "tokens"]:
+    """`[T*N]` True at the given tokens; newlines (-1) are none."""
+    marked = torch.zeros(r.grid.frames * r.grid.tokens_per_frame, dtype=torch.bool, device=device)
+    marked[token[token >= 0].to(device)] = True
+    return marked
+
+
+def _jaccard(a: Tensor, b: Tensor) -> Float[Tensor, ""]:
+    """Size of the intersection over that of the union."""
+    return (a & b).sum().float() / (a | b).sum().float()
+
+
+def _anchors_per_frame(r: Reduction) -> Int64[Tensor, "frames"]:
+    """`[T]` number of outputs whose anchor lies in the frame."""
+    frame = r.anchor_token[r.anchor_token >= 0] // r.grid.tokens_per_frame
+    return torch.bincount(frame, minlength=r.grid.frames)

@@ -8,13 +8,6 @@ from __future__ import annotations
 from redundancy.metrics import attention, coverage, fidelity, position, temporal, trajectory, visual
 from redundancy.metrics.facts import FACTS, Metric
 
-GROUPS = {
-    "temporal": temporal,
-    "visual": visual,
-    "trajectory": trajectory,
-    "position": position,
-    "coverage": coverage,
-    "attention": attention,
-    "fidelity": fidelity,
-}
+MODULES = (temporal, visual, trajectory, position, coverage, attention, fidelity)
+GROUPS = tuple(module.__name__.rsplit(".", 1)[-1] for module in MODULES)
 METRICS: dict[str, Metric] = {name: FACTS[name] for group in GROUPS for name in FACTS if FACTS[name].group == group}

@@ -170,7 +170,7 @@ def test_parts_of_a_video(name: str, size: tuple[int, int, int, int], cut: int) 
     metric, checks = METRICS[name], CHECKS[name]
     inputs = checks.sample(*size)
     T, start = size[1], min(cut, size[1] - 1)
-    per_frame = ("tokens", "frame_features", "points", "salience")
+    per_frame = ("tokens", "frame_features", "points", "salience", "frame_time")
     part = inputs | {k: inputs[k][start:] for k in per_frame if k in inputs}
     if "grid" in inputs:
         part["grid"] = inputs["grid"]._replace(frames=T - start)

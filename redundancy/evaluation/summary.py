@@ -1,0 +1,174 @@
+"""Labelled results over videos: means with intervals, and paired differences of two conditions."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float, Int64
+
+from redundancy.evaluation.intervals import RESAMPLES, mean_interval
+
+BOUNDS = ("mean", "low", "high")
+
+
+def summarise(
+    dataset: xr.Dataset,
+    *,
+    over: str = "video",
+    confidence: float = 0.95,
+    method: Literal["percentile", "BCa"] = "percentile",
+    seed: int = 0,
+) -> xr.Dataset:
+    """Mean of every variable over videos with a bootstrap interval.
+
+    Every element is resampled by itself with the same seed, so that elements defined for the same videos share their
+    resamples; 9,999 resamples of 100 videos take some 10 ms per element.
+
+    Parameters
+    ----------
+    dataset
+        Variables with the dim `over`; those without it are kept as they are.
+    over
+        What is resampled.
+    confidence
+        Of the interval, in (0, 1).
+    method
+        `"percentile"`, or `"BCa"`: corrected for bias and skewness.
+    seed
+        Of the resamples.
+
+    Returns
+    -------
+    Each variable with a dim `bound` (`mean`, `low`, `high`) in place of `over`, and `<variable>_videos` (by the name of
+    `over`): how many values entered, NaN (undefined for a video) being left out; with none everything is NaN.
+    Attributes are kept; confidence, method, resamples and seed are added.
+
+    Raises
+    ------
+    ValueError
+        If no variable has the dim, one holds something else than finite numbers and NaN, or a setting is unknown.
+
+    Source: own; scipy.stats.bootstrap over videos.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence={confidence} given, expected a number between 0 and 1")
+    if method not in ("percentile", "BCa"):
+        raise ValueError(f"method={method!r} given, expected 'percentile' or 'BCa'")
+    dataset = dataset.compute()
+    settings = {"confidence": confidence, "method": method, "resamples": RESAMPLES, "seed": seed}
+    summary = dataset.drop_dims(over) if over in dataset.dims else dataset
+    chosen = [str(name) for name, variable in dataset.data_vars.items() if over in variable.dims]
+    if not chosen:
+        raise ValueError(f"no variable with the dim {over!r} given, dims are {sorted(map(str, dataset.dims))}")
+    for name in chosen:
+        summary = summary.merge(_summary_of(dataset[name], over, settings), combine_attrs="override")
+    return summary.assign_attrs(dataset.attrs, over=over, **settings)
+
+
+def compare(
+    first: xr.Dataset,
+    second: xr.Dataset,
+    *,
+    over: str = "video",
+    confidence: float = 0.95,
+    method: Literal["percentile", "BCa"] = "percentile",
+    seed: int = 0,
+) -> xr.Dataset:
+    """Mean of `first - second` on the same videos with a bootstrap interval: paired differences of two conditions.
+
+    Parameters
+    ----------
+    first, second
+        The same variables on the same videos, which are named by a coordinate `over`; its order may differ.
+    over, confidence, method, seed
+        As in `summarise`.
+
+    Returns
+    -------
+    As `summarise` of the differences, without the variables that lack the dim. Attributes of variables are those of
+    `first` without `range`, which a difference does not keep; those of the datasets are kept where both agree, others
+    as `<name>_first` and `<name>_second`.
+
+    Raises
+    ------
+    ValueError
+        If videos are not named, named twice or not the same, or other dims, coordinates or variables differ.
+
+    Source: own; scipy.stats.bootstrap over videos.
+    """
+    if set(first.data_vars) != set(second.data_vars):
+        raise ValueError(
+            f"variables {sorted(map(str, first.data_vars))} and {sorted(map(str, second.data_vars))} given"
+        )
+    names = [str(name) for name, variable in first.data_vars.items() if over in variable.dims]
+    second = second.sel({over: _labels(first, second, over)})
+    for name in names:
+        _same_dims(first[name], second[name])
+    difference = xr.Dataset({name: _numbers(first[name]) - _numbers(second[name]) for name in names})
+    for name in names:
+        kept = {key: value for key, value in first[name].attrs.items() if key != "range"}
+        difference[name].attrs = kept | {"difference": "first - second"}
+    difference.attrs = _joint_attrs(first.attrs, second.attrs)
+    return summarise(difference, over=over, confidence=confidence, method=method, seed=seed)
+
+
+def _summary_of(values: xr.DataArray, over: str, settings: dict[str, Any]) -> xr.Dataset:
+    """A variable's means, bounds and numbers of videos."""
+    keyword = {name: settings[name] for name in ("confidence", "method", "resamples", "seed")}
+
+    def interval(row: Float[np.ndarray, "videos"]) -> tuple[Float[np.ndarray, "3"], Int64[np.ndarray, ""]]:
+        mean, low, high, videos = mean_interval(row, **keyword)
+        return np.array([mean, low, high]), np.array(videos)
+
+    bounds, videos = xr.apply_ufunc(
+        interval, _numbers(values), input_core_dims=[[over]], output_core_dims=[["bound"], []], vectorize=True
+    )
+    what = f"{settings['confidence']:.0%} {settings['method']} bootstrap over {over}"
+    bounds = bounds.assign_coords(bound=list(BOUNDS)).assign_attrs(values.attrs, interval=what)
+    videos.attrs = {"units": "1", "long_name": f"number along {over} that entered the mean of {values.name}"}
+    return xr.Dataset({values.name: bounds, f"{values.name}_{over}s": videos})
+
+
+def _numbers(values: xr.DataArray) -> xr.DataArray:
+    """The values as float64, if they are finite or NaN."""
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"variable {values.name!r} of type {values.dtype} given, expected numbers")
+    if np.isinf(values).any():
+        raise ValueError(f"variable {values.name!r} holds an infinite value, which has no interval")
+    return values.astype(np.float64)
+
+
+def _labels(first: xr.Dataset, second: xr.Dataset, over: str) -> xr.DataArray:
+    """What `over` names in both, in the order of the first."""
+    for dataset in (first, second):
+        if over not in dataset.indexes:
+            raise ValueError(f"no coordinate {over!r} given: pairs are found by it")
+        if not dataset.indexes[over].is_unique:
+            raise ValueError(f"a name along {over!r} is given twice, expected each once")
+    if different := set(first.indexes[over]) ^ set(second.indexes[over]):
+        raise ValueError(f"the same {over}s are expected in both, {sorted(map(str, different))} are in one alone")
+    return first[over]
+
+
+def _same_dims(first: xr.DataArray, second: xr.DataArray) -> None:
+    """Refuse what arithmetic would broadcast or cut to the common part."""
+    if set(first.dims) != set(second.dims):
+        raise ValueError(f"{first.name!r}: dims {first.dims} and {second.dims} given, expected the same")
+    xr.align(first, second, join="exact")
+
+
+def _joint_attrs(first: dict[Any, Any], second: dict[Any, Any]) -> dict[Any, Any]:
+    """Attributes on which both agree, and the others under two names."""
+    joint = {}
+    for name in first | second:
+        if name in first and name in second and np.array_equal(first[name], second[name]):
+            joint[name] = first[name]
+        else:
+            joint |= {
+                f"{name}_{which}": attrs[name]
+                for which, attrs in (("first", first), ("second", second))
+                if name in attrs
+            }
+    return joint
