@@ -34,14 +34,14 @@ def test_smoothness_of_shuffled_places_is_zero_within_four_standard_errors() -> 
     order = torch.rand(200, 196, generator=torch.Generator().manual_seed(0)).argsort(-1)
     shuffled = smooth.gather(1, order[..., None].expand_as(smooth))
     grid = TokenGrid(200, 14, 14)
-    values = visual.spatial_smoothness(shuffled, grid)
+    values = METRICS["spatial_smoothness"].function(shuffled, grid)
     assert abs(values.mean()) < 4 * values.std() / 200**0.5
-    assert (visual.spatial_smoothness(smooth, grid) > 0.1).all()
+    assert (METRICS["spatial_smoothness"].function(smooth, grid) > 0.1).all()
 
 
 def test_gaussian_tokens_have_no_sinks() -> None:
     """Two hundred videos of a single frame, where one outlier would already be a sink."""
-    found = [visual.sinks(randn(1, 196, 16, seed=seed)).sinks.sum() for seed in range(200)]
+    found = [METRICS["sinks"].function(randn(1, 196, 16, seed=seed)).sinks.sum() for seed in range(200)]
     assert sum(found) == 0
 
 
@@ -49,17 +49,17 @@ def test_gaussian_tokens_have_no_sinks() -> None:
 def test_a_planted_sink_is_found_in_gaussian_tokens(frames: int) -> None:
     x = randn(frames, 196, 64)
     x[: (4 * frames + 4) // 5, 17] *= 10
-    found = visual.sinks(x)
+    found = METRICS["sinks"].function(x)
     assert found.sinks.nonzero().flatten().tolist() == [17]
     assert found.sink_share[17] == pytest.approx(((4 * frames + 4) // 5) / frames)
-    assert visual.sinks(x, share=1).sinks.sum() == (1 if frames == 1 else 0)
-    assert visual.sinks(x, factor=1000).sinks.sum() == 0
+    assert METRICS["sinks"].function(x, share=1).sinks.sum() == (1 if frames == 1 else 0)
+    assert METRICS["sinks"].function(x, factor=1000).sinks.sum() == 0
 
 
 def test_salience_that_is_equal_up_to_rounding_has_no_sinks() -> None:
     x = torch.full((4, 9), 1 / 9)
     x[:, 3] = torch.nextafter(x[:, 3], torch.ones(4))
-    assert visual.sinks_salience(x).sinks_salience.sum() == 0
+    assert METRICS["sinks_salience"].function(x).sinks_salience.sum() == 0
 
 
 def test_rank_of_dependent_tokens_needs_float64() -> None:
@@ -68,7 +68,7 @@ def test_rank_of_dependent_tokens_needs_float64() -> None:
     p = sigma / sigma.sum()
     expected = np.exp(-np.sum(p * np.log(p)))
     # the svd keeps the rounding of the float32 tokens, about 1e-7 of the largest value in each of 186
-    np.testing.assert_allclose(visual.effective_rank(x).effective_rank, [expected], rtol=2e-5)
+    np.testing.assert_allclose(METRICS["effective_rank"].function(x).effective_rank, [expected], rtol=2e-5)
     single = torch.linalg.eigvalsh((x @ x.mT).double()).clamp(min=0).sqrt()[0].numpy()
     q = single[single > 0] / single.sum()
     assert np.exp(-np.sum(q * np.log(q))) > 1.01 * expected
@@ -133,9 +133,9 @@ def test_density_in_blocks_is_exactly_that_of_pruning(k: int) -> None:
     x = randn(20, 196, 1152).bfloat16()
     assert len(frame_blocks(x)) > 1
     peaks = density_peaks(x, k=k)
-    assert torch.equal(visual.density(x, k=k), peaks.density)
-    assert torch.equal(visual.parent_distance(x, k=k), peaks.parent_distance)
-    assert torch.equal(visual.density_score(x, k=k), peaks.score)
+    assert torch.equal(METRICS["density"].function(x, k=k), peaks.density)
+    assert torch.equal(METRICS["parent_distance"].function(x, k=k), peaks.parent_distance)
+    assert torch.equal(METRICS["density_score"].function(x, k=k), peaks.score)
 
 
 def test_shared_parts_are_computed_once_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,39 +152,39 @@ def test_shared_parts_are_computed_once_and_change_nothing(monkeypatch: pytest.M
             for output, values in run(name).items():
                 np.testing.assert_array_equal(values, alone[name][output])
         assert calls == [{"k": 4}]
-        visual.density(INPUTS["tokens"], k=2)
-        visual.density(INPUTS["tokens"].clone())
+        METRICS["density"].function(INPUTS["tokens"], k=2)
+        METRICS["density"].function(INPUTS["tokens"].clone())
     assert calls == [{"k": 4}, {"k": 2}, {"k": 4}]
-    visual.density(INPUTS["tokens"])
-    visual.parent_distance(INPUTS["tokens"])
+    METRICS["density"].function(INPUTS["tokens"])
+    METRICS["parent_distance"].function(INPUTS["tokens"])
     assert len(calls) == 5
 
 
 def test_tokens_of_half_precision_give_float32() -> None:
     x = INPUTS["tokens"].bfloat16()
-    assert visual.within_frame_similarity(x).within_frame_quantile.dtype == torch.float32
-    assert visual.effective_rank(x).stable_rank.dtype == torch.float32
-    assert visual.duplicate_fraction(x).dtype == torch.float32
-    agreement = visual.salience_density_agreement(INPUTS["salience"].bfloat16(), x)
+    assert METRICS["within_frame_similarity"].function(x).within_frame_quantile.dtype == torch.float32
+    assert METRICS["effective_rank"].function(x).stable_rank.dtype == torch.float32
+    assert METRICS["duplicate_fraction"].function(x).dtype == torch.float32
+    agreement = METRICS["salience_density_agreement"].function(INPUTS["salience"].bfloat16(), x)
     assert {value.dtype for value in agreement} == {torch.float32}
-    assert {value.dtype for value in visual.sinks(x)} == {torch.float32}
+    assert {value.dtype for value in METRICS["sinks"].function(x)} == {torch.float32}
 
 
 def test_wrong_settings() -> None:
     x, s = INPUTS["tokens"], INPUTS["salience"]
     with pytest.raises(ValueError, match=r"quantile=\(2,\) given, expected numbers in 0..1"):
-        visual.within_frame_similarity(x, quantile=(2,))
+        METRICS["within_frame_similarity"].function(x, quantile=(2,))
     with pytest.raises(ValueError, match=r"tau=\(0.5, 1.5\) given, expected cosines in -1..1"):
-        visual.duplicate_fraction(x, tau=(0.5, 1.5))
+        METRICS["duplicate_fraction"].function(x, tau=(0.5, 1.5))
     with pytest.raises(ValueError, match="top=0 given"):
-        visual.salience_concentration(s.abs(), top=(0,))
+        METRICS["salience_concentration"].function(s.abs(), top=(0,))
     with pytest.raises(ValueError, match="top=2 given"):
-        visual.salience_density_agreement(s, x, top=2)
+        METRICS["salience_density_agreement"].function(s, x, top=2)
     with pytest.raises(ValueError, match="k=0 given"):
-        visual.salience_density_agreement(s, x, k=0)
+        METRICS["salience_density_agreement"].function(s, x, k=0)
     with pytest.raises(ValueError, match="factor=-1 given"):
-        visual.sinks(x, factor=-1)
+        METRICS["sinks"].function(x, factor=-1)
     with pytest.raises(ValueError, match="share=0 given"):
-        visual.sinks_salience(s, share=0)
+        METRICS["sinks_salience"].function(s, share=0)
     with pytest.raises(ValueError, match="expected one of 12 tokens per frame"):
-        visual.spatial_smoothness(x, TokenGrid(7, 3, 5))
+        METRICS["spatial_smoothness"].function(x, TokenGrid(7, 3, 5))
