@@ -13,6 +13,9 @@ import pytest
 
 import redundancy
 import studies
+from redundancy.models.torchvision_repair import import_torchvision
+
+import_torchvision()  # before transformers, as the loaders do
 
 
 def modules() -> list[str]:
