@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from redundancy.capture import open_capture as open_capture
     from redundancy.capture import save_capture as save_capture
     from redundancy.capture import video_tokens as video_tokens
+    from redundancy.metrics.measure import measure as measure
     from redundancy.models import VideoLLM as VideoLLM
     from redundancy.models import load_model as load_model
     from redundancy.reduction import Reduction as Reduction
@@ -33,6 +34,7 @@ _HOME = {
     "compose": "redundancy.reduction",
     "load_model": "redundancy.models",
     "load_video": "redundancy.video",
+    "measure": "redundancy.metrics.measure",
     "open_capture": "redundancy.capture",
     "prune": "redundancy.apply",
     "save_capture": "redundancy.capture",

@@ -299,28 +299,28 @@ class VideoTokens:
 
         def named(prefix: str) -> dict[str, Tensor]:
             names = [str(v) for v in capture.data_vars if str(v).startswith(prefix)]
-            return {n.removeprefix(prefix): _to_torch(capture[n]) for n in names}
+            return {n.removeprefix(prefix): from_labelled(capture[n]) for n in names}
 
         rotary = None
         if "inverse_frequency" in capture:
             rotary = RotaryLayout(
-                inverse_frequency=_to_torch(capture["inverse_frequency"]),
-                axis=_to_torch(capture["frequency_axis"]),
+                inverse_frequency=from_labelled(capture["inverse_frequency"]),
+                axis=from_labelled(capture["frequency_axis"]),
                 axes=tuple(capture["rope_axis"].values.tolist()),
             )
         extra: dict[str, Any] = {}
         if "deepstack" in capture:
-            extra["deepstack"] = tuple(_to_torch(capture["deepstack"]).unbind(0))
+            extra["deepstack"] = tuple(from_labelled(capture["deepstack"]).unbind(0))
         if "keys" in capture:
-            extra["keys"] = _to_torch(capture["keys"])
+            extra["keys"] = from_labelled(capture["keys"])
         return cls(
-            features=_to_torch(capture["tokens"]),
+            features=from_labelled(capture["tokens"]),
             grid=TokenGrid(*map(int, capture.attrs["grid"])),
-            frame_time=_to_torch(capture["frame_time"]),
-            frame_members=_to_torch(capture["frame_members"]),
+            frame_time=from_labelled(capture["frame_time"]),
+            frame_members=from_labelled(capture["frame_members"]),
             salience=named("salience_"),
             frame_features=named("frame_features_"),
-            positions=_to_torch(capture["positions"]) if "positions" in capture else None,
+            positions=from_labelled(capture["positions"]) if "positions" in capture else None,
             rotary=rotary,
             layout=TokenLayout(**json.loads(capture.attrs["layout"])),
             extra=extra,
@@ -344,6 +344,10 @@ def _to_numpy(x: Tensor) -> tuple[Shaped[np.ndarray, "..."], str | None]:
     return x.numpy(), None
 
 
-def _to_torch(x: xr.DataArray) -> Tensor:
-    values = torch.from_numpy(x.values.copy())
+def from_labelled(x: xr.DataArray | xr.Variable) -> Tensor:
+    """The tensor behind a variable that `labelled` or `VideoTokens.to_xarray` made, bit for bit.
+
+    Source: own.
+    """
+    values = torch.from_numpy(np.array(x.values))
     return values.view(torch.bfloat16) if x.attrs.get("torch_dtype") == "bfloat16" else values

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+CHUNK = 2**21  # bytes: less than a frame of a large model, in float32
+
 
 def save_dataset(dataset: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> Path:
     """Write a dataset as a zarr v3 store, under a temporary name that is renamed when everything is written.
@@ -30,7 +32,8 @@ def save_dataset(dataset: xr.Dataset, path: str | Path, *, overwrite: bool = Fal
     fresh = path.with_name(f".{path.name}.{os.getpid()}.writing")
     old = path.with_name(f".{path.name}.{os.getpid()}.replaced")
     try:
-        _storable(dataset).to_zarr(fresh, mode="w", zarr_format=3, consolidated=False)
+        stored = _storable(dataset)
+        stored.to_zarr(fresh, mode="w", zarr_format=3, consolidated=False, encoding=_by_frames(stored))
         if path.exists():
             path.rename(old)
         fresh.rename(path)
@@ -38,6 +41,21 @@ def save_dataset(dataset: xr.Dataset, path: str | Path, *, overwrite: bool = Fal
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
     return path
+
+
+def _by_frames(dataset: xr.Dataset) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Chunks of some frames in a row, alike for all arrays, so that a capture can be read in parts."""
+    per_frame = max((v.nbytes // v.sizes["frame"] for v in dataset.variables.values() if _has_frames(v)), default=1)
+    size = max(CHUNK // max(per_frame, 1), 1)
+    return {
+        str(name): {"chunks": tuple(min(size, n) if d == "frame" else n for d, n in zip(v.dims, v.shape, strict=True))}
+        for name, v in dataset.variables.items()
+        if _has_frames(v)
+    }
+
+
+def _has_frames(variable: xr.Variable) -> bool:
+    return "frame" in variable.dims and variable.size > 0
 
 
 def _storable(dataset: xr.Dataset) -> xr.Dataset:

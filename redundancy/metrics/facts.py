@@ -52,6 +52,9 @@ class Metric:
     block
         What one value depends on: `"frame"` (its frame alone), `"transition"` (its frame and the next), `"video"`.
         The first two may be computed on parts of a video.
+    parts
+        For metrics of a whole video's tokens that can be computed without holding them: `part(block, after, **own)` of
+        frames in a row and the frame after them (None at the end), and `finish(parts, **own)`.
     default
         True if `measure` computes it unless asked otherwise.
     group
@@ -71,6 +74,7 @@ class Metric:
     frame_order: str = "none"
     token_order: str = "none"
     block: str = "video"
+    parts: tuple[Callable[..., Any], Callable[..., Any]] | None = None
     default: bool = True
     group: str = ""
 

@@ -176,6 +176,15 @@ def _usual(
     return (found >= share - 1e-9).float(), found.float()  # 3 * (1 / 3) need not be 1
 
 
+def _outlying_norms(block: Tensor, after: Tensor | None, *, factor: int | float, share: int | float) -> Tensor:
+    norms = torch.cat([torch.linalg.vector_norm(part.float(), dim=-1) for part in frame_blocks(block)])
+    return _outlying(norms, factor)
+
+
+def _sinks(parts: Sequence[Tensor], *, factor: int | float, share: int | float) -> Sinks:
+    return Sinks(*_usual(torch.cat(list(parts)), share))
+
+
 @metric(
     group="visual",
     dims={"sinks": ("token",), "sink_share": ("token",)},
@@ -187,6 +196,7 @@ def _usual(
     scale=0,
     frame_order="invariant",
     token_order="equivariant",
+    parts=(_outlying_norms, _sinks),
 )
 def sinks(
     tokens: Float[Tensor, "frames tokens channels"], *, factor: int | float = 6.0, share: int | float = 0.8
@@ -216,8 +226,7 @@ def sinks(
 
     Source: own, after Darcet et al. 2024 (arXiv:2309.16588).
     """
-    norms = torch.cat([torch.linalg.vector_norm(block.float(), dim=-1) for block in frame_blocks(tokens)])
-    return Sinks(*_usual(_outlying(norms, factor), share))
+    return _sinks([_outlying_norms(tokens, None, factor=factor, share=share)], factor=factor, share=share)
 
 
 @metric(

@@ -179,3 +179,20 @@ def test_parts_of_a_video(name: str, size: tuple[int, int, int, int], cut: int) 
         along = metric.dims[output].index(metric.block)
         assert along == 0
         np.testing.assert_allclose(values, whole[output][start:], rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if METRICS[n].parts])
+@given(size=sizes, cut=st.integers(1, 6))
+def test_a_video_in_parts(name: str, size: tuple[int, int, int, int], cut: int) -> None:
+    metric, checks = METRICS[name], CHECKS[name]
+    inputs = checks.sample(*size)
+    x = inputs["tokens"]
+    assert metric.parts is not None
+    part, finish = metric.parts
+    settings = metric.parameters
+    blocks = [part(x[:cut], x[cut] if len(x) > cut else None, **settings)]
+    if len(x) > cut:
+        blocks.append(part(x[cut:], None, **settings))
+    found, whole = outputs(finish(blocks, **settings), tuple(metric.dims)), run(metric, inputs)
+    for output, values in whole.items():
+        np.testing.assert_allclose(found[output], values, rtol=1e-4, atol=1e-5, equal_nan=True)

@@ -1,0 +1,129 @@
+"""Metrics computed from what an input offers, on blocks of frames where they depend on no more, else on the video."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from redundancy.metrics.facts import Metric
+from redundancy.metrics.gram import shared_parts
+from redundancy.metrics.inputs import Inputs
+from redundancy.metrics.temporal import token_persistence
+from redundancy.tokens import TokenGrid
+
+ON_BLOCKS = {"tokens", "salience", "grid"}
+SERIES = "series"  # what other metrics read, one value per frame or transition
+Settings = Mapping[str, Mapping[str, Any]]
+
+
+def compute(inputs: Inputs, chosen: Sequence[Metric], settings: Settings) -> dict[str, Any]:
+    """Outputs of each metric by name, `{metric: {output: tensor}}`, delayed where the input is; and of `n_zero`.
+
+    Raises
+    ------
+    ValueError
+        If there are settings of a metric that is not chosen; if tokens are NaN or infinite, naming the frame.
+
+    Source: own.
+    """
+    unknown = sorted(set(settings) - {m.name for m in chosen})
+    if unknown:
+        raise ValueError(f"settings for {unknown} given, expected some of {[m.name for m in chosen]}")
+    on_blocks = [m for m in chosen if "tokens" in m.inputs and (m.block != "video" or m.parts)]
+    on_blocks = [m for m in on_blocks if set(m.inputs) <= ON_BLOCKS]
+    blocks = []
+    for i, (block, start) in enumerate(zip(inputs.blocks, inputs.starts, strict=True)):
+        after = inputs.call(_first, inputs.blocks[i + 1]) if i + 1 < len(inputs.blocks) else None
+        rest = {"grid": inputs.grid, "salience": inputs.beside.get("salience"), "start": start}
+        blocks.append(inputs.call(_block, block, after, metrics=on_blocks, settings=settings, **rest))
+    series = inputs.call(_series, blocks)
+    values = {m.name: inputs.call(_joined, m, blocks, settings.get(m.name, {})) for m in on_blocks}
+    made = dict(inputs.beside) | {"grid": inputs.grid}
+    for name in ("frame_features", "token_persistence"):
+        made.setdefault(name, inputs.call(dict.__getitem__, series, name))
+    for m in (m for m in chosen if m not in on_blocks):
+        needed = {n: inputs.tokens if n == "tokens" else made.get(n) for n in m.inputs}
+        if "points" in needed:
+            needed["points"] = made["frame_features"]
+        values[m.name] = inputs.call(_evaluate, m, needed, settings.get(m.name, {}))
+    values["n_zero"] = inputs.call(_only, series, "n_zero")
+    return values
+
+
+def _only(values: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {name: values[name]}
+
+
+def _first(block: Tensor) -> Tensor:
+    return block[0]
+
+
+def _block(
+    block: Tensor,
+    after: Tensor | None,
+    *,
+    metrics: Sequence[Metric],
+    settings: Settings,
+    grid: TokenGrid,
+    salience: Tensor | None,
+    start: int,
+) -> dict[str, Any]:
+    """What metrics of frames, transitions and parts say of some frames in a row."""
+    _check_finite(block, start)
+    T = len(block)
+    longer = block if after is None else torch.cat([block, after[None]])
+    series = {
+        "frame_features": block.mean(1, dtype=torch.float32),
+        "token_persistence": token_persistence(longer),
+        "n_zero": torch.stack([(torch.linalg.vector_norm(frame.float(), dim=-1) == 0).sum() for frame in block]),
+    }
+    found: dict[str, Any] = {SERIES: series}
+    with shared_parts():
+        for m in metrics:
+            own = dict(settings.get(m.name, {}))
+            if m.parts:
+                found[m.name] = m.parts[0](block, after, **(m.parameters | own))
+                continue
+            tokens = longer if m.block == "transition" else block
+            given = {"tokens": tokens, "grid": grid._replace(frames=len(tokens))}
+            if "salience" in m.inputs and salience is not None:
+                given["salience"] = salience[start : start + T]
+            found[m.name] = _outputs(m, m.function(**{n: given[n] for n in m.inputs}, **own))
+    return found
+
+
+def _check_finite(block: Tensor, start: int) -> None:
+    if bool(torch.isfinite(block.sum(dtype=torch.float32))):
+        return
+    bad = (~torch.isfinite(block)).flatten(1).any(1).nonzero().flatten()
+    if len(bad):
+        raise ValueError(f"frame {start + int(bad[0])} holds NaN or infinite tokens")
+
+
+def _series(blocks: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    return {name: torch.cat([b[SERIES][name] for b in blocks]) for name in blocks[0][SERIES]}
+
+
+def _joined(m: Metric, blocks: Sequence[dict[str, Any]], own: Mapping[str, Any]) -> dict[str, Tensor]:
+    """One metric over all blocks."""
+    parts = [block[m.name] for block in blocks]
+    if m.parts:
+        return _outputs(m, m.parts[1](parts, **(m.parameters | dict(own))))
+    return {output: torch.cat([part[output] for part in parts]) for output in m.dims}
+
+
+def _evaluate(m: Metric, given: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Tensor]:
+    """One metric of a whole video; of a trajectory raw and at unit length."""
+    if "points" not in m.inputs:
+        return _outputs(m, m.function(**given, **own))
+    raw = given["points"].float()
+    unit = raw / torch.linalg.vector_norm(raw, dim=-1, keepdim=True)
+    both = [_outputs(m, m.function(**{**given, "points": points}, **own)) for points in (raw, unit.nan_to_num(0.0))]
+    return {output: torch.stack([one[output] for one in both]) for output in m.dims}
+
+
+def _outputs(m: Metric, result: Any) -> dict[str, Tensor]:
+    return dict(zip(m.dims, (result,) if isinstance(result, Tensor) else tuple(result), strict=True))

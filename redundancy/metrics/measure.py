@@ -1,0 +1,195 @@
+"""`measure`: the metrics that an input allows, labelled, with their facts, and against null models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+import xarray as xr
+from jaxtyping import Int64
+from torch import Tensor
+
+from redundancy.metrics.compute import Settings, compute
+from redundancy.metrics.facts import NULLS, Metric
+from redundancy.metrics.inputs import Inputs, inputs_of, missing_input
+from redundancy.metrics.labels import labelled_metrics
+from redundancy.metrics.nulls import DRAWS, NULL_MODELS, null_score
+from redundancy.metrics.table import METRICS
+from redundancy.reduction import Reduction
+from redundancy.tokens import VideoTokens
+
+
+def measure(
+    source: xr.Dataset | VideoTokens,
+    reduction: Reduction | None = None,
+    metrics: str | Sequence[str] = "default",
+    *,
+    null: str | Sequence[str] | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    settings: Settings | None = None,
+    frame_features: str = "mean",
+    salience: str | None = None,
+    segments: Int64[Tensor, "segments"] | None = None,
+    last_position: int | None = None,
+) -> xr.Dataset:
+    """Measure the tokens of one video, and what a reduction does to them.
+
+    Parameters
+    ----------
+    source
+        Tokens, or a dataset from `capture` or `open_capture`. On a dask-backed one everything stays lazy, and metrics
+        of frames and transitions read its chunks of frames one after the other.
+    reduction
+        What a method decided on these tokens: adds position drift, coverage and, with captured attention, what is lost.
+    metrics
+        `"default"`; `"all"` that the input allows; or names of the table of metrics.
+    null
+        Null models against which redundancy is held: `"shuffle_frames"`, `"shuffle_tokens"`, `"gaussian"`, several, or
+        `"all"`. Each metric takes those that are meaningful for it. Loads a lazy source.
+    draws, seed
+        Draws per null model, and the seed of the first; each takes the next.
+    settings
+        Keyword arguments of metrics by name.
+    frame_features, salience
+        Sources to read; by default the mean token of each frame, and of salience the first that is there of
+        pooling_head, mean_query, received and norm.
+    segments
+        `[segments]` lengths of a segmentation, for its contrast and silhouette.
+    last_position
+        Position id of the last prompt token (text has the same on every axis), for `distance_to_text`.
+
+    Returns
+    -------
+    Dataset with one variable per output of each metric, dims as its facts say, and its mean over frames, transitions,
+    tokens and outputs under `<name>_mean`, NaN left out; metrics of trajectories have the dim scaling (raw, unit).
+    `n_zero` `[frame]` counts zero tokens, which have no direction. With `null` also `<name>_null_mean`, `_null_sd`,
+    `_z` and `_p` per null of the video's summary.
+
+    Raises
+    ------
+    ValueError
+        If a metric, null model or source does not exist, the input lacks what a named metric reads, or tokens are NaN
+        or infinite (naming the frame; on a lazy source when it is computed).
+
+    Source: own; definitions are METRICS.md, facts `redundancy.metrics.table.METRICS`.
+    """
+    nulls = _nulls(null)
+    if nulls and frame_features != "mean":
+        raise ValueError(f"frame_features={frame_features!r} given with null models, which have mean tokens alone")
+    if nulls and isinstance(source, xr.Dataset):
+        source = source.load()
+    inputs = inputs_of(
+        source,
+        reduction,
+        frame_features=frame_features,
+        salience=salience,
+        segments=segments,
+        last_position=last_position,
+    )
+    chosen = choose(metrics, inputs.names)
+    values = compute(inputs, chosen, settings or {})
+    dataset = labelled_metrics(inputs, chosen, values, settings=settings or {})
+    if nulls:
+        scores = _against_nulls(inputs, chosen, dataset, nulls=nulls, draws=draws, seed=seed, settings=settings or {})
+        dataset = dataset.merge(scores).assign_attrs(null_draws=draws, null_seed=seed)
+    return dataset.assign_attrs(_origin(source, reduction), frame_features=frame_features, salience=inputs.salience)
+
+
+def _origin(source: xr.Dataset | VideoTokens, reduction: Reduction | None) -> dict[str, Any]:
+    """Where the tokens come from, and what was decided on them."""
+    attrs: dict[str, Any] = {}
+    if isinstance(source, xr.Dataset):
+        attrs |= {str(k): v for k, v in source.attrs.items() if k not in ("grid", "layout")}
+    if reduction is not None:
+        attrs |= {
+            "method": reduction.method,
+            "method_settings": json.dumps(dict(reduction.settings)),
+            "parity": int(reduction.parity),
+            "requested": float("nan") if reduction.requested is None else reduction.requested,
+            "achieved": reduction.achieved,
+            "achieved_with_newlines": reduction.achieved_with_newlines,
+        }
+    return attrs
+
+
+def choose(metrics: str | Sequence[str], names: set[str]) -> list[Metric]:
+    """The metrics meant, in the order of the table.
+
+    Parameters
+    ----------
+    metrics
+        `"default"`, `"all"`, or names.
+    names
+        What the input offers.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, or a named metric reads what is not there.
+
+    Source: own.
+    """
+    if metrics in ("default", "all"):
+        return [m for m in METRICS.values() if set(m.inputs) <= names and (m.default or metrics == "all")]
+    wanted = [metrics] if isinstance(metrics, str) else list(metrics)
+    unknown = [name for name in wanted if name not in METRICS]
+    if unknown:
+        raise ValueError(f'metrics={unknown} given, expected "default", "all" or some of {list(METRICS)}')
+    for name in wanted:
+        lacking = [n for n in METRICS[name].inputs if n not in names]
+        if lacking:
+            raise ValueError(missing_input(name, lacking))
+    return [metric for name, metric in METRICS.items() if name in wanted]
+
+
+def _nulls(null: str | Sequence[str] | None) -> list[str]:
+    wanted = [] if null is None else list(NULLS) if null == "all" else [null] if isinstance(null, str) else list(null)
+    unknown = [n for n in wanted if n not in NULL_MODELS]
+    if unknown:
+        raise ValueError(f'null={unknown} given, expected "all" or some of {list(NULL_MODELS)}')
+    return wanted
+
+
+def _against_nulls(
+    inputs: Inputs,
+    chosen: Sequence[Metric],
+    observed: xr.Dataset,
+    *,
+    nulls: Sequence[str],
+    draws: int,
+    seed: int,
+    settings: Settings,
+) -> xr.Dataset:
+    """Where the video's summary of each metric stands among draws of the null models that suit it."""
+    if draws < 1:
+        raise ValueError(f"draws={draws} given, expected at least 1")
+    scores: dict[str, list[xr.DataArray]] = {}
+    for null in nulls:
+        suited = [m for m in chosen if null in m.nulls]
+        own = {m.name: settings[m.name] for m in suited if m.name in settings}
+        drawn = [_drawn(inputs, suited, own, null=null, seed=seed + b) for b in range(draws if suited else 0)]
+        for m in suited:
+            value = _summary(observed, m.name)
+            null_values = torch.stack([torch.from_numpy(_summary(one, m.name).values) for one in drawn])
+            score = null_score(torch.from_numpy(value.values), null_values)
+            for part in ("mean", "sd", "z", "p"):
+                labelled = value.copy(data=getattr(score, part).numpy()).drop_attrs().expand_dims(null=[null])
+                name = f"{m.name}_null_{part}" if part in ("mean", "sd") else f"{m.name}_{part}"
+                scores.setdefault(name, []).append(labelled)
+    return xr.Dataset({name: xr.concat(parts, "null") for name, parts in scores.items()})
+
+
+def _drawn(inputs: Inputs, metrics: Sequence[Metric], settings: Settings, *, null: str, seed: int) -> xr.Dataset:
+    """The metrics of one draw; frame features follow from the drawn tokens."""
+    tokens = NULL_MODELS[null](inputs.tokens, seed=seed)
+    beside = {k: v for k, v in inputs.beside.items() if k != "frame_features"}
+    here = replace(inputs, blocks=[tokens], beside=beside)
+    return labelled_metrics(here, metrics, compute(here, metrics, settings), settings=settings)
+
+
+def _summary(dataset: xr.Dataset, name: str) -> xr.DataArray:
+    return dataset[f"{name}_mean"] if f"{name}_mean" in dataset else dataset[name]
