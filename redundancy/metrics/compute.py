@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from operator import getitem
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from redundancy.metrics.facts import Metric
 from redundancy.metrics.gram import shared_parts
-from redundancy.metrics.inputs import Inputs
+from redundancy.metrics.inputs import Inputs, Stored
 from redundancy.metrics.temporal import token_persistence
 from redundancy.tokens import TokenGrid
 
@@ -34,16 +35,15 @@ def compute(inputs: Inputs, chosen: Sequence[Metric], settings: Settings) -> dic
         raise ValueError(f"settings for {unknown} given, expected some of {[m.name for m in chosen]}")
     on_blocks = [m for m in chosen if "tokens" in m.inputs and (m.block != "video" or m.parts)]
     on_blocks = [m for m in on_blocks if set(m.inputs) <= ON_BLOCKS]
-    blocks = []
-    for i, (block, start) in enumerate(zip(inputs.blocks, inputs.starts, strict=True)):
-        after = inputs.call(_first, inputs.blocks[i + 1]) if i + 1 < len(inputs.blocks) else None
-        rest = {"grid": inputs.grid, "salience": inputs.beside.get("salience"), "start": start}
-        blocks.append(inputs.call(_block, block, after, metrics=on_blocks, settings=settings, **rest))
-    series = inputs.call(_series, blocks)
-    values = {m.name: inputs.call(_joined, m, blocks, settings.get(m.name, {})) for m in on_blocks}
+    carry = None
+    rest = {"metrics": on_blocks, "settings": settings, "grid": inputs.grid, "salience": inputs.beside.get("salience")}
+    for block, start in zip(inputs.blocks, inputs.starts, strict=True):
+        carry = inputs.call(_block, block, carry, start=start, **rest)  # a chain: only one block is held at a time
+    series = inputs.call(_series, carry)
+    values = {m.name: inputs.call(_joined, m, carry, settings.get(m.name, {})) for m in on_blocks}
     made = dict(inputs.beside) | {"grid": inputs.grid}
     for name in ("frame_features", "token_persistence"):
-        made.setdefault(name, inputs.call(dict.__getitem__, series, name))
+        made.setdefault(name, inputs.call(getitem, series, name))
     for m in (m for m in chosen if m not in on_blocks):
         needed = {n: inputs.tokens if n == "tokens" else made.get(n) for n in m.inputs}
         if "points" in needed:
@@ -57,42 +57,52 @@ def _only(values: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     return {name: values[name]}
 
 
-def _first(block: Tensor) -> Tensor:
-    return block[0]
+class _Carry(NamedTuple):
+    """What one block of frames hands to the next: its last frame, what metrics in parts summed, and all values."""
+
+    last: Tensor
+    sums: dict[str, Any]
+    found: list[dict[str, Any]]
 
 
 def _block(
-    block: Tensor,
-    after: Tensor | None,
+    block: Tensor | Stored,
+    carry: _Carry | None,
     *,
     metrics: Sequence[Metric],
     settings: Settings,
     grid: TokenGrid,
     salience: Tensor | None,
     start: int,
-) -> dict[str, Any]:
-    """What metrics of frames, transitions and parts say of some frames in a row."""
+) -> _Carry:
+    """What metrics of frames, transitions and parts say of some frames in a row, and what the next block needs."""
+    block = block.read() if isinstance(block, Stored) else block
     _check_finite(block, start)
-    T = len(block)
-    longer = block if after is None else torch.cat([block, after[None]])
-    series = {
-        "frame_features": block.mean(1, dtype=torch.float32),
-        "token_persistence": token_persistence(longer),
-        "n_zero": torch.stack([(torch.linalg.vector_norm(frame.float(), dim=-1) == 0).sum() for frame in block]),
-    }
-    found: dict[str, Any] = {SERIES: series}
+    before = None if carry is None else carry.last
+    longer = block if before is None else torch.cat([before[None], block])
+    found: dict[str, Any] = {SERIES: _series_of(block, longer)}
+    sums: dict[str, Any] = {}
     with shared_parts():
         for m in metrics:
             own = dict(settings.get(m.name, {}))
             if m.parts:
-                found[m.name] = m.parts[0](block, after, **(m.parameters | own))
+                earlier = None if carry is None else carry.sums[m.name]
+                sums[m.name] = m.parts[0](earlier, block, before, **(m.parameters | own))
                 continue
             tokens = longer if m.block == "transition" else block
             given = {"tokens": tokens, "grid": grid._replace(frames=len(tokens))}
             if "salience" in m.inputs and salience is not None:
-                given["salience"] = salience[start : start + T]
+                given["salience"] = salience[start : start + len(block)]
             found[m.name] = _outputs(m, m.function(**{n: given[n] for n in m.inputs}, **own))
-    return found
+    return _Carry(block[-1].clone(), sums, [*([] if carry is None else carry.found), found])
+
+
+def _series_of(block: Tensor, longer: Tensor) -> dict[str, Tensor]:
+    return {
+        "frame_features": block.mean(1, dtype=torch.float32),
+        "token_persistence": token_persistence(longer),
+        "n_zero": torch.stack([(torch.linalg.vector_norm(frame.float(), dim=-1) == 0).sum() for frame in block]),
+    }
 
 
 def _check_finite(block: Tensor, start: int) -> None:
@@ -103,15 +113,15 @@ def _check_finite(block: Tensor, start: int) -> None:
         raise ValueError(f"frame {start + int(bad[0])} holds NaN or infinite tokens")
 
 
-def _series(blocks: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    return {name: torch.cat([b[SERIES][name] for b in blocks]) for name in blocks[0][SERIES]}
+def _series(carry: _Carry) -> dict[str, Tensor]:
+    return {name: torch.cat([f[SERIES][name] for f in carry.found]) for name in carry.found[0][SERIES]}
 
 
-def _joined(m: Metric, blocks: Sequence[dict[str, Any]], own: Mapping[str, Any]) -> dict[str, Tensor]:
+def _joined(m: Metric, carry: _Carry, own: Mapping[str, Any]) -> dict[str, Tensor]:
     """One metric over all blocks."""
-    parts = [block[m.name] for block in blocks]
     if m.parts:
-        return _outputs(m, m.parts[1](parts, **(m.parameters | dict(own))))
+        return _outputs(m, m.parts[1](carry.sums[m.name], **(m.parameters | dict(own))))
+    parts = [found[m.name] for found in carry.found]
     return {output: torch.cat([part[output] for part in parts]) for output in m.dims}
 
 

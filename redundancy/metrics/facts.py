@@ -53,8 +53,9 @@ class Metric:
         What one value depends on: `"frame"` (its frame alone), `"transition"` (its frame and the next), `"video"`.
         The first two may be computed on parts of a video.
     parts
-        For metrics of a whole video's tokens that can be computed without holding them: `part(block, after, **own)` of
-        frames in a row and the frame after them (None at the end), and `finish(parts, **own)`.
+        For metrics of a whole video's tokens that can be computed without holding them: `fold(carry, block, before,
+        **own)` of what was carried so far (None at first), frames in a row and the frame before them (None at first),
+        and `finish(carry, **own)`.
     default
         True if `measure` computes it unless asked otherwise.
     group

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from redundancy.reduction import Reduction
@@ -36,6 +36,25 @@ BESIDE = {
 }
 
 
+class Stored:
+    """Some frames of a dask-backed array, which are read where they are used, and not before.
+
+    Not a dataclass: dask looks into those, and would read all of them first.
+
+    Parameters
+    ----------
+    variable
+        `[t, N, D]`.
+    """
+
+    def __init__(self, variable: xr.Variable) -> None:
+        self._variable = variable
+
+    def read(self) -> Float[Tensor, "frames tokens channels"]:
+        """The frames."""
+        return from_labelled(self._variable.compute(scheduler="synchronous"))
+
+
 @dataclass(frozen=True)
 class Inputs:
     """Values by name, some of them delayed.
@@ -43,7 +62,7 @@ class Inputs:
     Parameters
     ----------
     blocks
-        Frames of the video in order, `[t, N, D]` each; one block if everything is at hand.
+        Frames of the video in order, `[t, N, D]` each: one tensor if everything is at hand, else `Stored` ones.
     starts
         First frame of each block.
     beside
@@ -86,7 +105,7 @@ class Inputs:
     @property
     def tokens(self) -> Any:
         """`[T, N, D]` the whole video."""
-        return self.blocks[0] if len(self.blocks) == 1 else self.call(_joined, self.blocks)
+        return self.call(_joined, self.blocks) if self.lazy else self.blocks[0]
 
 
 def inputs_of(
@@ -149,11 +168,17 @@ def _delayed_inputs(capture: xr.Dataset, frame_features: str, salience: str | No
 
     if "grid" not in capture.attrs:
         VideoTokens.from_capture(capture)  # says what is missing
-    grid = TokenGrid(*map(int, capture.attrs["grid"]))
+    grid, (frames, places) = TokenGrid(*map(int, capture.attrs["grid"])), capture["tokens"].shape[:2]
+    if (frames, places) != (grid.frames, grid.tokens_per_frame):
+        raise ValueError(
+            f"tokens of {frames} frames and {places} places given, but the capture's grid is {tuple(grid)}; measure a "
+            "whole capture"
+        )
     read = delayed(from_labelled, pure=False)
+    tokens = capture["tokens"].variable
     chunks = capture["tokens"].chunksizes["frame"]
     starts = np.concatenate([[0], np.cumsum(chunks)]).tolist()
-    blocks = [read(capture["tokens"].isel(frame=slice(a, b)).variable) for a, b in pairwise(starts)]
+    blocks = [Stored(tokens[a:b]) for a, b in pairwise(starts)]
     beside: dict[str, Any] = {"frame_time": read(capture["frame_time"].variable)}
     sources = [str(v).removeprefix("salience_") for v in capture.data_vars if str(v).startswith("salience_")]
     source = _salience_source(sources, salience)
@@ -193,8 +218,8 @@ def _add_attention(made: Inputs, capture: xr.Dataset) -> None:
             made.rows.update({str(d): capture[d].values for d in dims})
 
 
-def _joined(blocks: Sequence[Tensor]) -> Tensor:
-    return torch.cat(list(blocks))
+def _joined(blocks: Sequence[Stored]) -> Tensor:
+    return torch.cat([block.read() for block in blocks])
 
 
 def missing_input(metric: str, names: Sequence[str], settings: Mapping[str, Any] | None = None) -> str:

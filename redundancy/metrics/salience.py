@@ -176,13 +176,16 @@ def _usual(
     return (found >= share - 1e-9).float(), found.float()  # 3 * (1 / 3) need not be 1
 
 
-def _outlying_norms(block: Tensor, after: Tensor | None, *, factor: int | float, share: int | float) -> Tensor:
+def _outlying_norms(
+    carry: Tensor | None, block: Tensor, before: Tensor | None, *, factor: int | float, share: int | float
+) -> Tensor:
     norms = torch.cat([torch.linalg.vector_norm(part.float(), dim=-1) for part in frame_blocks(block)])
-    return _outlying(norms, factor)
+    outlying = _outlying(norms, factor)
+    return outlying if carry is None else torch.cat([carry, outlying])
 
 
-def _sinks(parts: Sequence[Tensor], *, factor: int | float, share: int | float) -> Sinks:
-    return Sinks(*_usual(torch.cat(list(parts)), share))
+def _sinks(outlying: Tensor, *, factor: int | float, share: int | float) -> Sinks:
+    return Sinks(*_usual(outlying, share))
 
 
 @metric(
@@ -226,7 +229,7 @@ def sinks(
 
     Source: own, after Darcet et al. 2024 (arXiv:2309.16588).
     """
-    return _sinks([_outlying_norms(tokens, None, factor=factor, share=share)], factor=factor, share=share)
+    return _sinks(_outlying_norms(None, tokens, None, factor=factor, share=share), factor=factor, share=share)
 
 
 @metric(

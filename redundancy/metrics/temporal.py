@@ -295,8 +295,8 @@ def run_length(
     return RunLength(frames.float(), (frames * step).float())
 
 
-class _SkillPart(NamedTuple):
-    """Sums over some frames in a row, float64."""
+class _SkillSums(NamedTuple):
+    """Sums over the frames so far, float64."""
 
     frames: int
     first: Tensor
@@ -305,26 +305,27 @@ class _SkillPart(NamedTuple):
     step: Tensor
 
 
-def _skill_part(block: Float[Tensor, "frames tokens channels"], after: Tensor | None) -> _SkillPart:
-    total = block.new_zeros(block.shape[1:], dtype=torch.float64)
-    step, squares = total.new_zeros(()), total.new_zeros(())
-    for frame, following in zip(block, [*block[1:], after], strict=True):
+def _skill_sums(
+    sums: _SkillSums | None, block: Float[Tensor, "frames tokens channels"], before: Tensor | None
+) -> _SkillSums:
+    if sums is None:
+        total = block.new_zeros(block.shape[1:], dtype=torch.float64)
+        sums = _SkillSums(0, block[0].double(), total, total.new_zeros(()), total.new_zeros(()))
+    total, squares, step = sums.total.clone(), sums.squares, sums.step
+    for frame, previous in zip(block, [before, *block[:-1]], strict=True):
         x = frame.float()
         total += x
-        squares += torch.linalg.vector_norm(x, dtype=torch.float64).square()
-        if following is not None:
-            step += torch.linalg.vector_norm(following.float() - x, dtype=torch.float64).square()
-    return _SkillPart(len(block), block[0].double(), total, squares, step)
+        squares = squares + torch.linalg.vector_norm(x, dtype=torch.float64).square()
+        if previous is not None:
+            step = step + torch.linalg.vector_norm(x - previous.float(), dtype=torch.float64).square()
+    return _SkillSums(sums.frames + len(block), sums.first, total, squares, step)
 
 
-def _skill(parts: Sequence[_SkillPart]) -> Float[Tensor, ""]:
+def _skill(sums: _SkillSums) -> Float[Tensor, ""]:
     """The skill from sums: `sum ||x - m||^2 = sum ||x||^2 - 2 m . sum x + count ||m||^2`, without the first frame."""
-    T, first = sum(p.frames for p in parts), parts[0].first
-    total = torch.stack([p.total for p in parts]).sum(0)
-    step = torch.stack([p.step for p in parts]).sum()
+    T, first, total, squares, step = sums
     mean = total / T
-    squares = torch.stack([p.squares for p in parts]).sum() - first.square().sum()
-    spread = squares - 2 * (mean * (total - first)).sum() + (T - 1) * mean.square().sum()
+    spread = squares - first.square().sum() - 2 * (mean * (total - first)).sum() + (T - 1) * mean.square().sum()
     skill = torch.where(step == 0, 1.0, 1 - step / spread).float()
     return skill if T > 1 else torch.full_like(skill, torch.nan)
 
@@ -340,7 +341,7 @@ def _skill(parts: Sequence[_SkillPart]) -> Float[Tensor, ""]:
     undefined="for one frame",
     scale=0,
     token_order="invariant",
-    parts=(_skill_part, _skill),
+    parts=(_skill_sums, _skill),
 )
 def persistence_skill(tokens: Float[Tensor, "frames tokens channels"]) -> Float[Tensor, ""]:
     """How much better the frame before foretells a frame than the mean over all frames does.

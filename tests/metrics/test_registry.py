@@ -188,11 +188,11 @@ def test_a_video_in_parts(name: str, size: tuple[int, int, int, int], cut: int) 
     inputs = checks.sample(*size)
     x = inputs["tokens"]
     assert metric.parts is not None
-    part, finish = metric.parts
+    fold, finish = metric.parts
     settings = metric.parameters
-    blocks = [part(x[:cut], x[cut] if len(x) > cut else None, **settings)]
+    carry = fold(None, x[:cut], None, **settings)
     if len(x) > cut:
-        blocks.append(part(x[cut:], None, **settings))
-    found, whole = outputs(finish(blocks, **settings), tuple(metric.dims)), run(metric, inputs)
+        carry = fold(carry, x[cut:], x[cut - 1], **settings)
+    found, whole = outputs(finish(carry, **settings), tuple(metric.dims)), run(metric, inputs)
     for output, values in whole.items():
         np.testing.assert_allclose(found[output], values, rtol=1e-4, atol=1e-5, equal_nan=True)

@@ -1,83 +1,20 @@
-"""One style, one function per kind of figure. Everything is drawn from stored results; nothing is computed here."""
+"""Segmentations: the figure of `studies.ablate_segments` and its parts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import xarray as xr
-from jaxtyping import Float, Int64, Shaped, UInt8
+from jaxtyping import Float, Int64
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-TWO_COLUMNS = 7.0  # inches
-CONTROL = "0.55"
-_STYLE = {
-    "axes.grid": False,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 9,
-    "axes.labelsize": 8,
-    "figure.dpi": 150,
-    "font.size": 8,
-    "legend.fontsize": 7,
-    "legend.frameon": False,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 4,
-    "savefig.bbox": "tight",
-    "savefig.dpi": 200,
-    "svg.hashsalt": "redundancy",  # the same figure is the same file
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-}
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """The style of all figures, while the context is open.
-
-    Source: own.
-    """
-    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
-        yield
-
-
-def new_figure(rows: int, columns: int, *, height: float, **arguments: Any) -> tuple[Figure, Shaped[np.ndarray, "..."]]:
-    """A figure of two-column width that no window manager knows, and its axes `[rows, columns]`.
-
-    Source: own.
-    """
-    figure = Figure(figsize=(TWO_COLUMNS, height), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False, **arguments)
-
-
-def save(figure: Figure, path: Path) -> list[Path]:
-    """Write `path.png` and `path.svg`, and return both.
-
-    Source: own.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = [path.with_suffix(suffix) for suffix in (".png", ".svg")]
-    with style():
-        figure.savefig(written[0])
-        figure.savefig(written[1], metadata={"Date": None})
-    return written
-
-
-def colours(names: Sequence[str]) -> dict[str, Any]:
-    """A colour for each name, distinct for readers with colour blindness, by order of the names.
-
-    Source: own.
-    """
-    return dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+from redundancy.plot.style import CONTROL, colours, new_figure, style
 
 
 def _names(labels: xr.DataArray) -> list[str]:
@@ -203,56 +140,3 @@ def segment_ablation(summary: xr.Dataset, rows: pd.DataFrame, facts: dict[str, A
         )
         axes[-1, 1].set_title(f"({letters[1]}) its segments")
     return figure
-
-
-def film_strip(
-    axes: Axes, frames: UInt8[np.ndarray, "frames height width 3"], time: Float[np.ndarray, "frames"], *, gap: int = 4
-) -> None:
-    """Frames side by side, their times in seconds below.
-
-    Source: own.
-    """
-    T, height, width, _ = frames.shape
-    strip = np.full((height, T * (width + gap) - gap, 3), 255, dtype=np.uint8)
-    for t, frame in enumerate(frames):
-        strip[:, t * (width + gap) : t * (width + gap) + width] = frame
-    axes.imshow(strip)
-    centres = np.arange(T) * (width + gap) + width / 2
-    axes.set_xticks(centres, [f"{s:.1f}" for s in time])
-    axes.set_yticks([])
-    axes.set_xlabel("time, s")
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-
-
-def token_maps(
-    axes: Iterable[Axes],
-    frames: UInt8[np.ndarray, "frames height width 3"],
-    values: Float[np.ndarray, "frames rows cols"],
-    *,
-    label: str,
-) -> None:
-    """One value per token laid over its frame, a frame per axes, one colour scale for all.
-
-    Source: own.
-    """
-    axes = list(axes)
-    height, width = frames.shape[1:3]
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    image = None
-    for ax, frame, value in zip(axes, frames, values, strict=True):
-        ax.imshow(frame)
-        image = ax.imshow(
-            value,
-            extent=(0, width, height, 0),
-            cmap="viridis",
-            alpha=0.55,
-            vmin=low,
-            vmax=high,
-            interpolation="nearest",
-        )
-        ax.set_axis_off()
-    if image is not None:
-        figure = axes[0].get_figure()
-        if figure is not None:
-            figure.colorbar(image, ax=axes, label=label, shrink=0.8, pad=0.01)
