@@ -87,6 +87,9 @@ class Metric:
             raise ValueError(f"{self.name}: block {self.block!r} given, expected one of {BLOCKS}")
         if unknown := set(self.nulls) - set(NULLS):
             raise ValueError(f"{self.name}: nulls {sorted(unknown)} given, expected some of {NULLS}")
+        for output in self.dims:
+            if output.endswith("_mean"):
+                raise ValueError(f"{output}: the ending _mean is that of a video's summary, expected another name")
         for what in ("unit", "higher", "source", "known"):
             if not getattr(self, what):
                 raise ValueError(f"{self.name}: the fact {what!r} is empty")

@@ -230,11 +230,11 @@ class Alignment(NamedTuple):
     """Alignment per position axis `[K, A]` and over all frequencies `[K]`."""
 
     alignment: Float[Tensor, "kept rope_axis"]
-    alignment_mean: Float[Tensor, "kept"]
+    alignment_all: Float[Tensor, "kept"]
 
 
 @metric(
-    dims={"alignment": ("kept", "rope_axis"), "alignment_mean": ("kept",)},
+    dims={"alignment": ("kept", "rope_axis"), "alignment_all": ("kept",)},
     unit="1",
     bounds=(-1, 1),
     higher="the output sits where its content came from",
@@ -284,11 +284,11 @@ class Coherence(NamedTuple):
     """Coherence per position axis `[K, A]` and over all frequencies `[K]`."""
 
     coherence: Float[Tensor, "kept rope_axis"]
-    coherence_mean: Float[Tensor, "kept"]
+    coherence_all: Float[Tensor, "kept"]
 
 
 @metric(
-    dims={"coherence": ("kept", "rope_axis"), "coherence_mean": ("kept",)},
+    dims={"coherence": ("kept", "rope_axis"), "coherence_all": ("kept",)},
     unit="1",
     bounds=(0, 1),
     higher="the sources of an output agree on its rotation, wherever it stands",
@@ -327,11 +327,11 @@ class PhaseError(NamedTuple):
     """Phase error per position axis `[K, A]` and over all frequencies `[K]`."""
 
     phase_error: Float[Tensor, "kept rope_axis"]
-    phase_error_mean: Float[Tensor, "kept"]
+    phase_error_all: Float[Tensor, "kept"]
 
 
 @metric(
-    dims={"phase_error": ("kept", "rope_axis"), "phase_error_mean": ("kept",)},
+    dims={"phase_error": ("kept", "rope_axis"), "phase_error_all": ("kept",)},
     unit="rad",
     bounds=(0, math.pi),
     higher="the output is turned away from its sources' mean rotation",

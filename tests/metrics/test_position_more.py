@@ -75,7 +75,7 @@ def test_keeping_everything_moves_nothing(seed: int, T: int, N: int) -> None:
     for fields in (
         grid_displacement(everything, torch.arange(float(T))),
         position_displacement(everything, positions),
-        (position_spread(everything, positions), phase_error(everything, positions, layout).phase_error_mean),
+        (position_spread(everything, positions), phase_error(everything, positions, layout).phase_error_all),
     ):
         assert all(not x.any() for x in fields)
     for fields in (alignment(everything, positions, layout), coherence(everything, positions, layout)):
@@ -153,9 +153,9 @@ def test_angles_are_the_models_own(kind: str, seed: int) -> None:
     sums = (W @ video) * video[reduction.anchor_token].conj()
     sums[reduction.anchor_token < 0] = torch.nan
     layout = mrope_layout(TextModel(module))
-    found = alignment(reduction, positions, layout).alignment_mean
+    found = alignment(reduction, positions, layout).alignment_all
     torch.testing.assert_close(found, sums.real.mean(1).float(), rtol=0, atol=1e-5, equal_nan=True)  # float32 module
-    spread = coherence(reduction, positions, layout).coherence_mean
+    spread = coherence(reduction, positions, layout).coherence_all
     expected = (W @ video).abs().mean(1).float()
     torch.testing.assert_close(spread, expected, rtol=0, atol=1e-5, equal_nan=True)  # as above
 
