@@ -1,0 +1,77 @@
+"""Order sensitivity: known answers, and against a direct computation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from redundancy.evaluation.order import halved, order_sensitivity, reversed_order, shuffled
+from redundancy.models import VideoLLM, load_model
+from redundancy.sources import list_videos
+from tests.tiny_models import make_clip
+
+
+@pytest.fixture(scope="module")
+def model() -> VideoLLM:
+    return load_model("tiny-llava-onevision", device="cpu")
+
+
+def test_the_three_conditions() -> None:
+    clip = make_clip(6)
+    np.testing.assert_array_equal(reversed_order(clip).frames[0], clip.frames[-1])
+    np.testing.assert_array_equal(reversed_order(clip).timestamps, clip.timestamps)
+    np.testing.assert_array_equal(halved(clip).frames, clip.frames[[0, 2, 4]])
+    np.testing.assert_array_equal(halved(clip).indices, clip.indices[[0, 2, 4]])
+    one, other = shuffled(clip, seed=0), shuffled(clip, seed=0)
+    np.testing.assert_array_equal(one.frames, other.frames)
+    assert sorted(f.sum() for f in one.frames) == sorted(f.sum() for f in clip.frames)
+    assert any((shuffled(clip, seed=s).frames != clip.frames).any() for s in range(3))
+
+
+def test_one_frame_has_no_order(model: VideoLLM) -> None:
+    clip = make_clip(1, 64, 64)
+    found = order_sensitivity(model, clip, ["which digit flash ?"])
+    assert float(found["kl"].max()) == 0
+    assert float(found["changed"].max()) == 0
+
+
+def test_a_still_video_has_no_order_but_a_number(model: VideoLLM) -> None:
+    clip = make_clip(8, 64, 64)
+    still = replace(clip, frames=clip.frames[:1].repeat(8, axis=0))
+    found = order_sensitivity(model, still, ["how many scenes ?"])
+    assert float(found["kl"].sel(condition=["shuffled", "reversed"]).max()) == 0
+    assert float(found["kl"].sel(condition="half of the frames").max()) > 0
+
+
+def test_against_scipy_on_a_bundled_clip(model: VideoLLM) -> None:
+    from scipy.stats import entropy
+
+    source = list_videos(limit=1)[0]
+    clip = model.load_video(source.path, frames=16)
+    prompts = ["when digit flash ?", "how many scenes ?"]
+    found = order_sensitivity(model, clip, prompts, draws=2, seed=5)
+    for j, prompt in enumerate(prompts):
+        logits = [
+            model.prefill(model.prepare(c, prompt)).logits[0, -1].double().softmax(-1).numpy()
+            for c in (clip, reversed_order(clip), shuffled(clip, seed=5), shuffled(clip, seed=6))
+        ]
+        kl = [entropy(logits[0], p) for p in logits[1:]]
+        assert found["kl"].sel(condition="reversed")[j].item() == pytest.approx(kl[0], rel=1e-4, abs=1e-7)
+        assert found["kl"].sel(condition="shuffled")[j].item() == pytest.approx((kl[1] + kl[2]) / 2, rel=1e-4, abs=1e-7)
+        flips = [p.argmax() != logits[0].argmax() for p in logits[1:]]
+        assert found["changed"].sel(condition="reversed")[j].item() == float(flips[0])
+
+
+def test_nothing_to_ask(model: VideoLLM) -> None:
+    with pytest.raises(ValueError, match="0 prompts and draws=4 given, expected at least one of each"):
+        order_sensitivity(model, make_clip(2), [])
+
+
+def test_the_model_is_left_as_it_was(model: VideoLLM) -> None:
+    inputs = model.prepare(make_clip(4, 64, 64), "how many scenes ?")
+    before = model.prefill(inputs).logits
+    order_sensitivity(model, make_clip(4, 64, 64), ["how many scenes ?"])
+    assert torch.equal(before, model.prefill(inputs).logits)
