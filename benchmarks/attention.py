@@ -2,21 +2,18 @@
 
 A prefill of a random LLaVA-OneVision language model is timed without hooks, with the last row of every layer recorded,
 and with eager attention that returns its squares; pairs are timed one after the other and the median of their ratios is
-printed, beside the bytes that each keeps.
+printed, beside what each keeps and its highest memory above what was there before.
 """
 
 from __future__ import annotations
 
-import platform
 import statistics
-import time
-from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.machine import describe, peak_mb, seconds
 from redundancy.capture.attention import record_attention
 from redundancy.models.llava_onevision import LlavaOnevision
 from redundancy.models.torchvision_repair import import_torchvision
@@ -63,23 +60,14 @@ def inputs_of(length: int) -> dict[str, Tensor]:
     }
 
 
-def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
 def main() -> None:
     torch.set_num_threads(2)
     model, eager = build("sdpa"), build("eager")
     family = LlavaOnevision(model)
+    print(f"{describe()}; {LAYERS} layers of {HIDDEN}, {HEADS} heads")
     print(
-        f"{platform.machine()}, 2 threads, torch {torch.__version__}, {datetime.now(UTC):%Y-%m-%d}; "
-        f"{LAYERS} layers of {HIDDEN}, {HEADS} heads"
-    )
-    print(
-        f"{'length':>7s}{'prefill ms':>12s}{'last rows, x':>14s}{'kept kB':>9s}"
-        f"{'eager squares, x':>18s}{'kept kB':>10s}"
+        f"{'length':>7s}{'prefill ms':>12s}{'peak MB':>9s}{'last rows, x':>14s}{'kept MB':>9s}{'peak MB':>9s}"
+        f"{'eager squares, x':>18s}{'kept MB':>9s}{'peak MB':>9s}"
     )
     for length in LENGTHS:
         inputs = inputs_of(length)
@@ -91,11 +79,11 @@ def main() -> None:
         def rows(inputs: dict[str, Tensor] = inputs, kept: dict[str, float] = kept) -> None:
             with record_attention(family, "last") as record:
                 model(**inputs, logits_to_keep=1)
-            kept["rows"] = sum(r.nbytes for r in record.rows.values()) / 1e3
+            kept["rows"] = sum(r.nbytes for r in record.rows.values()) / 1e6
 
         def squares(inputs: dict[str, Tensor] = inputs, kept: dict[str, float] = kept) -> None:
             out = eager(**inputs, logits_to_keep=1, output_attentions=True)
-            kept["squares"] = sum(a.nbytes for a in out.attentions) / 1e3
+            kept["squares"] = sum(a.nbytes for a in out.attentions) / 1e6
 
         with torch.no_grad():
             for warm in (plain, rows, squares):
@@ -104,9 +92,11 @@ def main() -> None:
             base = [b for _, b in pairs]
             hooked = [a / b for a, b in pairs]
             eagerly = [seconds(squares) / seconds(plain)]
+            peak = [peak_mb(call) for call in (plain, rows, squares)]
         print(
-            f"{inputs['input_ids'].shape[1]:7d}{1e3 * statistics.median(base):12.0f}{statistics.median(hooked):14.3f}"
-            f"{kept['rows']:9.0f}{statistics.median(eagerly):18.2f}{kept['squares']:10.0f}"
+            f"{inputs['input_ids'].shape[1]:7d}{1e3 * statistics.median(base):12.0f}{peak[0]:9.0f}"
+            f"{statistics.median(hooked):14.3f}{kept['rows']:9.2f}{peak[1]:9.0f}"
+            f"{statistics.median(eagerly):18.2f}{kept['squares']:9.0f}{peak[2]:9.0f}"
         )
 
 

@@ -8,16 +8,12 @@ tokens are bfloat16 on the GPU, and the copies from it per decision are counted 
 from __future__ import annotations
 
 import argparse
-import platform
-import statistics
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 
 import torch
 
 from benchmarks.loops import fastvid_loops, holitom_loops, vcast_loops
+from benchmarks.machine import describe, median_ms, wait
 from redundancy.pruning import FastVID, HoliTom, VCast
 from redundancy.tokens import TokenLayout, VideoTokens
 
@@ -45,31 +41,12 @@ def scenes(seed: int = 0) -> VideoTokens:
     )
 
 
-def wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
 def copies(call: Callable[[], object]) -> int:
     """Copies from the GPU to the host during a call."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         call()
         wait()
     return sum("Memcpy DtoH" in event.name for event in profile.events())
-
-
-def median_ms(call: Callable[[], object], repeats: int) -> float:
-    """Median wall time of a call in ms, after two calls to warm up."""
-    for _ in range(2 if repeats > 3 else 1):
-        call()
-    wait()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        wait()
-        times.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(times)
 
 
 def main() -> None:
@@ -95,16 +72,7 @@ def main() -> None:
         ),
         "V-CAST": (lambda: VCast(retention=0.25)(tokens), lambda: vcast_loops(x, r=0.25)),
     }
-    if device == "cpu":
-        lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
-        machine = f"{platform.machine()} {name or platform.processor()}, 2 threads"
-    else:
-        machine = torch.cuda.get_device_name(device)
-    print(
-        f"{machine}, torch {torch.__version__}, "
-        f"{datetime.now(UTC):%Y-%m-%d}; T={T}, N={ROWS * COLS}, D={D}, {str(x.dtype).removeprefix('torch.')}"
-    )
+    print(f"{describe(device)}; T={T}, N={ROWS * COLS}, D={D}, {str(x.dtype).removeprefix('torch.')}")
     print(f"{'decision':20} {'ms':>8} {'bar':>6} {'loops ms':>10} {'ratio':>7}" + " copies" * (device != "cpu"))
     for name, (fast, loops) in pairs.items():
         ours, slow = median_ms(fast, 15), median_ms(loops, 3)

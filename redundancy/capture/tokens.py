@@ -88,7 +88,7 @@ def tokens_of_span(
     tower_salience, tower_features
         What the tower showed of this video, by source.
     salience, frame_features
-        Sources that the tokens shall carry.
+        Sources that the tokens shall carry; one that the model does not give is left out, and `salience_from` says so.
     keys
         `[T, N, d]` keys of the tower, or None.
     clip
@@ -111,8 +111,8 @@ def tokens_of_span(
         grid=span.grid,
         frame_time=time if clip is None else torch.from_numpy(clip.timestamps)[members].mean(1),
         frame_members=members,
-        salience={s: scores[s] for s in salience},
-        frame_features={s: of_frames[s] for s in frame_features},
+        salience={s: scores[s] for s in salience if s in scores},
+        frame_features={s: of_frames[s] for s in frame_features if s in of_frames},
         positions=family.position_ids(entry.kwargs)[:, span.row, span.columns],
         rotary=family.rotary(),
         layout=family.layout,

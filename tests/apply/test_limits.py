@@ -294,3 +294,14 @@ def test_an_image_prompt_passes_untouched_and_leaves_nothing_behind(family_model
         family_model.generate(clip, QUESTION, max_new_tokens=1)
     assert torch.equal(before, inside)
     assert torch.equal(pruned.reductions[0].anchor, expected.anchor)
+
+
+def test_a_source_that_the_model_does_not_give_is_named(family_model: VideoLLM):
+    if "pooling_head" in available_salience(family_model):
+        return
+    inputs = family_model.prepare(make_clip(), QUESTION)
+    with (
+        pytest.raises(ValueError, match="no salience of source 'pooling_head'.*salience_head=FOLDER"),
+        prune(family_model, FastVID(variant="onevision")),
+    ):
+        family_model.prefill(inputs)
