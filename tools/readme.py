@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+from redundancy.metrics.facts import Metric
+from redundancy.metrics.table import METRICS
 from redundancy.models import FAMILIES
 from redundancy.pruning.segment import SEGMENTERS
-from redundancy.pruning.table import METHODS
+from redundancy.pruning.table import INNER_METHODS, METHODS
 from studies.registry import STUDIES, one_line
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -26,6 +29,25 @@ def methods() -> str:
     return _table(("name", "class", "kind", "source"), rows)
 
 
+def inner_methods() -> str:
+    """One line per method inside the language model."""
+    rows = [(f"`{name}`", type(e.method).__name__, e.kind, e.paper) for name, e in INNER_METHODS.items()]
+    return _table(("name", "class", "kind", "source"), rows)
+
+
+def metrics() -> str:
+    """One line per metric."""
+    head = ("name", "group", "dims", "unit", "range", "higher means", "nulls", "source")
+    return _table(head, [_metric(m) for m in METRICS.values()])
+
+
+def _metric(m: Metric) -> tuple[str, ...]:
+    low, high = ("" if math.isinf(x) else f"{x:g}" for x in m.bounds)
+    nulls = ", ".join(n.replace("_", " ") for n in m.nulls)
+    dims = ", ".join(m.dims[m.name])
+    return (f"`{m.name}`", m.group, dims, m.unit, f"{low}..{high}", m.higher, nulls, m.source)
+
+
 def families() -> str:
     """One line per model family."""
     rows = [(f"`{t}`", (f.__doc__ or "").strip().splitlines()[0]) for f in FAMILIES for t in f.model_types]
@@ -39,6 +61,8 @@ def studies() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "methods": methods,
+    "inner methods": inner_methods,
+    "metrics": metrics,
     "segmenters": segmenters,
     "families": families,
     "studies": studies,
@@ -65,7 +89,7 @@ def with_tables(text: str) -> str:
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in lines)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ class InnerReducer:
     ValueError
         If a layer does not exist, is the first one, or is named twice.
 
-    Source: own; what must be cut is described in DESIGN.md, section 3.
+    Source: own.
     """
 
     def __init__(

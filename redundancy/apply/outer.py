@@ -50,7 +50,7 @@ class OuterReducer:
     decided
         Grows by one reduction per video and call.
 
-    Source: own; what must be shortened is described in DESIGN.md, section 3.
+    Source: own.
     """
 
     def __init__(

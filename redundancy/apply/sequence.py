@@ -46,7 +46,7 @@ def shorten_row(
     ValueError
         If outputs change places across text or newlines that stand between them.
 
-    Source: DESIGN.md, section 2 (output order, newline policy).
+    Source: own.
     """
     device = valid.device
     kept = valid.clone()

@@ -71,7 +71,7 @@ def video_share(attention_mass: Float[Tensor, "*rows parts"]) -> Float[Tensor, "
     ValueError
         If there are not three parts.
 
-    Source: own; METRICS.md, section 6.
+    Source: own.
     """
     if attention_mass.shape[-1] != len(PARTS):
         raise ValueError(f"attention_mass with {attention_mass.shape[-1]} parts given, expected {PARTS}")
@@ -100,7 +100,7 @@ def frame_mass(attention: Float[Tensor, "*rows frames tokens"]) -> Float[Tensor,
     -------
     `[layer, head, query, T]` float32; sums to the row's mass on video tokens.
 
-    Source: own; METRICS.md, section 6.
+    Source: own.
     """
     return attention.float().sum(-1)
 
@@ -163,7 +163,7 @@ def top_mass(
     ValueError
         If a share is not in (0, 1], or there is none.
 
-    Source: own; METRICS.md, section 6.
+    Source: own.
     """
     shares = _video_shares(attention)
     counts = [top_count(share, shares.shape[-1]) for share in top]
@@ -207,7 +207,7 @@ def attention_lost(attention: Float[Tensor, "*rows frames tokens"], reduction: R
     ValueError
         If the rows are not those of the reduction's grid.
 
-    Source: own; METRICS.md, section 6.
+    Source: own.
     """
     expected = (reduction.grid.frames, reduction.grid.tokens_per_frame)
     if tuple(attention.shape[-2:]) != expected:
@@ -254,7 +254,7 @@ def salience_attention_agreement(
     ValueError
         If the share is not in (0, 1].
 
-    Source: own; METRICS.md, section 6.
+    Source: own.
     """
     rows, scores = attention.float().flatten(-2), salience.float().flatten()
     k = top_count(attended, len(scores))

@@ -19,7 +19,7 @@ from redundancy.metrics.outputs import error_of_outputs, video_outputs
 from redundancy.metrics.sample import fixed_sample
 from redundancy.reduction import Reduction
 
-OWN = "own; METRICS.md, section 5"
+OWN = "own"
 # Squared distances are differences of float64 products: below this share of the squared norms they are rounding.
 ROUNDING = 1e-12
 UNDEFINED = "where all tokens are zero; where K is not below the size of a sample"
@@ -59,7 +59,7 @@ def kmeans_error(
     ValueError
         If the tokens are not those of the reduction's video, or the sample is below 1.
 
-    Source: own; METRICS.md, section 5.
+    Source: own.
     """
     points, K = fixed_sample(tokens, seed=seed, sample=sample), len(video_outputs(tokens, reduction))
     if _too_few(points, tokens, K):
@@ -108,7 +108,7 @@ def kcentre_error(
     ValueError
         If the tokens are not those of the reduction's video, or the sample is below 1.
 
-    Source: own; METRICS.md, section 5; Gonzalez 1985.
+    Source: own; Gonzalez 1985.
     """
     points, K = fixed_sample(tokens, seed=seed, sample=sample), len(video_outputs(tokens, reduction))
     if _too_few(points, tokens, K):
@@ -148,7 +148,7 @@ def pca_error(tokens: Float[Tensor, "frames tokens channels"], reduction: Reduct
     ValueError
         If the tokens are not those of the reduction's video.
 
-    Source: own; METRICS.md, section 5; Eckart and Young 1936.
+    Source: own; Eckart and Young 1936.
     """
     x, K = tokens.flatten(0, 1).double(), len(video_outputs(tokens, reduction))
     gram = x.T @ x if x.shape[0] > x.shape[1] else x @ x.T
@@ -190,7 +190,7 @@ def reconstruction_gap(
     ValueError
         If the tokens are not those of the reduction's video, or the sample is below 1.
 
-    Source: own; METRICS.md, section 5.
+    Source: own.
     """
     best = kmeans_error(tokens, reduction, seed=seed, sample=sample)
     points = fixed_sample(tokens, seed=seed, sample=sample)
@@ -238,7 +238,7 @@ def tokens_needed(
     ValueError
         If an eps is not above 0, or the sample is below 1.
 
-    Source: own; METRICS.md, section 5.
+    Source: own.
     """
     if not all(e > 0 for e in eps):
         raise ValueError(f"eps={eps} given, expected relative errors above 0")

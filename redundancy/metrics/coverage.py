@@ -27,7 +27,7 @@ from redundancy.metrics.placement import on_device
 from redundancy.metrics.trajectory import turn_frames
 from redundancy.reduction import Reduction
 
-OWN = "own; DESIGN.md, section 6"
+OWN = "own"
 
 
 class LargestGap(NamedTuple):
@@ -59,7 +59,7 @@ def largest_gap(reduction: Reduction, frame_time: Float[Tensor, "frames"]) -> La
     -------
     Steps, and seconds of the same run (of equally long runs the one that takes longest); 0 and 0 without a gap.
 
-    Source: own; DESIGN.md, section 6.
+    Source: own.
     """
     reduction = on_device(reduction, frame_time.device)
     T, time = reduction.grid.frames, frame_time.double()
@@ -88,7 +88,7 @@ def frames_covered(reduction: Reduction) -> Float[Tensor, ""]:
     -------
     A scalar in [0, 1].
 
-    Source: own; DESIGN.md, section 6.
+    Source: own.
     """
     return (_anchors_per_frame(reduction) > 0).float().mean()
 
@@ -123,7 +123,7 @@ def turn_coverage(
     ValueError
         If the share is outside (0, 1].
 
-    Source: own; DESIGN.md, section 6.
+    Source: own.
     """
     count = _anchors_per_frame(on_device(reduction, points.device))
     turns = turn_frames(points, share=share)
@@ -163,7 +163,7 @@ def cells_covered(reduction: Reduction, *, radius: int = 1) -> CellsCovered:
     ValueError
         If the radius is negative.
 
-    Source: own; DESIGN.md, section 6.
+    Source: own.
     """
     if radius < 0:
         raise ValueError(f"radius={radius} given, expected 0 or more cells")
@@ -211,7 +211,7 @@ def nearest_distance(tokens: Float[Tensor, "frames tokens channels"], reduction:
     ValueError
         If the tokens are not those of the reduction's video.
 
-    Source: own; DESIGN.md, section 6.
+    Source: own.
     """
     outputs = _unit(video_outputs(tokens, reduction))
     outputs = outputs[~outputs.isnan().any(1)]
@@ -231,7 +231,7 @@ def nearest_distance(tokens: Float[Tensor, "frames tokens channels"], reduction:
     unit="1",
     bounds=(0, math.inf),
     higher="more of the tokens is lost",
-    source="own; METRICS.md, section 5",
+    source="own",
     known=("keep-all: 0", "|(0, 4) - (3, 0)| = 5 = |X|: 1"),
     undefined="where all tokens are zero",
     scale=0,
@@ -253,7 +253,7 @@ def reconstruction_error(tokens: Float[Tensor, "frames tokens channels"], reduct
     ValueError
         If the tokens are not those of the reduction's video.
 
-    Source: own; METRICS.md, section 5.
+    Source: own.
     """
     return error_of_outputs(tokens, video_outputs(tokens, reduction))
 

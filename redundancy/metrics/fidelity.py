@@ -48,7 +48,7 @@ def next_token_kl(
     ValueError
         If the two do not have the same shape.
 
-    Source: own; METRICS.md, section 7.
+    Source: own.
     """
     p, q = _log_probabilities(whole_logits, reduced_logits)
     return _divergence(p, q).float()
@@ -82,7 +82,7 @@ def jensen_shannon(
     ValueError
         If the two do not have the same shape.
 
-    Source: own; METRICS.md, section 7.
+    Source: own.
     """
     p, q = _log_probabilities(whole_logits, reduced_logits)
     middle = torch.logaddexp(p, q) - math.log(2)
@@ -117,7 +117,7 @@ def top1_agreement(
     ValueError
         If the two do not have the same shape.
 
-    Source: own; METRICS.md, section 7.
+    Source: own.
     """
     _expect_same_shape(whole_logits, reduced_logits)
     same = whole_logits.argmax(-1) == reduced_logits.argmax(-1)
@@ -152,7 +152,7 @@ def answer_rank(
     ValueError
         If the two do not have the same shape.
 
-    Source: own; METRICS.md, section 7.
+    Source: own.
     """
     _expect_same_shape(whole_logits, reduced_logits)
     answer = whole_logits.argmax(-1, keepdim=True)
@@ -190,7 +190,7 @@ def hidden_cosine(
     ValueError
         If the two do not have the same shape.
 
-    Source: own; METRICS.md, section 7.
+    Source: own.
     """
     _expect_same_shape(whole_hidden, reduced_hidden)
     a, b = whole_hidden.double(), reduced_hidden.double()
@@ -225,7 +225,7 @@ def anchor_jaccard(reduction: Reduction, other: Reduction) -> Float[Tensor, ""]:
     ValueError
         If their grids differ.
 
-    Source: own; METRICS.md, section 7.
+    Source: own.
     """
     _expect_same_grid(reduction, other)
     return _jaccard(*(_marked(r, r.anchor_token, reduction.anchor.device) for r in (reduction, other)))
@@ -257,7 +257,7 @@ def source_jaccard(reduction: Reduction, other: Reduction) -> Float[Tensor, ""]:
     ValueError
         If their grids differ.
 
-    Source: own; METRICS.md, section 7.
+    Source: own.
     """
     _expect_same_grid(reduction, other)
     return _jaccard(*(_marked(r, r.slots[r.source[r.weight > 0]], reduction.anchor.device) for r in (reduction, other)))
@@ -289,7 +289,7 @@ def budget_spearman(reduction: Reduction, other: Reduction) -> Float[Tensor, ""]
     ValueError
         If their grids differ.
 
-    Source: own; METRICS.md, section 7.
+    Source: own.
     """
     _expect_same_grid(reduction, other)
     return spearman(*(_anchors_per_frame(r).to(reduction.anchor.device) for r in (reduction, other)))

@@ -75,7 +75,7 @@ def measure(
         If a metric, null model or source does not exist, the input lacks what a named metric reads, or tokens are NaN
         or infinite (naming the frame; on a lazy source when it is computed).
 
-    Source: own; definitions are METRICS.md, facts `redundancy.metrics.table.METRICS`.
+    Source: own; the facts of each metric are in `redundancy.metrics.table.METRICS`.
     """
     nulls = _nulls(null)
     if nulls and frame_features != "mean":

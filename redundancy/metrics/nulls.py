@@ -33,7 +33,7 @@ def shuffle_frames(
     -------
     `[T, N, D]`, every frame bit for bit.
 
-    Source: own; METRICS.md, section 8.
+    Source: own.
     """
     order = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(seed))
     return tokens[order.to(tokens.device)]
@@ -55,7 +55,7 @@ def shuffle_tokens(
     -------
     `[T, N, D]`, every token bit for bit, in its frame.
 
-    Source: own; METRICS.md, section 8.
+    Source: own.
     """
     T, N, _ = tokens.shape
     keys = torch.rand(T, N, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -82,7 +82,7 @@ def gaussian(tokens: Float[Tensor, "frames tokens channels"], *, seed: int) -> F
     -------
     `[T, N, D]` float32; NaN for a single token, which has no covariance.
 
-    Source: own; METRICS.md, section 8.
+    Source: own.
     """
     T, N, D = tokens.shape
     mean = tokens.mean((0, 1), dtype=torch.float64).float()
@@ -136,7 +136,7 @@ def null_score(observed: Float[Tensor, "*shape"], draws: Float[Tensor, "draws *s
     ValueError
         If there are no draws.
 
-    Source: own; METRICS.md, section 8; p after Phipson and Smyth 2010 (doi:10.2202/1544-6115.1585).
+    Source: own; p after Phipson and Smyth 2010 (doi:10.2202/1544-6115.1585).
     """
     if not len(draws):
         raise ValueError("0 draws given, expected at least 1")

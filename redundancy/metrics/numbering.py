@@ -22,7 +22,7 @@ from redundancy.metrics.placement import (
 )
 from redundancy.reduction import Reduction
 
-OWN = "own; DESIGN.md, section 6"
+OWN = "own"
 NOT_GIVEN = "; renumbered outputs of a reduction inside the model unless `assigned` is given"
 
 
@@ -78,7 +78,7 @@ def distance_to_text(
     ValueError
         If shapes do not fit, or the last position lies before the video's end.
 
-    Source: own; DESIGN.md, section 6.
+    Source: own.
     """
     check_positions(reduction, positions)
     if last_position < int(positions.max()):
@@ -110,7 +110,7 @@ def inversions(reduction: Reduction) -> Float[Tensor, ""]:
     -------
     A scalar in [0, 1].
 
-    Source: own; DESIGN.md, section 6.
+    Source: own.
     """
     order = reduction.anchor_token[reduction.anchor_token >= 0]
     pairs = len(order) * (len(order) - 1) / 2
@@ -179,7 +179,7 @@ def time_warp(
     ValueError
         If shapes do not fit.
 
-    Source: own; DESIGN.md, section 6.
+    Source: own.
     """
     reduction = on_device(reduction, positions.device)
     place = assigned_positions(reduction, positions, assigned=assigned)[:, 0]

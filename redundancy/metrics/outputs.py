@@ -29,7 +29,7 @@ def error_of_outputs(
     A scalar, 0 if every token is among the outputs. The nearest is found in float32 on centred tokens, squared
     differences are summed in float64. NaN where all tokens are zero; 1 without any output.
 
-    Source: own; METRICS.md, section 5.
+    Source: own.
     """
     tokens = features.reshape(-1, features.shape[-1]).float()
     total = tokens.double().square().sum()

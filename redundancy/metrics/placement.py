@@ -115,7 +115,7 @@ def assigned_positions(
     ValueError
         If shapes do not fit.
 
-    Source: own; DESIGN.md, sections 2 and 6.
+    Source: own.
     """
     check_positions(reduction, positions)
     reduction, axes = on_device(reduction, positions.device), positions.shape[0]
@@ -134,7 +134,7 @@ def assigned_positions(
 def renumbered(reduction: Reduction, positions: Shaped[Tensor, "axes frames tokens"]) -> Float64[Tensor, "kept"]:
     """Consecutive numbers of the outputs from the video's first position on, with the newlines that stay in between.
 
-    Source: own; DESIGN.md, section 2.
+    Source: own.
     """
     if reduction.layer is not None:
         return torch.full((reduction.kept,), torch.nan, dtype=torch.float64, device=positions.device)
@@ -146,7 +146,7 @@ def renumbered(reduction: Reduction, positions: Shaped[Tensor, "axes frames toke
 def kept_newline_rows(reduction: Reduction) -> Int64[Tensor, "rows"]:
     """Grid rows, counted through all frames, after which a newline stays.
 
-    Source: own; DESIGN.md, section 2.
+    Source: own.
     """
     T, rows, cols = reduction.grid
     if reduction.newline == "all":
@@ -167,7 +167,7 @@ def last_number(
     -------
     A scalar; NaN where the numbers of renumbered outputs are not known (a reduction inside the model).
 
-    Source: own; DESIGN.md, section 2.
+    Source: own.
     """
     last = torch.tensor(last_position, dtype=torch.float64, device=positions.device)
     if reduction.placement != "renumbered":

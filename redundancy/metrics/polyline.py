@@ -31,7 +31,7 @@ def polyline_error_of(
     ValueError
         If the vertices do not ascend from 0 to T - 1.
 
-    Source: own; METRICS.md, section 3.
+    Source: own.
     """
     T = len(points)
     given = vertices.tolist()
@@ -64,7 +64,7 @@ def segment_costs(points: Float[Tensor, "frames channels"]) -> Float[Tensor, "fr
     -------
     `[T, T]` float64 in squared feature units, infinite where j <= i.
 
-    Source: own; the expansion of the definition in METRICS.md, section 3.
+    Source: own.
     """
     f = points.double()
     f = f - f.mean(0)
@@ -111,7 +111,7 @@ def best_vertices(points: Float[Tensor, "frames channels"], *, k: tuple[int, ...
     ValueError
         If a k is below 2 or above T.
 
-    Source: own; METRICS.md, section 3.
+    Source: own.
     """
     T = len(points)
     if not all(2 <= count <= T for count in k):

@@ -32,7 +32,7 @@ from redundancy.tokens import RotaryLayout
 CHUNK = 1 << 16
 # A sum of unit numbers below this is rounding of float64: it has no direction.
 ROUNDING = 1e-12
-OWN = "own; DESIGN.md, section 6"
+OWN = "own"
 NO_SOURCE = "for outputs without a video token among their sources"
 NO_PLACE = "for outputs whose anchor is a newline, or without a video token among their sources"
 NOT_GIVEN = "; renumbered outputs of a reduction inside the model unless `assigned` is given"
@@ -77,7 +77,7 @@ def grid_displacement(reduction: Reduction, frame_time: Float[Tensor, "frames"])
     Per axis (t, row, col) in steps and cells; the Euclidean length over (row, col), the absolute value over t, and the
     absolute value in seconds of the steps' own times.
 
-    Source: own; DESIGN.md, section 6.
+    Source: own.
     """
     reduction = on_device(reduction, frame_time.device)
     sources = video_sources(reduction)
@@ -122,7 +122,7 @@ def grid_spread(reduction: Reduction) -> Float[Tensor, "kept grid_axis"]:
     -------
     `[K, 3]` over (t, row, col).
 
-    Source: own; DESIGN.md, section 6.
+    Source: own.
     """
     sources = video_sources(reduction)
     coordinates = grid_coordinates(sources.token, reduction.grid)
@@ -176,7 +176,7 @@ def position_displacement(
     ValueError
         If shapes do not fit.
 
-    Source: own; DESIGN.md, section 6.
+    Source: own.
     """
     reduction = on_device(reduction, positions.device)
     place = assigned_positions(reduction, positions, assigned=assigned)
@@ -216,7 +216,7 @@ def position_spread(
     ValueError
         If the positions are not those of the reduction's video.
 
-    Source: own; DESIGN.md, section 6.
+    Source: own.
     """
     check_positions(reduction, positions)
     reduction = on_device(reduction, positions.device)
@@ -273,7 +273,7 @@ def alignment(
     ValueError
         If shapes do not fit.
 
-    Source: own; DESIGN.md, section 6.
+    Source: own.
     """
     reduction = on_device(reduction, positions.device)
     place = assigned_positions(reduction, positions, assigned=assigned)
@@ -315,7 +315,7 @@ def coherence(reduction: Reduction, positions: Shaped[Tensor, "axes frames token
     ValueError
         If the positions are not those of the reduction's video.
 
-    Source: own; DESIGN.md, section 6.
+    Source: own.
     """
     check_positions(reduction, positions)
     reduction = on_device(reduction, positions.device)
@@ -367,7 +367,7 @@ def phase_error(
     ValueError
         If shapes do not fit.
 
-    Source: own; DESIGN.md, section 6.
+    Source: own.
     """
     reduction = on_device(reduction, positions.device)
     place = assigned_positions(reduction, positions, assigned=assigned)

@@ -62,9 +62,7 @@ def principal_components(points: Float[Tensor, "frames channels"], k: int = 2) -
     return PrincipalComponents(coordinates.float(), (shares / variance.sum()).float())
 
 
-def project_trajectory(
-    source: xr.Dataset | VideoTokens, *, k: int = 2, frame_features: str = "mean"
-) -> xr.Dataset:
+def project_trajectory(source: xr.Dataset | VideoTokens, *, k: int = 2, frame_features: str = "mean") -> xr.Dataset:
     """Principal components of the frame features of one video, raw and at unit length, labelled.
 
     To be merged into what `measure` returns: `measure(capture).merge(project_trajectory(capture))`.
@@ -97,7 +95,11 @@ def project_trajectory(
     facts = {"source": "Pearson 1901, principal components", "frame_features": frame_features}
     return xr.Dataset(
         {
-            "principal_components": (("scaling", "frame", "component"), coordinates, facts | {"units": "feature units"}),
+            "principal_components": (
+                ("scaling", "frame", "component"),
+                coordinates,
+                facts | {"units": "feature units"},
+            ),
             "explained_variance": (("scaling", "component"), shares, facts | {"units": "1"}),
         },
         coords={"scaling": list(SCALINGS), "component": np.arange(k)},

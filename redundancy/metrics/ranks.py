@@ -48,7 +48,7 @@ def top_count(share: int | float, count: int) -> int:
     ValueError
         If the share is not in (0, 1].
 
-    Source: own; METRICS.md, "tops ceil(r n)".
+    Source: own.
     """
     if not 0 < share <= 1:
         raise ValueError(f"top={share} given, expected a share in (0, 1]")

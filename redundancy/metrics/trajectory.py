@@ -66,7 +66,7 @@ def speed(points: Float[Tensor, "frames channels"], frame_time: Float[Tensor, "f
     -------
     Two `[T-1]` float32, per frame and per second; the second is NaN where the time does not advance.
 
-    Source: own; METRICS.md, section 3.
+    Source: own.
     """
     length = _norm(_steps(points))
     seconds = frame_time.double().diff().to(length.device)
@@ -209,7 +209,7 @@ def arc_length(points: Float[Tensor, "frames channels"]) -> Float[Tensor, ""]:
     -------
     A scalar in feature units; NaN with a single frame, 0 where nothing moves.
 
-    Source: own; METRICS.md, section 3.
+    Source: own.
     """
     length: Tensor = _norm(_steps(points)).sum()
     return length.float() if len(points) > 1 else torch.full_like(length, torch.nan, dtype=torch.float32)
@@ -238,7 +238,7 @@ def straightness(points: Float[Tensor, "frames channels"]) -> Float[Tensor, ""]:
     -------
     A scalar in [0, 1]; NaN with a single frame and where nothing moves.
 
-    Source: own; METRICS.md, section 3.
+    Source: own.
     """
     f = points.double()
     ratio: Tensor = _norm(f[-1] - f[0]) / _norm(_steps(points)).sum()  # 0 / 0 is NaN: no motion
@@ -277,7 +277,7 @@ def turn_frames(points: Float[Tensor, "frames channels"], *, share: int | float 
     ValueError
         If the share is outside (0, 1].
 
-    Source: own; METRICS.md, section 3.
+    Source: own.
     """
     if not 0 < share <= 1:
         raise ValueError(f"share={share} given, expected 0 < share <= 1")
@@ -422,7 +422,7 @@ def polyline_error(
     ValueError
         If a k is below 2.
 
-    Source: own; METRICS.md, section 3.
+    Source: own.
     """
     if not k or min(k) < 2:
         raise ValueError(f"k={k} given, expected numbers of at least 2")
