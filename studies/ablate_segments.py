@@ -177,7 +177,7 @@ def measure_video(
 
     Source: own.
     """
-    clip = model.load_video(source.path, frames=options.frames)
+    clip = source.load(model, frames=options.frames)
     tokens = rd.video_tokens(model, clip)
     known = None
     if source.record is not None:

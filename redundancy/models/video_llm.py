@@ -106,7 +106,7 @@ class VideoLLM:
                 f"the processor of {self.name!r} has no chat template, which says where a video stands in a prompt; "
                 "add chat_template.jinja to its folder"
             )
-        text = [self._chat(row, prompt) for row, prompt in rows]
+        text = [self.chat_text(row, prompt) for row, prompt in rows]
         batch = self.processor(
             text=text,
             videos=[torch.from_numpy(clip.frames).permute(0, 3, 1, 2) for clip in flat],
@@ -123,7 +123,11 @@ class VideoLLM:
         }
         return Prepared(tensors, tuple(tuple(row) for row, _ in rows))
 
-    def _chat(self, clips: Sequence[VideoClip], prompt: str | None) -> str:
+    def chat_text(self, clips: Sequence[VideoClip], prompt: str | None) -> str:
+        """What the user says about the clips, in the model's chat format, before placeholders are multiplied.
+
+        Source: own; the template is the checkpoint's.
+        """
         content = self.family.chat_content(clips, prompt)
         chat: str = self.processor.apply_chat_template(
             [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False

@@ -78,10 +78,14 @@ def balanced_seeds(count: int, config: WorldConfig) -> list[int]:
     Raises
     ------
     ValueError
-        If `count` is no multiple of the largest number of scenes.
+        If `count` is no multiple of the largest number of scenes, or `config` fixes numbers of scenes.
 
     Source: own.
     """
+    if config.scenes is not None or config.duplicates:
+        raise ValueError(
+            f"scenes={config.scenes}, duplicates={config.duplicates} given, expected a free number of scenes"
+        )
     if count < 1 or count % MAX_SCENES:
         raise ValueError(f"the number of clips must be a multiple of {MAX_SCENES}, given {count}")
     left = dict.fromkeys(range(1, MAX_SCENES + 1), count // MAX_SCENES)

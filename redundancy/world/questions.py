@@ -50,8 +50,15 @@ def ask_all(script: VideoScript, *, seed: int) -> tuple[Question, ...]:
     return tuple(question for question in asked if question is not None)
 
 
+def _named(script: VideoScript) -> tuple[Scene, ...]:
+    """Scenes that their background tells from all others, near-duplicates left out: they give the same answers."""
+    scenes = tuple(scene for scene in script.scenes if scene.copies is None)
+    backgrounds = [scene.background for scene in scenes]
+    return tuple(scene for scene in scenes if backgrounds.count(scene.background) == 1)
+
+
 def _pick(script: VideoScript, draw: random.Random) -> Scene:
-    return draw.choice(script.scenes)
+    return draw.choice(_named(script))
 
 
 def _shape(script: VideoScript, draw: random.Random) -> Question:
@@ -61,7 +68,7 @@ def _shape(script: VideoScript, draw: random.Random) -> Question:
 
 
 def _direction(script: VideoScript, draw: random.Random) -> Question | None:
-    moving = [scene for scene in script.scenes if scene.length > 1]  # nothing moves within one frame
+    moving = [scene for scene in _named(script) if scene.length > 1]  # nothing moves within one frame
     if not moving:
         return None
     scene = draw.choice(moving)
@@ -86,18 +93,19 @@ def _where(script: VideoScript, draw: random.Random) -> Question:
     return Question("where", "where digit flash ?", script.flash.quadrant, QUADRANTS)
 
 
-def _count(script: VideoScript, draw: random.Random) -> Question:
+def _count(script: VideoScript, draw: random.Random) -> Question | None:
+    if len(script.scenes) > MAX_SCENES:  # the small models' vocabulary counts to four
+        return None
     return Question("count", "how many scenes ?", NUMBERS[len(script.scenes) - 1], NUMBERS[:MAX_SCENES])
 
 
 def _first(script: VideoScript, draw: random.Random) -> Question | None:
-    if len(script.scenes) < 2:
+    scenes = _named(script)  # in order
+    if len(scenes) < 2:
         return None
-    one, other = draw.sample(range(len(script.scenes)), 2)
-    names = (script.scenes[one].background, script.scenes[other].background)
-    return Question(
-        "first", f"which scene first {names[0]} or {names[1]} ?", script.scenes[min(one, other)].background, names
-    )
+    one, other = draw.sample(range(len(scenes)), 2)
+    names = (scenes[one].background, scenes[other].background)
+    return Question("first", f"which scene first {names[0]} or {names[1]} ?", scenes[min(one, other)].background, names)
 
 
 _ASK: dict[str, Callable[[VideoScript, random.Random], Question | None]] = {

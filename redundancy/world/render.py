@@ -15,6 +15,7 @@ from redundancy.world.scene import (
     DIRECTIONS,
     QUADRANTS,
     SHAPES,
+    SWING,
     Scene,
     Thing,
     VideoScript,
@@ -63,13 +64,18 @@ def render(
     config = sizes.pop()
     frames = _Frames(scripts, config)
     image = frames.background()
+    empty = torch.ones_like(frames.progress, dtype=torch.bool)[..., None, None]  # where the background is seen
     for which in (0, 1):
-        image = torch.where(frames.thing(which)[:, :, None], frames.color(which)[..., None, None], image)
+        thing = frames.thing(which)
+        image = torch.where(thing[:, :, None], frames.color(which)[..., None, None], image)
+        empty = empty & ~thing
     box, glyph = frames.digit()
     image = torch.where(box[:, :, None], glyph[:, None, None].to(image), image)
     if generator is not None:
-        image = image + NOISE * torch.randn(image.shape, generator=generator)
-    return image.clamp(0, 1)
+        noise = NOISE * torch.randn(image.shape, generator=generator)
+        image = image + noise * torch.where((empty & ~box)[:, :, None], float(config.noise), 1.0)
+    tail = image[:, -1:].expand(-1, config.tail, -1, -1, -1)
+    return torch.cat([image, tail], 1).clamp(0, 1)
 
 
 def render_frames(script: VideoScript, *, seed: int) -> UInt8[np.ndarray, "frames height width 3"]:
@@ -89,12 +95,18 @@ class _Frames:
         lengths = [torch.tensor([s.length for s in script.scenes]) for script in scripts]
         self.per_frame = [torch.repeat_interleave(torch.arange(len(x)), x) for x in lengths]
         starts = [x.cumsum(0) - x for x in lengths]
-        time = torch.arange(config.frames)
+        time = torch.arange(config.moving)
         self.progress = torch.stack(
             [(time - s[i]) / (x[i] - 1).clamp(min=1) for s, x, i in zip(starts, lengths, self.per_frame, strict=True)]
         )
         axis = torch.linspace(0, 1, config.size)
         self.y, self.x = torch.meshgrid(axis, axis, indexing="ij")
+        self.seen_x, self.seen_y = self.x, self.y
+        if config.drift:
+            way = torch.tensor([script.camera for script in scripts]) / config.drift
+            path = _swing(config.drift / (config.size - 1) * (time - (config.moving - 1) / 2))
+            offset = (path[:, None] * way[:, None])[..., None, None]
+            self.seen_x, self.seen_y = self.x + offset[:, :, 0], self.y + offset[:, :, 1]
 
     def of_scenes(self, values: Sequence[Sequence[Sequence[float | int]]]) -> Float[Tensor, "videos frames channels"]:
         """A vector per scene, as a vector per frame."""
@@ -104,7 +116,7 @@ class _Frames:
     def background(self) -> Float[Tensor, "videos frames 3 height width"]:
         base = self.of_scenes([[BACKGROUNDS[s.background] for s in script.scenes] for script in self.scripts])
         phase = self.of_scenes([[s.phases for s in script.scenes] for script in self.scripts])[..., None, None]
-        x, y = self.x, self.y
+        x, y = self.seen_x, self.seen_y
         coarse = torch.sin(18 * x + phase[:, :, 0]) * torch.sin(14 * y + phase[:, :, 1])
         texture = 0.04 * (coarse + torch.sin(28 * (x + y) + phase[:, :, 2]))
         return base[..., None, None] + texture[:, :, None]
@@ -122,8 +134,8 @@ class _Frames:
             way = self.of_scenes([[DIRECTIONS[s.direction] for s in script.scenes] for script in self.scripts])
             along = 0.5 + (self.progress[..., None] - 0.5) * TRAVEL * way
             centre = torch.where(way != 0, along, centre)
-        dx = self.x - centre[..., 0, None, None]
-        dy = self.y - centre[..., 1, None, None]
+        dx = self.seen_x - centre[..., 0, None, None]
+        dy = self.seen_y - centre[..., 1, None, None]
         index = self.of_scenes(
             [[[SHAPES.index(_thing(s, which).shape)] for s in script.scenes] for script in self.scripts]
         )
@@ -141,9 +153,15 @@ class _Frames:
         glyph = GLYPHS[torch.tensor([f.digit for f in flashes])].flatten(1)
         cell: Int64[Tensor, "videos height width"] = (v * 7).long().clamp(0, 6) * 5 + (u * 5).long().clamp(0, 4)
         strokes = glyph.gather(1, cell.flatten(1)).view(cell.shape)
-        time = torch.arange(self.config.frames)
+        time = torch.arange(self.config.moving)
         on = torch.stack([(time >= f.onset) & (time < f.onset + f.length) for f in flashes])
         return inside[:, None] & on[..., None, None], strokes
+
+
+def _swing(path: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """A straight path folded to and fro between plus and minus `SWING`."""
+    around = torch.remainder(path + SWING, 4 * SWING)
+    return torch.minimum(around, 4 * SWING - around) - SWING
 
 
 def _thing(scene: Scene, which: int) -> Thing:
