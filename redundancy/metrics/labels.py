@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
 
 from redundancy.metrics.compute import Settings
 from redundancy.metrics.facts import Metric
@@ -52,6 +54,17 @@ def nanmean(x: xr.DataArray) -> xr.DataArray:
     count = known.sum(dims)
     mean = x.where(known, 0).sum(dims) / count.where(count > 0)
     return mean.astype("float32").assign_attrs(x.attrs)
+
+
+def video_summary(m: Metric, values: Mapping[str, Tensor]) -> Float[Tensor, "*rest"]:
+    """Mean of a metric's first output over frames, transitions, tokens and outputs, as `nanmean` of its variable.
+
+    Source: own.
+    """
+    value = values[m.name].cpu().float()
+    dims = ("scaling", *m.dims[m.name]) if "points" in m.inputs else m.dims[m.name]
+    axes = [i for i, d in enumerate(dims) if d in SUMMED]
+    return value.nanmean(axes) if axes else value
 
 
 def _variable(m: Metric, output: str, values: Any, inputs: Inputs, own: Mapping[str, Any]) -> xr.DataArray:

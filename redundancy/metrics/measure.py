@@ -15,7 +15,7 @@ from torch import Tensor
 from redundancy.metrics.compute import Settings, compute
 from redundancy.metrics.facts import NULLS, Metric
 from redundancy.metrics.inputs import Inputs, inputs_of, missing_input
-from redundancy.metrics.labels import labelled_metrics
+from redundancy.metrics.labels import labelled_metrics, video_summary
 from redundancy.metrics.nulls import DRAWS, NULL_MODELS, null_score
 from redundancy.metrics.table import METRICS
 from redundancy.reduction import Reduction
@@ -174,7 +174,7 @@ def _against_nulls(
         drawn = [_drawn(inputs, suited, own, null=null, seed=seed + b) for b in range(draws if suited else 0)]
         for m in suited:
             value = _summary(observed, m.name)
-            null_values = torch.stack([torch.from_numpy(_summary(one, m.name).values) for one in drawn])
+            null_values = torch.stack([one[m.name] for one in drawn])
             score = null_score(torch.from_numpy(value.values), null_values)
             for part in ("mean", "sd", "z", "p"):
                 labelled = value.copy(data=getattr(score, part).numpy()).drop_attrs().expand_dims(null=[null])
@@ -183,12 +183,12 @@ def _against_nulls(
     return xr.Dataset({name: xr.concat(parts, "null") for name, parts in scores.items()})
 
 
-def _drawn(inputs: Inputs, metrics: Sequence[Metric], settings: Settings, *, null: str, seed: int) -> xr.Dataset:
-    """The metrics of one draw; frame features follow from the drawn tokens."""
+def _drawn(inputs: Inputs, metrics: Sequence[Metric], settings: Settings, *, null: str, seed: int) -> dict[str, Tensor]:
+    """Each metric's summary of one draw; frame features follow from the drawn tokens."""
     tokens = NULL_MODELS[null](inputs.tokens, seed=seed)
     beside = {k: v for k, v in inputs.beside.items() if k != "frame_features"}
-    here = replace(inputs, blocks=[tokens], beside=beside)
-    return labelled_metrics(here, metrics, compute(here, metrics, settings), settings=settings)
+    values = compute(replace(inputs, blocks=[tokens], beside=beside), metrics, settings)
+    return {m.name: video_summary(m, values[m.name]) for m in metrics}
 
 
 def _summary(dataset: xr.Dataset, name: str) -> xr.DataArray:

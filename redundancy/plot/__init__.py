@@ -1,15 +1,46 @@
 """One style, one function per kind of figure. Everything is drawn from stored results; nothing is computed here."""
 
-from redundancy.plot.frames import film_strip, token_maps
+from redundancy.plot.agreement import method_agreement, pair_matrix, pairs_over_retention
+from redundancy.plot.attention import attention_over_frames
+from redundancy.plot.curve import metric_prediction, retention_curve
+from redundancy.plot.drift import difference_over_retention, kept_coverage, position_drift
+from redundancy.plot.frames import film_strip, grey_frame, token_maps
+from redundancy.plot.lost import attention_lost, lost_over_retention, over_layers
+from redundancy.plot.methods import lines_over_retention, method_styles
+from redundancy.plot.path import over_time, trajectory
+from redundancy.plot.profile import profile_scores, profile_values
+from redundancy.plot.reductions import drift_maps, role_legend, role_maps
 from redundancy.plot.segments import segment_ablation, segment_bars, similarity_over_time, sweep
-from redundancy.plot.style import CONTROL, TWO_COLUMNS, colours, new_figure, save, style
+from redundancy.plot.style import CONTROL, TWO_COLUMNS, colours, frame_grid, new_figure, save, style
 
 __all__ = [
     "CONTROL",
     "TWO_COLUMNS",
+    "attention_lost",
+    "attention_over_frames",
     "colours",
+    "difference_over_retention",
+    "drift_maps",
     "film_strip",
+    "frame_grid",
+    "grey_frame",
+    "kept_coverage",
+    "lines_over_retention",
+    "lost_over_retention",
+    "method_agreement",
+    "method_styles",
+    "metric_prediction",
     "new_figure",
+    "over_layers",
+    "over_time",
+    "pair_matrix",
+    "pairs_over_retention",
+    "position_drift",
+    "profile_scores",
+    "profile_values",
+    "retention_curve",
+    "role_legend",
+    "role_maps",
     "save",
     "segment_ablation",
     "segment_bars",
@@ -17,4 +48,5 @@ __all__ = [
     "style",
     "sweep",
     "token_maps",
+    "trajectory",
 ]

@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 from jaxtyping import Shaped
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 TWO_COLUMNS = 7.0  # inches
@@ -53,6 +54,28 @@ def new_figure(rows: int, columns: int, *, height: float, **arguments: Any) -> t
     """
     figure = Figure(figsize=(TWO_COLUMNS, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **arguments)
+
+
+def frame_grid(count: int, *, columns: int = 8, aspect: int | float = 1) -> tuple[Figure, list[Axes]]:
+    """A figure with one axes per frame, row by row, and room for a colour bar: of two-column width if a row is full.
+
+    Parameters
+    ----------
+    count
+        Number of frames.
+    columns
+        In a full row.
+    aspect
+        Height of a frame over its width.
+
+    Source: own.
+    """
+    rows, across = -(-count // columns), min(columns, count)
+    figure, axes = new_figure(rows, across, height=0.3 + (0.2 + 0.75 * aspect) * rows)
+    figure.set_figwidth(TWO_COLUMNS * (across + 1) / (columns + 1))
+    for unused in axes.flat[count:]:
+        unused.set_axis_off()
+    return figure, list(axes.flat[:count])
 
 
 def save(figure: Figure, path: Path) -> list[Path]:

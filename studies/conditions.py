@@ -1,0 +1,206 @@
+"""What studies of methods share: a method of the table at a requested retention, its draws, its controls, its summary.
+
+A method that reads a salience or frame features that the model does not give gets another source, and a note says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from jaxtyping import Float
+
+from redundancy.evaluation.intervals import RESAMPLES, mean_interval
+from redundancy.pruning.base import Method
+from redundancy.pruning.controls import RandomTokens
+from redundancy.pruning.table import METHODS
+from redundancy.reduction import Reduction
+from redundancy.tokens import VideoTokens
+
+RETENTIONS = (0.5, 0.25, 0.1, 0.05)
+SALIENCE = ("pooling_head", "mean_query", "received", "norm")  # what published methods read first
+STATISTICS = ("mean", "low", "high", "videos")
+INTERVAL = f"95% percentile bootstrap over clips, {RESAMPLES} resamples, seed 0; draws and questions of a clip averaged"
+
+
+class Condition(NamedTuple):
+    """A method of the table at one setting; `requested` is NaN where the method's rate is fixed."""
+
+    label: str
+    name: str
+    kind: str
+    method: Method
+    requested: float
+
+
+def has_rate(name: str) -> bool:
+    """Whether a method of the table takes a retention; the others have a fixed rate.
+
+    Source: own.
+    """
+    return "retention" in {f.name for f in fields(METHODS[name].method)}
+
+
+def conditions_of(methods: Sequence[str], retentions: Sequence[float | int]) -> list[Condition]:
+    """Every method at every retention; one whose rate is fixed, once.
+
+    Raises
+    ------
+    ValueError
+        If a method is unknown, or nothing is left to compare.
+
+    Source: own.
+    """
+    unknown = sorted(set(methods) - set(METHODS))
+    if unknown or not methods or not retentions:
+        raise ValueError(
+            f"methods {list(methods)} at retentions {list(retentions)} given, expected some of {[*METHODS]}"
+        )
+    made = []
+    for name in methods:
+        entry = METHODS[name]
+        if not has_rate(name):
+            made.append(Condition(name, name, entry.kind, entry.method, float("nan")))
+            continue
+        for r in retentions:
+            at: Any = replace(entry.method, retention=float(r))  # type: ignore[call-arg]
+            made.append(Condition(f"{name}({r:g})", name, entry.kind, at, float(r)))
+    return made
+
+
+def salience_of(tokens: VideoTokens) -> str:
+    """The first source of salience that the tokens carry, the published methods' choices first.
+
+    Raises
+    ------
+    ValueError
+        If they carry none.
+
+    Source: own.
+    """
+    found = next((s for s in SALIENCE if s in tokens.salience), None)
+    if found is None:
+        raise ValueError(f"tokens with salience {sorted(tokens.salience)} given, expected some of {SALIENCE}")
+    return found
+
+
+def suited(method: Method, tokens: VideoTokens) -> tuple[Method, str]:
+    """The method with sources that the tokens carry, and what was put in place of what (empty: nothing).
+
+    Source: own.
+    """
+    needs, changed = method.needs(tokens.layout), {}
+    if needs.salience is not None and needs.salience not in tokens.salience:
+        changed["salience"] = (needs.salience, salience_of(tokens))
+    if needs.frame_features not in (None, "mean") and needs.frame_features not in tokens.frame_features:
+        changed["features"] = (str(needs.frame_features), "mean")
+    if not changed:
+        return method, ""
+    note = ", ".join(f"{new} in place of {old} as {field}" for field, (old, new) in changed.items())
+    sources: Any = {field: new for field, (_, new) in changed.items()}
+    return replace(method, **sources), note
+
+
+def decisions(condition: Condition, tokens: VideoTokens, *, seeds: int) -> Iterator[tuple[int, Reduction, str]]:
+    """What a condition decides on a video: seed (-1: nothing is drawn), reduction, and what sources were replaced.
+
+    Source: own.
+    """
+    method, note = suited(condition.method, tokens)
+    if "seed" not in {f.name for f in fields(method)}:
+        yield -1, method(tokens), note
+        return
+    for seed in range(seeds):
+        drawn: Any = replace(method, seed=seed)  # type: ignore[call-arg]
+        yield seed, drawn(tokens), note
+
+
+def random_like(reduction: Reduction, tokens: VideoTokens, *, seed: int) -> Reduction:
+    """As many tokens as a reduction keeps, drawn over the whole video.
+
+    Raises
+    ------
+    ValueError
+        If another number is drawn, which would be no control.
+
+    Source: own.
+    """
+    T, rows, cols = reduction.grid
+    drawn = RandomTokens(retention=reduction.kept / (T * rows * cols), seed=seed, across_frames=True)(tokens)
+    if drawn.kept != reduction.kept:
+        raise ValueError(f"{drawn.kept} random tokens drawn, expected {reduction.kept}")
+    return drawn
+
+
+# what is reported -------------------------------------------------------------------------------------------------
+
+
+def intervals(table: pd.DataFrame) -> Float[np.ndarray, "measures 4"]:
+    """Mean, bootstrap interval and number of videos of every column; one row per video.
+
+    Source: own.
+    """
+    return np.array([mean_interval(table[name].to_numpy(float)) for name in table.columns]).reshape(-1, 4)
+
+
+def per_video(rows: pd.DataFrame, by: Sequence[str], measures: Sequence[str]) -> dict[tuple[str, ...], pd.DataFrame]:
+    """Means over draws and questions, one table of videos by measures for every value of the columns `by`.
+
+    Source: own.
+    """
+    means = rows.groupby([*by, "video"])[list(measures)].mean().reset_index()
+    return {
+        tuple(str(k) for k in key): part.set_index("video")[list(measures)] for key, part in means.groupby(list(by))
+    }
+
+
+def labels_of(conditions: Sequence[Condition], rows: pd.DataFrame) -> dict[str, Any]:
+    """Coordinates of the dim `setting`: method, kind, requested and achieved share of tokens (mean over clips).
+
+    Source: own.
+    """
+    achieved = rows.groupby("setting")["achieved"].mean()
+    return {
+        "setting": [c.label for c in conditions],
+        "method": ("setting", [c.name for c in conditions]),
+        "method_kind": ("setting", [c.kind for c in conditions]),
+        "requested": ("setting", [c.requested for c in conditions], {"meaning": "NaN: the method's rate is fixed"}),
+        "achieved": ("setting", [float(achieved[c.label]) for c in conditions]),
+    }
+
+
+def replaced_sources(rows: pd.DataFrame) -> list[str]:
+    """One line for each method that read another source than it does by default.
+
+    Source: own.
+    """
+    noted = rows[rows["replaced"].fillna("") != ""] if "replaced" in rows else rows[:0]
+    names = [str(setting).split("(")[0] for setting in noted.get("setting", ())]
+    return sorted({f"{name}: {note}" for name, note in zip(names, noted.get("replaced", ()), strict=True)})
+
+
+def interval_text(cell: xr.DataArray, digits: int, sign: str = "") -> str:
+    """Mean with its interval in brackets, a dash where there is none.
+
+    Source: own.
+    """
+    m, low, high = (float(v) for v in cell.values[:3])
+    if np.isnan(m):
+        return "-"
+    return f"{m:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+
+
+def retention_columns(summary: xr.Dataset) -> dict[str, list[str]]:
+    """First columns of a table over settings: setting, requested and achieved share.
+
+    Source: own.
+    """
+    return {
+        "setting": [str(s) for s in summary["setting"].values],
+        "requested": ["fixed" if np.isnan(r) else f"{r:g}" for r in summary["requested"].values],
+        "achieved": [f"{a:.3f}" for a in summary["achieved"].values],
+    }

@@ -1,0 +1,317 @@
+"""How redundant are videos? Every measure beside what the same tokens give without their order or structure.
+
+For each video: the default metrics of temporal context, visual context and trajectory, and where they stand among
+draws of the null models that suit them: frames shuffled, tokens shuffled within their frames, normal tokens of the same
+mean and covariance. Means over the videos of a kind and over all come with bootstrap intervals, as do scores z, and
+differences from the null paired by video; `separation` says how far a measure tells the kinds of videos apart.
+Contrast and silhouette of segments are those of the known scenes, and undefined where none are known.
+
+    python -m studies.redundancy_profile
+    python -m studies.redundancy_profile --videos my_videos/ --model llava-hf/llava-onevision-qwen2-7b-ov-hf --frames 32
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from jaxtyping import Int64
+
+import redundancy as rd
+from redundancy import plot
+from redundancy.capture import model_provenance, open_dataset, save_dataset
+from redundancy.metrics.facts import NULLS, Metric
+from redundancy.metrics.table import METRICS
+from redundancy.models import VideoLLM
+from redundancy.pruning.segment import cuts_to_lengths
+from redundancy.sources import VideoSource, cuts_on_steps, list_videos
+from redundancy.tokens import VideoTokens
+from redundancy.video import VideoClip
+from studies.redundancy_profile_summary import LEVEL, summary_of
+from studies.runner import VideoResult, command_line, run_videos, say_what_ran, write_rows
+
+NAME = "redundancy_profile"
+VERSION = 1
+GROUPS = ("temporal", "visual", "trajectory")
+PROFILED = tuple(n for n, m in METRICS.items() if m.group in GROUPS and m.default)
+SCORES = ("null_mean", "null_sd", "z", "p")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Profile the redundancy of videos against null models.
+
+    Parameters
+    ----------
+    model
+        A bundled model's name, a Hugging Face folder, or a hub id.
+    videos
+        Files, folders, and world:N; none: the bundled clips.
+    frames
+        Frames sampled from each video.
+    metrics
+        Names of the metrics; by default all default metrics of temporal, visual and trajectory.
+    nulls
+        Names of the null models; each metric takes those that suit it.
+    draws
+        Draws of each null model per video. The least p is 1 / (draws + 1).
+    seed
+        Of the draws, which are others for every video.
+    out
+        Folder of the results.
+    limit
+        At most so many videos.
+    """
+
+    model: str = "tiny-llava-onevision"
+    videos: tuple[str, ...] = ()
+    frames: int = 16
+    metrics: tuple[str, ...] = PROFILED
+    nulls: tuple[str, ...] = NULLS
+    draws: int = 19
+    seed: int = 0
+    out: Path = Path("results") / NAME
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, choices in (("metrics", PROFILED), ("nulls", NULLS)):
+            given = getattr(self, name)
+            unknown = sorted(set(given) - set(choices))
+            if unknown or not given or len(set(given)) < len(given):
+                raise ValueError(f"{name}={list(given)} given, expected each once, of {list(choices)}")
+        for name, least in (("frames", 1), ("draws", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, given {getattr(self, name)}")
+
+
+def measure_video(source: VideoSource, missing: Sequence[str], *, model: VideoLLM, options: Options) -> VideoResult:
+    """Rows of one video for the metrics that are missing: one per metric, output and value of a parameter.
+
+    Raises
+    ------
+    VideoError
+        If the video cannot be read.
+
+    Source: own.
+    """
+    clip = source.load(model, frames=options.frames)
+    tokens = rd.video_tokens(model, clip)
+    segments = known_segments(source, clip, tokens)
+    measurable = [name for name in missing if segments is not None or "segments" not in METRICS[name].inputs]
+    measured = xr.Dataset()
+    if measurable:
+        seed = seed_of(source, options.seed)
+        measured = rd.measure(
+            tokens, metrics=measurable, null=list(options.nulls), draws=options.draws, seed=seed, segments=segments
+        )
+    rows = [row for name in missing for row in metric_rows(METRICS[name], measured)]
+    facts = {
+        "frames": tokens.grid.frames,
+        "tokens_per_frame": tokens.grid.tokens_per_frame,
+        "salience": measured.attrs.get("salience", ""),
+        "scenes": None if segments is None else segments.tolist(),
+        "decoder": clip.decoder,
+    }
+    return VideoResult(rows, facts)
+
+
+def seed_of(source: VideoSource, seed: int) -> int:
+    """Seed of the first draw: of the video's content, so that videos do not share their permutations.
+
+    Source: own.
+    """
+    return int.from_bytes(hashlib.sha256(f"{source.digest} {seed}".encode()).digest()[:6])
+
+
+def known_segments(source: VideoSource, clip: VideoClip, tokens: VideoTokens) -> Int64[torch.Tensor, "segments"] | None:
+    """Lengths of the known scenes in steps of the model; None where nothing is known.
+
+    Source: own.
+    """
+    if source.record is None:
+        return None
+    cuts = cuts_on_steps(source.record.scene_cuts, clip, tokens.frame_members.numpy())
+    return cuts_to_lengths(torch.from_numpy(cuts), tokens.grid.frames)
+
+
+def metric_rows(metric: Metric, measured: xr.Dataset) -> list[dict[str, Any]]:
+    """Rows of one metric: the video's summary of each output at each value of a parameter, with scores per null.
+
+    A metric that could not be measured has one row, undefined.
+
+    Source: own.
+    """
+    nothing = float("nan")
+    blank = {f"{score}_{null}": nothing for null in NULLS for score in SCORES}  # every row has the same columns
+    rows = []
+    for output in metric.dims:
+        if output not in measured:
+            rows.append({"setting": metric.name, "output": output, "parameter": "", "value": nothing} | blank)
+            continue
+        values = measured[f"{output}_mean"] if f"{output}_mean" in measured else measured[output]
+        for index in product(*(range(size) for size in values.shape)):
+            at = dict(zip(values.dims, index, strict=True))
+            labels = {d: values[d].values[i] if d in values.coords else i for d, i in at.items()}
+            row = {
+                "setting": metric.name,
+                "output": output,
+                "parameter": ", ".join(f"{d}={_text(v)}" for d, v in labels.items()),
+                "value": float(values.isel(at)),
+            }
+            rows.append(row | blank | (_scores(metric, measured, at) if output == metric.name else {}))
+    return rows
+
+
+def _text(label: Any) -> str:
+    return str(label) if isinstance(label, str) else f"{label:g}"
+
+
+def _scores(metric: Metric, measured: xr.Dataset, at: dict[Any, int]) -> dict[str, float]:
+    """Scores of the metric's main output against the nulls that suit it."""
+    if f"{metric.name}_z" not in measured:
+        return {}
+    return {
+        f"{score}_{null}": float(measured[f"{metric.name}_{score}"].sel(null=null).isel(at))
+        for null in measured["null"].values
+        if null in metric.nulls
+        for score in SCORES
+    }
+
+
+def show(values: xr.DataArray, *, sign: str = "") -> list[str]:
+    """Means with their intervals in brackets, a dash where there is none.
+
+    Source: own.
+    """
+    return [
+        "-" if np.isnan(mean) else f"{mean:{sign}.3g} [{low:{sign}.3g}, {high:{sign}.3g}]"
+        for mean, low, high in values.transpose(..., "bound").values
+    ]
+
+
+def value_table(summary: xr.Dataset, group: str) -> pd.DataFrame:
+    """Means of one group of metrics by kind, at the values of parameters that are shown.
+
+    Source: own.
+    """
+    part = shown_part(summary, group)
+    columns = {str(kind): show(part["value"].sel(kind=kind)) for kind in part["kind"].values}
+    return pd.DataFrame({"measure": part["statistic"].values, "unit": part["units"].values} | columns)
+
+
+def score_table(summary: xr.Dataset, group: str) -> pd.DataFrame:
+    """Mean z against each null over all videos, and how far kinds are told apart.
+
+    Source: own.
+    """
+    part = shown_part(summary, group)
+    scores = part["z"].sel(kind="all")
+    columns = {f"z, {null}": show(scores.sel(null=null), sign="+") for null in part["null"].values}
+    told = {
+        "separation": show(part["separation"]),
+        "q": ["-" if np.isnan(q) else f"{q:.2g}" for q in part["separation_q"].values],
+    }
+    return pd.DataFrame({"measure": part["statistic"].values} | columns | told)
+
+
+def shown_part(summary: xr.Dataset, group: str) -> xr.Dataset:
+    """The statistics of one group that are shown.
+
+    Source: own.
+    """
+    chosen = summary["shown"].values.astype(bool) & (summary["group"].values == group)
+    return summary.isel(statistic=np.flatnonzero(chosen))
+
+
+def main(options: Options) -> xr.Dataset:
+    """Run what is missing, write rows, summary and figures, and print the tables.
+
+    Raises
+    ------
+    ValueError
+        If no video could be read.
+
+    Source: own.
+    """
+    sources = list_videos(options.videos, limit=options.limit)
+    model = rd.load_model(options.model)
+    provenance = model_provenance(model)
+    settings = {"frames": options.frames, "draws": options.draws, "seed": options.seed, "nulls": list(options.nulls)}
+    run = run_videos(
+        sources,
+        options.metrics,
+        partial(measure_video, model=model, options=options),
+        out=options.out,
+        context={
+            "study": NAME,
+            "version": VERSION,
+            **settings,
+            **{k: provenance[k] for k in ("weights_sha256", "dtype", "attn_implementation", "redundancy_version")},
+        },
+        sort_by=("video", "setting"),
+    )
+    write_rows(run.rows, options.out / "rows.parquet")
+    if not run.facts:
+        raise ValueError(f"no video could be read: {run.errors}")
+    summary = summary_of(run.rows, options.nulls).assign_attrs(
+        provenance, study=NAME, **settings, videos=len(run.facts)
+    )
+    summary.attrs["salience"] = sorted({facts["salience"] for facts in run.facts.values()} - {""})
+    summary.attrs["unreadable"] = [f"{name}: {message}" for name, message in run.errors.items()]
+    save_dataset(summary, options.out / "summary.zarr", overwrite=True)
+    draw(options.out)
+    report(summary)
+    print(say_what_ran(run))
+    print(f"Rows, summary and figures: {options.out}")
+    return summary
+
+
+def report(summary: xr.Dataset) -> None:
+    """Print the tables, by group of metrics.
+
+    Source: own.
+    """
+    for group in [g for g in GROUPS if (summary["group"] == g).any()]:
+        for table in (value_table(summary, group), score_table(summary, group)):
+            print(f"\n{group}\n{table.to_string(index=False)}")
+    print(
+        f"\nMeans over {summary.attrs['videos']} videos with 95% bootstrap intervals; "
+        f"z against {summary.attrs['draws']} draws of each null model.\n"
+        "separation: share of the variance of ranks between kinds of videos; q: adjusted for all statistics.\n"
+        f"Kinds are told apart (q < {LEVEL}) by: {', '.join(told_apart(summary)) or 'no measure'}.\n"
+        "Further outputs and values of parameters are in the rows and the summary."
+    )
+
+
+def told_apart(summary: xr.Dataset) -> list[str]:
+    """Shown statistics whose values differ between kinds, the clearest first.
+
+    Source: own.
+    """
+    part = summary.isel(statistic=np.flatnonzero(summary["shown"].values.astype(bool)))
+    part = part.isel(statistic=np.flatnonzero(part["separation_q"].values < LEVEL))
+    order = np.argsort(-part["separation"].sel(bound="mean").values, kind="stable")
+    return [str(name) for name in part["statistic"].values[order]]
+
+
+def draw(out: Path) -> list[Path]:
+    """Draw the study's figures from what is stored in `out`.
+
+    Source: own.
+    """
+    summary = open_dataset(out / "summary.zarr").load()
+    values = plot.save(plot.profile_values(summary), out / NAME)
+    return values + plot.save(plot.profile_scores(summary), out / f"{NAME}_scores")
+
+
+if __name__ == "__main__":
+    command_line(Options, main)
