@@ -1,10 +1,12 @@
 """Why most tokens of a video language model are redundant, and what a method throws away when it prunes them.
 
-Names are imported when they are first used, so that `import redundancy` is quick.
+Names are imported when they are first used, so that `import redundancy` is quick; the first that brings xarray also
+registers the plots of `Dataset.redundancy`.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +48,10 @@ __all__ = [*sorted(_HOME), "__version__"]
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'redundancy' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(_HOME[name]), name)
+    value = getattr(import_module(_HOME[name]), name)
+    if "xarray" in sys.modules:
+        import_module("redundancy.accessor")
+    return value
 
 
 def __dir__() -> list[str]:

@@ -29,6 +29,7 @@ ALLOWED = {
     "apply": VALUES | {"models", "pruning", "metrics", "capture"},
     "evaluation": VALUES | {"models", "pruning", "metrics", "capture", "apply"},
     "plot": {"paths", "provenance"},
+    "accessor": VALUES | {"metrics", "plot"},
     "studies": VALUES | {"models", "pruning", "metrics", "capture", "apply", "evaluation", "plot"},
 }
 FILES = [p for top in ("redundancy", "studies") for p in sorted((ROOT / top).rglob("*.py"))]
