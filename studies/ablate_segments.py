@@ -3,7 +3,8 @@
 For each clip and each segmenter (over its numbers of segments and thresholds): number and length of segments,
 similarity inside segments and across cuts, agreement with the known scene cuts, what FastVID keeps with these
 segments, and the same for random cuts into as many segments. Intervals are bootstrapped over clips, differences from
-random cuts are paired. FastVID runs with the budgets of its LLaVA-Video variant, which loses no token to rounding.
+random cuts are paired. Where clips bring questions, the model answers them with what FastVID keeps, beside random cuts
+and as many random tokens. FastVID runs with the budgets of its LLaVA-Video variant, which loses no token to rounding.
 Draws of random cuts with which it keeps another number of tokens, because a budget was clamped, are left out there.
 
     python -m studies.ablate_segments
@@ -30,18 +31,18 @@ from redundancy import plot
 from redundancy.capture import model_provenance, open_dataset, save_dataset
 from redundancy.evaluation.intervals import RESAMPLES, mean_interval, paired_difference
 from redundancy.evaluation.segmentation import cut_agreement, segment_similarity
-from redundancy.metrics.coverage import reconstruction_error
 from redundancy.metrics.temporal import transition_similarity
 from redundancy.models import VideoLLM
-from redundancy.pruning.fastvid import FastVID
-from redundancy.pruning.segment import SEGMENTERS, DySeg, GivenSegments, RandomCuts, Segmenter, lengths_to_cuts
+from redundancy.pruning.segment import SEGMENTERS, DySeg, RandomCuts, Segmenter, lengths_to_cuts
 from redundancy.sources import VideoSource, cuts_on_steps, list_videos
 from redundancy.tokens import VideoTokens
+from redundancy.video import VideoClip
 from studies.runner import Facts, StudyRun, VideoResult, command_line, run_videos, say_what_ran, write_json, write_rows
+from studies.segment_fastvid import ANSWERS, KEPT, TOKENS, Answers, Asked, kept_row
 
 NAME = "ablate_segments"
 CONTROL = "random_cuts"
-VERSION = 3
+VERSION = 4
 TOLERANCE = 1
 MEASURES = {
     "segments": "number of segments",
@@ -53,11 +54,6 @@ MEASURES = {
     "precision": "share of cuts that are scene cuts",
     "recall": "share of scene cuts that are cut",
     "f1": "F1 of cuts against scene cuts",
-}
-FASTVID_MEASURES = {
-    "error": "reconstruction error of what FastVID keeps",
-    "anchors": "context tokens per segment",
-    "kept": "share of tokens kept",
 }
 
 
@@ -85,6 +81,10 @@ class Options:
         Source of the frame features that segmenters read: "mean", or "pooling_head" where the model has that head.
     seeds
         Draws of random cuts per clip and setting.
+    answer_draws
+        Of these, draws for which the model also answers; and draws of random tokens.
+    skills
+        Of each clip's own questions those of these skills are asked.
     out
         Folder of the results.
     limit
@@ -95,11 +95,13 @@ class Options:
     videos: tuple[Path, ...] = ()
     frames: int = 16
     segmenters: tuple[str, ...] = tuple(n for n in SEGMENTERS if n != CONTROL)
-    segments: tuple[int, ...] = (2, 4, 8)
+    segments: tuple[int, ...] = (1, 2, 4, 8)
     thresholds: tuple[float, ...] = (0.8, 0.9, 0.95)
     retentions: tuple[float, ...] = (0.5, 0.25)
     features: str = "mean"
     seeds: int = 20
+    answer_draws: int = 2
+    skills: tuple[str, ...] = ("digit", "when", "where", "count")
     out: Path = Path("results") / NAME
     limit: int | None = None
 
@@ -110,7 +112,7 @@ class Options:
             raise ValueError(
                 f"unknown segmenters {unknown}; expected some of {choices} ({CONTROL} always run beside them)"
             )
-        for name in ("frames", "seeds"):
+        for name in ("frames", "seeds", "answer_draws"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, given {getattr(self, name)}")
 
@@ -151,7 +153,7 @@ def measures_of(options: Options) -> dict[str, str]:
     swept = {
         f"{name}_{retention:g}": f"{meaning} at retention {retention:g}"
         for retention in options.retentions
-        for name, meaning in FASTVID_MEASURES.items()
+        for name, meaning in (KEPT | ANSWERS | TOKENS).items()
     }
     return MEASURES | swept
 
@@ -187,14 +189,17 @@ def measure_video(
     @cache
     def measured(lengths: tuple[int, ...]) -> dict[str, Any]:
         """Many settings and draws end in the same segments."""
-        return _row(tokens, torch.tensor(lengths), known) | _fastvid(tokens, lengths, options)
+        return _row(tokens, torch.tensor(lengths), known) | kept_row(lengths, tokens, options.retentions)
 
+    answers = Answers(asked_of(source, clip, model, options), tokens, options.retentions, draws=options.answer_draws)
     for label in missing:
-        lengths = segmenters[label](tokens)
-        rows.append(measured(tuple(lengths.tolist())) | {"setting": label, "seed": -1, "control": False})
+        lengths, answered = segmenters[label](tokens).tolist(), is_answered(label)
+        row = measured(tuple(lengths)) | {"setting": label, "seed": -1, "control": False}
+        rows.append(row | (answers.row(lengths, beside=True) if answered else {}))
         for seed in range(options.seeds):
-            random = RandomCuts(segments=len(lengths), seed=seed)(tokens)
-            rows.append(measured(tuple(random.tolist())) | {"setting": label, "seed": seed, "control": True})
+            random = RandomCuts(segments=len(lengths), seed=seed)(tokens).tolist()
+            row = measured(tuple(random)) | {"setting": label, "seed": seed, "control": True}
+            rows.append(row | (answers.row(random, beside=False) if answered and seed < options.answer_draws else {}))
     facts = {
         "frame_time": tokens.frame_time.tolist(),
         "transition_similarity": transition_similarity(tokens.frame_features_from("mean")).tolist(),
@@ -203,6 +208,25 @@ def measure_video(
         "decoder": clip.decoder,
     }
     return VideoResult(rows, facts)
+
+
+def is_answered(label: str) -> bool:
+    """Whether a setting is also judged by answers: those with a number of segments, DySeg at its published threshold.
+
+    Source: own.
+    """
+    values = label.rstrip(")").split("(")[1]
+    return values.startswith("segments=") or (values.startswith("c=") and values.endswith(f"tau={DySeg().tau:g}"))
+
+
+def asked_of(source: VideoSource, clip: VideoClip, model: VideoLLM, options: Options) -> Asked | None:
+    """The clip's questions of the skills wanted; None where it comes without.
+
+    Source: own.
+    """
+    known = () if source.record is None else source.record.questions
+    questions = [q for q in known if q.skill in options.skills]
+    return Asked(model, clip, questions) if questions else None
 
 
 def _row(tokens: VideoTokens, lengths: torch.Tensor, known: Shaped[np.ndarray, "..."] | None) -> dict[str, Any]:
@@ -221,32 +245,6 @@ def _row(tokens: VideoTokens, lengths: torch.Tensor, known: Shaped[np.ndarray, "
     return row | cut_agreement(lengths_to_cuts(lengths).numpy(), known, tolerance=TOLERANCE)._asdict()
 
 
-def salience_of(tokens: VideoTokens) -> str:
-    """The source that FastVID reads on the family, else the attention that the tower's last layer gives.
-
-    Source: own.
-    """
-    return next(s for s in ("pooling_head", "mean_query", "received") if s in tokens.salience)
-
-
-def _fastvid(tokens: VideoTokens, lengths: tuple[int, ...], options: Options) -> dict[str, float]:
-    """What FastVID keeps with these segments, at every retention."""
-    row: dict[str, float] = {}
-    for retention in options.retentions:
-        method = FastVID(
-            retention=retention,
-            variant="llava_video",
-            salience=salience_of(tokens),
-            features="mean",
-            segmenter=GivenSegments(lengths),
-        )
-        reduction = method(tokens)
-        row[f"error_{retention:g}"] = reconstruction_error(tokens.features, reduction).item()
-        row[f"anchors_{retention:g}"] = reduction.stages["context_budget"].sum().item() / len(lengths)
-        row[f"kept_{retention:g}"] = reduction.achieved
-    return row
-
-
 def summarise(run: StudyRun, segmenters: dict[str, Segmenter], measures: dict[str, str]) -> xr.Dataset:
     """Means over clips with bootstrap intervals, and paired differences from random cuts.
 
@@ -255,6 +253,7 @@ def summarise(run: StudyRun, segmenters: dict[str, Segmenter], measures: dict[st
     Source: own.
     """
     rows = run.rows[run.rows["setting"].notna()] if "setting" in run.rows else run.rows
+    rows = rows.reindex(columns=[*rows.columns, *(m for m in measures if m not in rows)])
     labels = [label for label in segmenters if len(rows) and (rows["setting"] == label).any()]
     shape = (len(labels), len(measures), 4)
     own, control, difference = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
@@ -269,8 +268,9 @@ def summarise(run: StudyRun, segmenters: dict[str, Segmenter], measures: dict[st
             paired = _at_equal_number(drawn, chosen, measure).groupby("video")[measure].mean().reindex(chosen.index)
             difference[i, j] = paired_difference(chosen[measure].to_numpy(float), paired.to_numpy(float))
     dims = ("setting", "measure", "statistic")
+    against = {"against_tokens": (dims, _against_tokens(rows, labels, list(measures)))}
     return xr.Dataset(
-        {"value": (dims, own), "random_cuts": (dims, control), "difference": (dims, difference)},
+        against | {"value": (dims, own), "random_cuts": (dims, control), "difference": (dims, difference)},
         coords={
             "setting": labels,
             "measure": list(measures),
@@ -282,16 +282,30 @@ def summarise(run: StudyRun, segmenters: dict[str, Segmenter], measures: dict[st
             "interval": f"95% percentile bootstrap over clips, {RESAMPLES} resamples, seed 0",
             "kept": "requested and achieved share of tokens differ where budgets are rounded: see kept_*",
             "difference": "segmenter minus mean of the random cuts of the same clip, paired over clips",
+            "against_tokens": "FastVID with the segmenter minus as many random tokens of the clip, paired over clips",
             "similarity": "cosine of frame features of source mean, float32",
             "cut_tolerance": TOLERANCE,
         },
     )
 
 
+def _against_tokens(rows: pd.DataFrame, labels: Sequence[str], measures: Sequence[str]) -> Shaped[np.ndarray, "..."]:
+    """Answers with FastVID minus those with as many random tokens; NaN for every other measure."""
+    found = np.full((len(labels), len(measures), 4), np.nan)
+    own = rows[rows["seed"] == -1] if len(rows) else rows
+    for i, label in enumerate(labels):
+        of_setting = own[own["setting"] == label].sort_values("video")
+        for j, measure in enumerate(measures):
+            if measure.split("_")[0] in ANSWERS:
+                pair = (of_setting[name].to_numpy(float) for name in (measure, f"tokens_{measure}"))
+                found[i, j] = paired_difference(*pair)
+    return found
+
+
 def _at_equal_number(drawn: pd.DataFrame, chosen: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Draws of random cuts with which FastVID keeps as many tokens as with the segmenter, where that matters."""
     name, _, retention = measure.partition("_")
-    if name not in ("error", "anchors") or not retention:
+    if name not in ("error", "anchors", *ANSWERS) or not retention:
         return drawn
     kept = f"kept_{retention}"
     return drawn[drawn[kept] == drawn["video"].map(chosen[kept])]
@@ -341,6 +355,28 @@ def fastvid_table(summary: xr.Dataset, retention: float) -> pd.DataFrame:
     )
 
 
+def answer_table(summary: xr.Dataset, retention: float) -> pd.DataFrame:
+    """What the model answers with what FastVID keeps, beside random cuts and random tokens at as many tokens.
+
+    Source: own.
+    """
+    answered = summary.isel(setting=[is_answered(str(s)) for s in summary["setting"].values])
+    show = partial(_show, answered)
+    r = f"{retention:g}"
+    return pd.DataFrame(
+        {
+            "setting": [str(s) for s in answered["setting"].values],
+            "kept": show("value", f"kept_{r}", 3),
+            "accuracy": show("value", f"accuracy_{r}", 3),
+            "- random cuts": show("difference", f"accuracy_{r}", 3, "+"),
+            "- random tokens": show("against_tokens", f"accuracy_{r}", 3, "+"),
+            "as with all": show("value", f"agreement_{r}", 3),
+            "KL": show("value", f"kl_{r}", 3),
+            "KL - random cuts": show("difference", f"kl_{r}", 3, "+"),
+        }
+    )
+
+
 def main(options: Options) -> xr.Dataset:
     """Run what is missing, write rows, summary and figure, and print the table.
 
@@ -362,6 +398,8 @@ def main(options: Options) -> xr.Dataset:
             "seeds": options.seeds,
             "features": options.features,
             "retentions": options.retentions,
+            "answer_draws": options.answer_draws,
+            "skills": options.skills,
             **{k: provenance[k] for k in ("weights_sha256", "dtype", "attn_implementation", "redundancy_version")},
         },
     )
@@ -379,6 +417,9 @@ def main(options: Options) -> xr.Dataset:
         for retention in options.retentions:
             print(f"\nFastVID asked to keep {retention:g} of the tokens, with these segments:")
             print(fastvid_table(summary, retention).to_string(index=False))
+            if not np.isnan(summary["value"].sel(measure=f"accuracy_{retention:g}")).all():
+                print(f"\nAnswers about {', '.join(options.skills)} at {retention:g}:")
+                print(answer_table(summary, retention).to_string(index=False))
         print(f"\nMeans over {len(run.facts)} videos, 95% bootstrap intervals; {options.seeds} draws of random cuts.")
         print("error: relative reconstruction error; -: no draw of random cuts makes FastVID keep equally many tokens.")
     print(say_what_ran(run))
