@@ -6,7 +6,16 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-STUDIES: tuple[str, ...] = ("ablate_segments",)
+STUDIES: tuple[str, ...] = (
+    "ablate_segments",
+    "redundancy_profile",
+    "position_drift",
+    "attention_lost",
+    "method_agreement",
+    "retention_curve",
+    "metric_prediction",
+    "efficiency",
+)
 TOOLS: tuple[str, ...] = ("ask",)
 RESULTS = Path("results")
 

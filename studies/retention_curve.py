@@ -48,8 +48,9 @@ from studies.conditions import (
 from studies.runner import StudyRun, VideoResult, command_line, run_videos, say_what_ran, write_rows
 
 NAME = "retention_curve"
-VERSION = 1
+VERSION = 2
 WHOLE = "all tokens"
+FEWEST = 8  # clips behind a difference that is listed
 ANSWERS = {
     "correct": "questions answered rightly",
     "probability": "probability of the right option",
@@ -199,6 +200,7 @@ def summarise(run: StudyRun, conditions: Sequence[Condition]) -> xr.Dataset:
     rows = run.rows[run.rows["setting"].isin(labels)]
     by_video = rows.groupby(["setting", "video"])[list(MEASURES)].mean()
     by_skill = rows.pivot_table(index=["setting", "video"], columns="skill", values="correct", sort=True)
+    by_clip = rows.groupby(["setting", "video"], as_index=False)["achieved"].mean()  # clips differ in questions
     chance = rows.groupby("skill")["chance"].mean()
     dims = ("setting", "measure", "statistic")
     return xr.Dataset(
@@ -209,7 +211,7 @@ def summarise(run: StudyRun, conditions: Sequence[Condition]) -> xr.Dataset:
                 np.stack([intervals(by_skill.loc[label]) for label in labels]),
             ),
         },
-        coords=labels_of(conditions, rows)
+        coords=labels_of(conditions, by_clip)
         | {
             "measure": list(MEASURES),
             "long_name": ("measure", list(MEASURES.values())),
@@ -247,13 +249,13 @@ def _with_key(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def separating(table: pd.DataFrame) -> pd.DataFrame:
-    """The lines of `separations` whose interval leaves out 0, single skills only.
+    """The lines of `separations` whose interval leaves out 0: single skills, at least `FEWEST` clips.
 
     Source: own.
     """
     if not len(table):
         return table
-    clear = (table["low"] > 0) | (table["high"] < 0)
+    clear = ((table["low"] > 0) | (table["high"] < 0)) & (table["clips"] >= FEWEST)
     columns = ["skill", "one", "other", "first", "second", "difference", "low", "high", "clips", "p"]
     return table[clear & (table["skill"] != "all")][columns].sort_values(["skill", "one", "other"])
 
@@ -327,7 +329,10 @@ def main(options: Options) -> xr.Dataset:
         pairs = separations(run.rows, methods, retention)
         write_rows(pairs, options.out / f"separations_{retention:g}.parquet")
         clear = separating(pairs)
-        print(f"\nSkills that separate methods asked for {retention:g}, on clips where both keep equally many tokens:")
+        print(
+            f"\nSkills that separate methods asked for {retention:g}, on clips where both keep equally many tokens"
+            f" (at least {FEWEST} clips):"
+        )
         print(clear.to_string(index=False, float_format=lambda x: f"{x:.3f}") if len(clear) else "none")
     print(f"\nMeans over {len(run.facts)} videos, 95% bootstrap intervals; {options.seeds} draws of random controls.")
     print("\n".join([*notes, say_what_ran(run), f"Rows, summary and figure: {options.out}"]))

@@ -76,13 +76,13 @@ def distance_to_text(
     Raises
     ------
     ValueError
-        If shapes do not fit, or the last position lies before the video's end.
+        If shapes do not fit, or the last position lies before the video.
 
     Source: own.
     """
     check_positions(reduction, positions)
-    if last_position < int(positions.max()):
-        raise ValueError(f"last_position={last_position} given, expected at least the video's {int(positions.max())}")
+    if last_position < int(positions.min()):  # text may begin before the video's largest id: grids are wider than long
+        raise ValueError(f"last_position={last_position} given, expected at least the video's {int(positions.min())}")
     reduction = on_device(reduction, positions.device)
     last = last_number(reduction, positions, last_position) if new_last_position is None else new_last_position
     new = last - assigned_positions(reduction, positions, assigned=assigned)

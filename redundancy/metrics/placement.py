@@ -175,6 +175,8 @@ def last_number(
     if reduction.layer is not None:
         return torch.full_like(last, torch.nan)
     first, end = positions.min(), positions.max()
+    if last_position < int(end):  # how much text follows cannot be told
+        return torch.full_like(last, torch.nan)
     T, rows, cols = reduction.grid
     gaps = (end - first + 1 - T * rows * cols) if positions.shape[0] == 1 else torch.zeros_like(end)
     stood = torch.tensor(reduction.newline != "none", device=end.device) | ((gaps >= T * rows - 1) & (gaps > 0))

@@ -27,11 +27,17 @@ def lost_over_retention(axes: Axes, summary: xr.Dataset, styles: dict[str, dict[
         y = at.sel(measure=measure, statistic="mean").values[order]
         axes.plot(x, y, color=CONTROL, linestyle=line, linewidth=1, zorder=0, label=label)
     lines_over_retention(axes, at.sel(measure="attention_lost"), styles=styles)
-    axes.set_ylabel("share of attention on the video")
+    axes.set_ylabel("share of attention")
 
 
 def over_layers(
-    axes: Axes, values: xr.DataArray, *, dim: str, styles: dict[str, dict[str, Any]], names: list[str]
+    axes: Axes,
+    values: xr.DataArray,
+    *,
+    dim: str,
+    styles: dict[str, dict[str, Any]],
+    names: list[str],
+    share: xr.DataArray,
 ) -> None:
     """A line per entry of a dim over the layers of the language model, with intervals.
 
@@ -45,6 +51,8 @@ def over_layers(
         Arguments of each line by its name.
     names
         Name of each entry of the dim.
+    share
+        Dims layer and statistic: the attention of each layer on the video, which stands below its number.
 
     Source: own.
     """
@@ -55,8 +63,10 @@ def over_layers(
         y = at.isel({dim: i}).transpose("layer", "statistic").values
         if not np.isnan(y[:, 0]).all():
             with_intervals(axes, np.arange(len(layers)) + shift[i], y, label=name, **styles[name])
-    axes.set_xticks(np.arange(len(layers))[:: max(len(layers) // 8, 1)], layers[:: max(len(layers) // 8, 1)])
-    axes.set_xlabel("layer of the language model")
+    step = max(len(layers) // 8, 1)
+    below = [f"{layer}\n{float(share.sel(layer=layer, statistic='mean')):.0%}" for layer in layers]
+    axes.set_xticks(np.arange(len(layers))[::step], below[::step])
+    axes.set_xlabel("layer, and its attention on the video")
 
 
 def attention_lost(summary: xr.Dataset, *, retention: float | int | None = None) -> Figure:
@@ -83,23 +93,22 @@ def attention_lost(summary: xr.Dataset, *, retention: float | int | None = None)
             chosen = requested[np.abs(requested - (0.25 if retention is None else retention)).argmin()]
             here = summary.isel(setting=np.flatnonzero(summary["requested"].values == chosen))
             values = here["value"].sel(measure="excess")
-            over_layers(axes[0, 1], values, dim="setting", styles=styles, names=list(names_of(here["method"])))
+            share = summary["video_share"]
+            names = list(names_of(here["method"]))
+            over_layers(axes[0, 1], values, dim="setting", styles=styles, names=names, share=share)
             axes[0, 1].set_title(f"(b) lost beyond chance, {chosen:g} requested")
         axes[0, 1].axhline(0, color=CONTROL, linewidth=0.8, zorder=0)
         axes[0, 1].set_ylabel("lost - expected by chance")
         lines_over_retention(axes[1, 0], summary["value"].sel(layer=ALL, measure="reached"), styles=styles)
         axes[1, 0].axhline(0, color=CONTROL, linewidth=0.8, zorder=0)
         axes[1, 0].set(title="(c) from a random choice (0) to the best (1)", ylabel="part of the way")
-        whole = {"video": {"color": "0.2", "marker": "o"}}
-        over_layers(axes[1, 1], summary["video_share"].expand_dims("row"), dim="row", styles=whole, names=["video"])
-        axes[1, 1].set(title="(d) how much a row attends to the video", ylabel="share of attention", ylim=(0, 1.02))
-        _salience(axes[2], summary)
+        _salience([axes[1, 1], *axes[2]], summary)
         figure.legend(*axes[2, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
     return figure
 
 
 def _salience(axes: Any, summary: xr.Dataset) -> None:
-    """How well salience tells attention: rank correlation and area under the curve."""
+    """How well salience tells attention: what its top holds, rank correlation and area under the curve."""
     sources = [str(s) for s in summary["source"].values]
     kinds = [str(k) for k in summary["source_kind"].values]
     salience = [s for s, kind in zip(sources, kinds, strict=True) if kind == "salience"]
@@ -111,10 +120,12 @@ def _salience(axes: Any, summary: xr.Dataset) -> None:
         s: {"color": "0.5", "marker": marker, "linestyle": ":"} for s, marker in zip(references, "x+12", strict=False)
     }
     panels = (
+        ("held", "(d) attention on each frame's top quarter", "share of attention", 0.25),
         ("salience_attention_agreement", "(e) does salience rank as attention does?", "rank correlation", 0.0),
         ("salience_auc", "(f) does it find the most attended tenth?", "area under the ROC curve", 0.5),
     )
     for ax, (measure, title, label, chance) in zip(axes, panels, strict=True):
-        over_layers(ax, summary["prediction_value"].sel(prediction=measure), dim="source", styles=styles, names=sources)
+        values = summary["prediction_value"].sel(prediction=measure)
+        over_layers(ax, values, dim="source", styles=styles, names=sources, share=summary["video_share"])
         ax.axhline(chance, color=CONTROL, linewidth=0.8, zorder=0)
         ax.set(title=title, ylabel=label)

@@ -15,8 +15,8 @@ from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid, VideoTokens
 
 
-def generator_of(tokens: VideoTokens, seed: int) -> torch.Generator:
-    """A generator for a seed and a video, on the CPU.
+def generator_of(tokens: VideoTokens, seed: int, *, stream: str = "") -> torch.Generator:
+    """A generator for a seed, a video and a stream, on the CPU: controls with streams of their own do not agree.
 
     A video is told by the energy of its frames to three digits: rounding on another device does not change it, nor does
     the order of channels, and two videos share it only by accident.
@@ -25,7 +25,7 @@ def generator_of(tokens: VideoTokens, seed: int) -> torch.Generator:
     """
     energy = to_host(tokens.features.double().square().sum((1, 2))).tolist()
     told = ",".join(f"{e:.2e}" for e in energy)
-    digest = hashlib.sha256(f"{seed}:{tuple(tokens.grid)}:{told}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}:{tuple(tokens.grid)}:{told}{stream}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") % 2**63)
 
 
@@ -201,7 +201,7 @@ class RandomOf2x2(_Blocks):
 
     def _decide(self, tokens: VideoTokens) -> Reduction:
         block, first = self._corners(tokens)
-        draw = torch.rand(len(block), generator=generator_of(tokens, self.seed)).to(block.device)
+        draw = torch.rand(len(block), generator=generator_of(tokens, self.seed, stream="2x2")).to(block.device)
         order = draw.argsort(stable=True)
         order = order[block[order].argsort(stable=True)]  # by block, at random within it
         start = torch.searchsorted(block[order], torch.arange(len(first), device=block.device))

@@ -204,7 +204,7 @@ def test_errors() -> None:
         alignment(ALL, MROPE, ROTARY, assigned=torch.zeros(3, 23))
     with pytest.raises(ValueError, match="positions on 1 axes given, expected 3"):
         coherence(ALL, LINE, ROTARY)
-    with pytest.raises(ValueError, match="last_position=3 given, expected at least the video's 28"):
+    with pytest.raises(ValueError, match="last_position=3 given, expected at least the video's 5"):
         distance_to_text(ALL, LINE, 3)
 
 

@@ -18,7 +18,14 @@ NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "01_capture_and_l
 
 def test_segments_are_ablated(family_name: str, tiny_folder: Callable[[str], Path], tmp_path: Path):
     options = ablate_segments.Options(
-        model=str(tiny_folder(family_name)), frames=16, limit=2, seeds=2, segments=(2,), thresholds=(0.9,), out=tmp_path
+        skills=(),
+        model=str(tiny_folder(family_name)),
+        frames=16,
+        limit=2,
+        seeds=2,
+        segments=(2,),
+        thresholds=(0.9,),
+        out=tmp_path,
     )
     summary = ablate_segments.main(options)
     rows = pd.read_parquet(tmp_path / "rows.parquet")

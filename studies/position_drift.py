@@ -1,0 +1,304 @@
+"""Where do methods put what they keep, and what do they no longer cover? Every method and control of the table.
+
+For each clip, method and retention: how far the content of the outputs stands from where it came from (cells, seconds,
+position ids, and in the rotary embedding's own terms), and what the outputs cover of the clip (frames, cells, turns of
+the trajectory, the tokens themselves). Three comparisons on the same clip, each with the same number of tokens:
+
+- merging against pruning: a method against its own anchors with nothing merged into them;
+- renumbered against anchor placement of the same outputs;
+- a method against as many tokens drawn at random over the whole video.
+
+Alignment compares a place with the original one. Renumbering moves the question along with the video, so part of what
+it costs in alignment is a shift that attention, which sees distances alone, does not feel: read it beside the distance
+to the question. Intervals are bootstrapped over clips, differences are paired.
+
+    python -m studies.position_drift
+    python -m studies.position_drift --videos my_videos/ --model llava-hf/llava-onevision-qwen2-7b-ov-hf --frames 32
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import xarray as xr
+
+import redundancy as rd
+from redundancy import plot
+from redundancy.capture import model_provenance, open_dataset, save_dataset
+from redundancy.metrics import coverage, position
+from redundancy.metrics.outputs import error_of_outputs, video_outputs
+from redundancy.metrics.sample import fixed_sample
+from redundancy.models import VideoLLM
+from redundancy.models.hooks import TextEntry, on_text_entry
+from redundancy.pruning.table import METHODS
+from redundancy.reduction import Reduction
+from redundancy.sources import VideoSource, list_videos
+from redundancy.tokens import VideoTokens
+from redundancy.video import VideoClip
+from studies.conditions import RETENTIONS, Condition, conditions_of, decisions, random_like, replaced_sources
+from studies.position_drift_summary import DRIFT, coverage_table, drift_table, summarise
+from studies.runner import VideoResult, command_line, run_videos, say_what_ran, write_rows
+
+NAME = "position_drift"
+VERSION = 1
+SAMPLE = 2000  # tokens on which k-means runs, as `reconstruction_gap` does by default
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure position drift and coverage of methods.
+
+    Parameters
+    ----------
+    model
+        A bundled model's name, a Hugging Face folder, or a hub id.
+    videos
+        Files and folders; none: the bundled clips.
+    frames
+        Frames sampled from each video.
+    prompt
+        The question behind the video, to whose last token distances are measured.
+    methods
+        Names of the methods and controls.
+    retentions
+        Shares of the tokens that methods are asked to keep.
+    seeds
+        Draws of random controls per clip.
+    out
+        Folder of the results.
+    limit
+        At most so many videos.
+    """
+
+    model: str = "tiny-llava-onevision"
+    videos: tuple[Path, ...] = ()
+    frames: int = 16
+    prompt: str = "how many scenes ?"
+    methods: tuple[str, ...] = tuple(METHODS)
+    retentions: tuple[float, ...] = RETENTIONS
+    seeds: int = 3
+    out: Path = Path("results") / NAME
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        conditions_of(self.methods, self.retentions)
+        for name in ("frames", "seeds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, given {getattr(self, name)}")
+
+
+def tokens_and_last(model: VideoLLM, clip: VideoClip, prompt: str) -> tuple[VideoTokens, int]:
+    """The tokens of a clip, and the position id of the last prompt token, read where the text model gets its ids.
+
+    Source: own.
+    """
+    last: list[int] = []
+
+    def read(entry: TextEntry) -> None:
+        last.append(int(model.family.position_ids(entry.kwargs)[:, 0, -1].max()))
+
+    with on_text_entry(model.family, read):
+        tokens = rd.video_tokens(model, clip, prompt)
+    return tokens, last[-1]
+
+
+# one video --------------------------------------------------------------------------------------------------------
+
+
+class Bench:
+    """One video, its measures, and the errors of k-means that many settings share.
+
+    Parameters
+    ----------
+    tokens
+        Of the video.
+    last
+        Position id of the last prompt token.
+    """
+
+    def __init__(self, tokens: VideoTokens, last: int) -> None:
+        self.tokens, self.last = tokens, last
+        self.sampled = fixed_sample(tokens.features, seed=0, sample=SAMPLE)
+        self.best = cache(self._best)
+
+    def _best(self, kept: int) -> float:
+        """Error of as many k-means centres as tokens are kept."""
+        anything = Reduction.from_selection(torch.arange(kept), grid=self.tokens.grid)
+        return coverage.kmeans_error(self.tokens.features.cpu(), anything, sample=SAMPLE).item()
+
+    def drift(self, reduction: Reduction) -> dict[str, float]:
+        """Measures of where outputs stand.
+
+        NaN where the ids of renumbered outputs are not known, and the distance to the question also where the family
+        gives the question ids from before the video's end (Qwen2.5-VL with its ids in seconds).
+        """
+        t = self.tokens
+        moved = position.grid_displacement(reduction, t.frame_time)
+        row = {
+            "moved_cells": _mean(moved.grid_displacement_space),
+            "moved_seconds": _mean(moved.grid_displacement_seconds),
+            "inversions": position.inversions(reduction).item(),
+        }
+        if t.positions is None or t.rotary is None:
+            raise ValueError("tokens without position ids given, expected those of a model of a supported family")
+        row["coherence"] = _mean(position.coherence(reduction, t.positions, t.rotary).coherence_all)
+        if reduction.placement == "renumbered" and t.layout.frame_text:
+            return row | dict.fromkeys(set(DRIFT) - set(row), float("nan"))  # text between frames counts too
+        ratio = float("nan")
+        if self.last >= int(t.positions.max()):  # else text stands beside the video in time, not behind it
+            ratio = _mean(position.distance_to_text(reduction, t.positions, self.last).distance_to_text_ratio)
+        return row | {
+            "moved_ids": _mean(position.position_displacement(reduction, t.positions).position_displacement_time),
+            "alignment": _mean(position.alignment(reduction, t.positions, t.rotary).alignment_all),
+            "time_warp": _mean(position.time_warp(reduction, t.positions, t.frame_time).time_warp.abs()),
+            "distance_ratio": ratio,
+        }
+
+    def coverage(self, reduction: Reduction) -> dict[str, float]:
+        """Measures of what the outputs cover."""
+        t, best = self.tokens, self.best(reduction.kept)
+        error = error_of_outputs(self.sampled, video_outputs(t.features, reduction)).item()
+        return {
+            "frames_covered": coverage.frames_covered(reduction).item(),
+            "largest_gap": coverage.largest_gap(reduction, t.frame_time).largest_gap_seconds.item(),
+            "turn_coverage": coverage.turn_coverage(reduction, t.frame_features_from("mean").float()).item(),
+            "cells_covered": coverage.cells_covered(reduction).cells_covered.item(),
+            "nearest_distance": coverage.nearest_distance(t.features, reduction).nearest_distance.item(),
+            "reconstruction_error": coverage.reconstruction_error(t.features, reduction).item(),
+            "reconstruction_gap": error / best if best > 0 else float("nan"),
+        }
+
+
+def _mean(values: torch.Tensor) -> float:
+    """Mean over outputs or frames, NaN left out."""
+    return values.double().nanmean().item()
+
+
+def anchors_alone(reduction: Reduction) -> Reduction:
+    """The outputs of a reduction with nothing merged into them: same anchors, order, placement and newlines.
+
+    Source: own, the ablation of merging.
+    """
+    pruned = Reduction.from_selection(reduction.anchor, grid=reduction.grid, slots=reduction.slots)
+    return replace(pruned, placement=reduction.placement, newline=reduction.newline, requested=reduction.requested)
+
+
+def variants_of(reduction: Reduction, tokens: VideoTokens, *, seeds: int) -> Iterator[tuple[str, int, Reduction]]:
+    """A reduction and what it is held against: name of the variant, seed of its draw (-1: none), reduction.
+
+    Source: own.
+    """
+    yield "own", -1, reduction
+    if not reduction.is_selection:
+        yield "anchors_alone", -1, anchors_alone(reduction)
+    yield "at_anchors", -1, replace(reduction, placement="anchor")
+    yield "renumbered", -1, replace(reduction, placement="renumbered")
+    for seed in range(seeds):
+        yield "random", seed, random_like(reduction, tokens, seed=seed)
+
+
+def measure_video(
+    source: VideoSource,
+    missing: Sequence[str],
+    *,
+    model: VideoLLM,
+    conditions: dict[str, Condition],
+    options: Options,
+) -> VideoResult:
+    """Rows of one video for the settings that are missing.
+
+    Raises
+    ------
+    VideoError
+        If the video cannot be read.
+
+    Source: own.
+    """
+    clip = source.load(model, frames=options.frames)
+    tokens, last = tokens_and_last(model, clip, options.prompt)
+    bench = Bench(tokens, last)
+    of_random: dict[tuple[int, int], dict[str, float]] = {}  # many settings keep equally many tokens
+    rows: list[dict[str, Any]] = []
+    for label in missing:
+        for seed, reduction, note in decisions(conditions[label], tokens, seeds=options.seeds):
+            about = {"setting": label, "seed": seed, "achieved": reduction.achieved, "replaced": note}
+            about |= {"placement": reduction.placement, "merges": not reduction.is_selection}
+            for variant, draw_seed, held in variants_of(reduction, tokens, seeds=options.seeds):
+                row = about | {"variant": variant, "draw": draw_seed}
+                if variant == "random":
+                    key = (held.kept, draw_seed)
+                    of_random[key] = of_random.get(key) or bench.coverage(held)
+                    rows.append(row | of_random[key])
+                    continue
+                rows.append(row | bench.drift(held))
+                if variant in ("own", "anchors_alone"):
+                    rows[-1] |= bench.coverage(held)
+    return VideoResult(rows, {"last_position": last, "frames_read": len(clip.frames), "decoder": clip.decoder})
+
+
+def main(options: Options) -> xr.Dataset:
+    """Run what is missing, write rows, summary and figures, and print the tables.
+
+    Raises
+    ------
+    ValueError
+        If no video could be read.
+
+    Source: own.
+    """
+    conditions = {c.label: c for c in conditions_of(options.methods, options.retentions)}
+    sources = list_videos(options.videos, limit=options.limit)
+    model = rd.load_model(options.model)
+    provenance = model_provenance(model)
+    run = run_videos(
+        sources,
+        list(conditions),
+        partial(measure_video, model=model, conditions=conditions, options=options),
+        out=options.out,
+        context={
+            "study": NAME,
+            "version": VERSION,
+            "frames": options.frames,
+            "seeds": options.seeds,
+            "prompt": options.prompt,
+            **{k: provenance[k] for k in ("weights_sha256", "dtype", "attn_implementation", "redundancy_version")},
+        },
+        sort_by=("video", "setting", "seed", "variant", "draw"),
+    )
+    write_rows(run.rows, options.out / "rows.parquet")
+    if not run.facts:
+        raise ValueError(f"no video could be read: {'; '.join(run.errors.values())}")
+    notes = replaced_sources(run.rows)
+    summary = summarise(run, list(conditions.values())).assign_attrs(
+        provenance, study=NAME, frames=options.frames, seeds=options.seeds, videos=len(run.facts), replaced=notes
+    )
+    summary.attrs["prompt"] = options.prompt
+    summary.attrs["unreadable"] = [f"{name}: {message}" for name, message in run.errors.items()]
+    save_dataset(summary, options.out / "summary.zarr", overwrite=True)
+    draw(options.out)
+    print("Where outputs stand (moved: with outputs at their anchors; distance to text: renumbered, new / old):")
+    print(drift_table(summary).to_string(index=False))
+    print("\nWhat outputs cover (random: as many tokens over the whole video; gap: error / that of k-means centres):")
+    print(coverage_table(summary).to_string(index=False))
+    print(f"\nMeans over {len(run.facts)} videos, 95% bootstrap intervals; {options.seeds} draws of random controls.")
+    print("\n".join([*notes, say_what_ran(run), f"Rows, summary and figures: {options.out}"]))
+    return summary
+
+
+def draw(out: Path) -> list[Path]:
+    """Draw the study's figures from what is stored in `out`.
+
+    Source: own.
+    """
+    summary = open_dataset(out / "summary.zarr").load()
+    drift = plot.save(plot.position_drift(summary), out / NAME)
+    return drift + plot.save(plot.kept_coverage(summary), out / f"{NAME}_coverage")
+
+
+if __name__ == "__main__":
+    command_line(Options, main)

@@ -1,0 +1,184 @@
+"""The study of costs: pairs, ratios, what is reported, and the figure from stored results alone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import redundancy as rd
+from redundancy.capture import open_dataset
+from redundancy.models import load_model
+from redundancy.plot.efficiency import shown_conditions
+from redundancy.pruning.controls import UniformTokens
+from redundancy.pruning.table import METHODS
+from redundancy.reduction import Reduction
+from redundancy.tokens import VideoTokens
+from studies import efficiency
+from studies.efficiency import QUANTITIES, Options, conditions_of, draw, main, summarise, table
+
+SMALL = Options(methods=("fastvid", "average_pool"), retentions=(0.5, 0.25), limit=1, repeats=2, new_tokens=3)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("efficiency")
+    main(replace(SMALL, out=out))
+    return out
+
+
+@pytest.fixture
+def summary(stored: Path) -> xr.Dataset:
+    return open_dataset(stored / "summary.zarr").load()
+
+
+def test_rows_are_pairs_in_turn(stored: Path):
+    rows = pd.read_parquet(stored / "rows.parquet")
+    labels = ["whole", "fastvid(0.5)", "fastvid(0.25)", "average_pool"]
+    assert list(zip(rows["repeat"], rows["condition"], strict=True)) == list(product([0, 1], labels))
+    assert (rows.groupby("condition")["whole_first"].sum() == 1).all()
+    assert rows["error"].isna().all()
+    stages = rows[["tower", "decision", "shorten", "language", "other"]].sum(axis=1)
+    assert np.allclose(stages, rows["first_token"], rtol=1e-12)  # sums of the same floats
+    everything = rows["read"] + rows["prepare"] + rows["first_token"] + rows["decode"]
+    assert np.allclose(everything, rows["total"], rtol=1e-12)
+    assert (rows["other"] > 0).all()
+    assert np.allclose(rows["decode_step"], rows["decode"] / 2)  # three tokens are two steps
+    assert np.allclose(rows["decode_rate"], 1e3 / rows["decode_step"])
+    assert ((rows["decision"] == 0) == (rows["condition"] == "whole")).all()
+    assert (rows["whole_decision"] == 0).all()
+
+
+def test_requested_and_achieved_stand_beside_each_other(summary: xr.Dataset):
+    assert summary["requested"].values[:3].tolist() == [1.0, 0.5, 0.25]
+    assert np.isnan(summary["requested"].values[3])  # a fixed rate is not requested
+    achieved = summary["achieved"].sel(over_clips="mean")
+    assert achieved.sel(condition="whole") == 1
+    assert achieved.sel(condition="average_pool") == 0.25  # blocks of 2 x 2
+    assert achieved.sel(condition="fastvid(0.5)") == pytest.approx(0.5, abs=1 / 16)  # rounding in frames of 16 tokens
+    printed = table(summary)
+    assert printed["requested"].tolist() == ["1", "0.5", "0.25", "fixed"]
+    assert printed["achieved"].tolist()[3] == "0.250"
+
+
+def test_flops_by_hand(summary: xr.Dataset):
+    """4 layers of 128 channels, 384 inside; 64 of 256 tokens are kept."""
+    n = 64
+    fastvid = 4 * (2 * n * 128**2 + 2 * n * 128 * 128 + 2 * n**2 * 128 + 3 * n * 128 * 384) / 1e9
+    holitom = 4 * (4 * n * 128**2 + 2 * n**2 * 128 + 2 * n * 128 * 384) / 1e9
+    pooled = summary["value"].sel(condition="average_pool", statistic="median")
+    assert pooled.sel(quantity="flops_fastvid") == fastvid
+    assert pooled.sel(quantity="flops_holitom") == holitom
+    ratio = summary["ratio"].sel(condition="average_pool", statistic="median")
+    assert float(ratio.sel(quantity="flops_fastvid")) == pytest.approx(fastvid / 0.285212672, rel=1e-12)
+
+
+def test_memory_and_provenance(summary: xr.Dataset):
+    whole = summary["value"].sel(condition="whole", statistic="median")
+    pooled = summary["value"].sel(condition="average_pool", statistic="median")
+    assert pooled.sel(quantity="peak_language") < whole.sel(quantity="peak_language")
+    assert summary["ratio"].sel(condition="whole", quantity="peak", statistic="median") == 1
+    assert np.isnan(summary["ratio"].sel(quantity="decision")).all()
+    assert {"machine", "date", "memory", "weights_sha256", "pairs", "videos", "left_out"} <= set(summary.attrs)
+    assert summary.attrs["pairs"] == 2
+    assert "torch.profiler" in summary.attrs["memory"]
+
+
+def test_the_figure_needs_stored_results_alone(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("drawing computes nothing")
+
+    for owner, name in ((rd, "load_model"), (efficiency, "measure"), (efficiency, "summarise")):
+        monkeypatch.setattr(owner, name, refuse)
+    shutil.copytree(stored / "summary.zarr", tmp_path / "summary.zarr")
+    written = draw(tmp_path)
+    assert [path.suffix for path in written] == [".png", ".svg"]
+    assert written[1].read_bytes() == (stored / "efficiency.svg").read_bytes()
+    assert written[0].stat().st_size > 10_000
+
+
+def rows_of(own: list[float], whole: list[float]) -> pd.DataFrame:
+    """Pairs in which every quantity has the same value."""
+    base = {"video": "v", "condition": "m", "method": "m", "kind": "method", "requested": 0.5, "achieved": 0.4}
+    values = [
+        dict.fromkeys(QUANTITIES, a) | {f"whole_{name}": b for name in QUANTITIES}
+        for a, b in zip(own, whole, strict=True)
+    ]
+    return pd.DataFrame([base | {"error": None} | v for v in values])
+
+
+def test_ratios_are_medians_over_pairs_not_ratios_of_medians():
+    summary = summarise(rows_of([1.0, 20.0, 300.0], [10.0, 10.0, 1000.0]))
+    assert summary["ratio"].sel(quantity="total").values.tolist() == [[0.3, pytest.approx(0.2), pytest.approx(1.15)]]
+    assert summary["value"].sel(quantity="total", statistic="median") == 20
+
+
+def test_nothing_timed_is_an_error(tmp_path: Path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    with pytest.raises(ValueError, match=r"no answer could be timed: .*broken\.mp4"):
+        main(replace(SMALL, videos=(broken,), out=tmp_path / "out"))
+
+
+@dataclass(frozen=True)
+class Refusing(UniformTokens):
+    def _decide(self, tokens: VideoTokens) -> Reduction:
+        raise ValueError("never today")
+
+
+def test_what_cannot_run_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setitem(METHODS, "refusing", replace(METHODS["uniform_tokens"], method=Refusing()))
+    options = replace(SMALL, methods=("refusing", "average_pool"), retentions=(0.5,), repeats=1, out=tmp_path)
+    summary = main(options)
+    assert summary["condition"].values.tolist() == ["whole", "average_pool"]
+    assert summary.attrs["left_out"] == ["refusing(0.5): ValueError: never today"]
+    assert "Left out - refusing(0.5): ValueError: never today" in capsys.readouterr().out
+
+
+def test_conditions_are_every_method_and_retention():
+    conditions = conditions_of(Options())
+    assert {c.name for c in conditions} == {"whole", *METHODS}
+    assert len({c.label for c in conditions}) == len(conditions)
+    for c in conditions[1:]:
+        assert np.isnan(c.requested) == (not hasattr(c.method, "retention"))
+
+
+def test_the_bars_show_the_retention_nearest_to_a_quarter(summary: xr.Dataset):
+    chosen, label = shown_conditions(summary)
+    assert summary["condition"].values[chosen].tolist() == ["whole", "fastvid(0.25)", "average_pool"]
+    assert label == ", asked to keep 25%"
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"methods": ("fastvids",)}, "unknown methods"),
+        ({"new_tokens": 1}, "new_tokens must be at least 2, given 1"),
+        ({"threads": 0}, "threads must be at least 1, given 0"),
+        ({"repeats": 0}, "repeats must be at least 1, given 0"),
+    ],
+)
+def test_wrong_options_are_refused(option: dict[str, object], message: str):
+    with pytest.raises(ValueError, match=message):
+        Options(**option)  # type: ignore[arg-type]
+
+
+def test_every_family(family_name: str, tiny_folder: Callable[[str], Path], tmp_path: Path):
+    methods = ("fastvid", "holitom", "vcast", "dycoke", "random_tokens")  # all decide on every family elsewhere
+    options = replace(SMALL, model=str(tiny_folder(family_name)), methods=methods, frames=8, repeats=1, out=tmp_path)
+    summary = main(options)
+    head = load_model(options.model, device="cpu").pooling_head
+    expected = [] if head is not None or "llava" not in family_name else ["fastvid"]  # reads the head on these families
+    assert set(summary["method"].values) == {"whole", *methods} - set(expected)
+    assert [reason.partition("(")[0] for reason in summary.attrs["left_out"]] == expected * 2
+    assert not expected or "it needs the salience 'pooling_head'" in summary.attrs["left_out"][0]
+    times = summary["value"].sel(statistic="median")
+    assert (times.sel(quantity=["tower", "language", "first_token", "decode_step"]) > 0).all()
+    assert (tmp_path / "efficiency.png").stat().st_size > 10_000

@@ -1,0 +1,269 @@
+"""The study of what predicts accuracy: correlations whose value is known, and that nothing else is read into them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+
+from redundancy.capture import open_dataset
+from studies import metric_prediction
+from studies.conditions import conditions_of
+from studies.metric_prediction import (
+    LEVELS,
+    PREDICTORS,
+    Options,
+    Units,
+    correlations,
+    prediction_table,
+    spearman,
+    units_of,
+)
+
+SMALL = Options(
+    methods=("fastvid", "random_tokens", "uniform_tokens", "average_pool"),
+    retentions=(0.5, 0.25),
+    seeds=2,
+    limit=3,
+    resamples=99,
+)
+VIDEOS = 12
+REQUESTED = np.repeat([1.0, 0.5, 0.25, np.nan], [4, 4, 4, 2])
+NAMES = list(PREDICTORS)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("results")
+    from dataclasses import replace
+
+    metric_prediction.main(replace(SMALL, out=out / "metric_prediction", rows=out / "retention_curve"))
+    return out
+
+
+# the rank correlation ---------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=3, max_size=30))
+def test_spearman_is_scipys_with_ties(pairs: list[tuple[int, int]]):
+    x, y = np.array(pairs, dtype=float).T
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        assert np.isnan(spearman(x, y))
+    else:
+        assert spearman(x, y) == pytest.approx(spearmanr(x, y).statistic, abs=1e-12)
+
+
+def test_spearman_is_scipys_on_numbers_without_ties():
+    draw = np.random.default_rng(0)
+    for count in (3, 10, 100):
+        x, y = draw.normal(size=(2, count))
+        assert spearman(x, y) == pytest.approx(spearmanr(x, y).statistic, abs=1e-12)
+
+
+def test_spearman_by_hand():
+    x = np.array([1.0, 2.0, 2.0, 10.0])  # ranks 1, 2.5, 2.5, 4
+    assert spearman(x, np.array([1.0, 2.0, 3.0, 4.0])) == pytest.approx(4.5 / np.sqrt(4.5 * 5))
+    assert spearman(x, np.exp(x)) == pytest.approx(1)
+    assert spearman(x, -(x**3)) == pytest.approx(-1)
+
+
+def test_spearman_leaves_out_what_is_unknown():
+    x, y = np.array([1.0, np.nan, 2.0, 3.0, 9.0]), np.array([1.0, 7.0, 2.0, 3.0, np.nan])
+    assert spearman(x, y) == pytest.approx(1)
+    assert np.isnan(spearman(x[:3], y[:3]))  # two are left
+    assert np.isnan(spearman(x, np.full(5, 0.3)))
+    assert np.isnan(spearman(np.full(5, np.nan), y))
+
+
+# correlations of units whose answer is known -------------------------------------------------------------------------
+
+
+def units(accuracy: np.ndarray, **predictors: np.ndarray) -> Units:  # type: ignore[type-arg]
+    """`[video, setting]` each; predictors that are not given are unknown."""
+    shape = (VIDEOS, len(REQUESTED))
+    table = np.stack([np.broadcast_to(predictors.get(name, np.nan), shape) for name in NAMES]).astype(float)
+    videos = tuple(f"v{i:02d}" for i in range(VIDEOS))
+    return Units(table, np.broadcast_to(accuracy, (1, *shape)).astype(float), REQUESTED, ("all",), videos)
+
+
+def value(found: xr.Dataset, measurement: str, level: str, statistic: str = "value") -> float:
+    return float(found["correlation"].sel(measurement=measurement, level=level, skill="all", statistic=statistic))
+
+
+@pytest.fixture(scope="module")
+def accuracy() -> np.ndarray:  # type: ignore[type-arg]
+    """Settings of every retention in their own order, the same in every clip but for its difficulty."""
+    order = np.array([3, 1, 2, 0, 7, 5, 4, 6, 9, 11, 8, 10, 13, 12]) / 20
+    return order + np.linspace(0, 0.3, VIDEOS)[:, None]
+
+
+def test_a_monotone_predictor_is_perfect_and_a_reversed_one_is_its_opposite(accuracy: np.ndarray):  # type: ignore[type-arg]
+    found = correlations(
+        units(accuracy, attention_lost=-np.exp(5 * accuracy), cells_covered=accuracy**3, turn_coverage=np.array(0.5)),
+        resamples=50,
+    )
+    for level in LEVELS:
+        for statistic in ("value", "low", "high"):
+            assert value(found, "cells_covered", level, statistic) == pytest.approx(1)
+            assert value(found, "attention_lost", level, statistic) == pytest.approx(-1)
+            assert np.isnan(value(found, "turn_coverage", level, statistic))  # constant: ranks nothing
+            assert np.isnan(value(found, "alignment_all", level, statistic))  # unknown
+        assert value(found, "cells_covered", level, "videos") == VIDEOS
+
+
+def test_equal_retention_removes_what_is_only_the_retention(accuracy: np.ndarray):  # type: ignore[type-arg]
+    retention = np.where(np.isnan(REQUESTED), 0.25, REQUESTED)
+    answered = retention + accuracy / 100  # what counts is the retention, and a little the method
+    found = correlations(units(answered, achieved=retention, alignment_all=retention + accuracy / 100), resamples=50)
+    assert value(found, "achieved", LEVELS[0]) > 0.9
+    assert value(found, "achieved", LEVELS[2]) > 0.9
+    assert np.isnan(value(found, "achieved", LEVELS[1]))
+    assert value(found, "alignment_all", LEVELS[1]) == pytest.approx(1)
+
+
+def test_equal_retention_is_the_mean_over_retentions_below_1(accuracy: np.ndarray):  # type: ignore[type-arg]
+    x = np.arange(14.0)
+    y = np.where(REQUESTED == 0.5, x, np.where(REQUESTED == 0.25, -x, 5 * np.sin(x)))
+    found = correlations(units(np.broadcast_to(y, (VIDEOS, 14)), achieved=x), resamples=5)
+    assert value(found, "achieved", "equal retention") == pytest.approx(0)  # +1 at 0.5, -1 at 0.25
+    reversed_at_1 = np.where((REQUESTED == 1) | np.isnan(REQUESTED), -x, x)
+    found = correlations(units(np.broadcast_to(reversed_at_1, (VIDEOS, 14)), achieved=x), resamples=5)
+    assert value(found, "achieved", "equal retention") == pytest.approx(1)
+    assert value(found, "achieved", "all settings") < 1
+
+
+def test_within_clips_ranks_the_settings_of_each_clip():
+    """In half of the clips the predictor is right, in the others wrong; their means over clips say nothing of that."""
+    x = np.arange(14.0)
+    sign = np.where(np.arange(VIDEOS) < 9, 1, -1)[:, None]
+    found = correlations(units(sign * x, achieved=x), resamples=200)
+    assert value(found, "achieved", "within clips") == pytest.approx((9 - 3) / 12)
+    assert value(found, "achieved", "all settings") == pytest.approx(1)
+    low, high = (value(found, "achieved", "within clips", s) for s in ("low", "high"))
+    # a mean of 12 signs, 9 of them +1: standard error sqrt((1 - 0.25) / 12) = 0.25
+    assert (low, high) == pytest.approx((0.5 - 1.96 * 0.25, 0.5 + 1.96 * 0.25), abs=0.1)
+
+
+def test_noise_predicts_nothing_and_the_interval_says_so(accuracy: np.ndarray):  # type: ignore[type-arg]
+    draw = np.random.default_rng(3)
+    noise = draw.normal(size=accuracy.shape)
+    found = correlations(units(accuracy + draw.normal(size=accuracy.shape), achieved=noise), resamples=200)
+    for level in LEVELS:
+        assert value(found, "achieved", level, "low") < 0 < value(found, "achieved", level, "high")
+
+
+def test_means_that_differ_by_rounding_alone_are_ties():
+    """The same three accuracies in another order have the same mean, whatever the order of the sum."""
+    shares = np.array([[0.1, 0.2, 0.3], [0.3, 0.2, 0.1], [0.2, 0.3, 0.1]])
+    assert len(set(np.sum(shares[:, :, None], 1)[:, 0])) > 1  # sums do differ
+    y = np.tile(np.concatenate([shares, shares + 0.3, shares, shares, shares[:2]]).T, (4, 1))
+    x = np.arange(14.0)
+    exact = np.repeat([0.2, 0.5, 0.2], [3, 3, 8])
+    found = correlations(units(y, achieved=x), resamples=5)
+    assert value(found, "achieved", "all settings") == pytest.approx(spearmanr(x, exact).statistic)
+
+
+def test_an_interval_needs_clips_that_tell_settings_apart():
+    """One clip alone tells settings apart: a third of the resamples lack it, so that nothing is known of the spread."""
+    x = np.arange(14.0)
+    y = np.zeros((VIDEOS, 14))
+    y[0] = x
+    found = correlations(units(y, achieved=x), resamples=100)
+    assert value(found, "achieved", "all settings") == pytest.approx(1)
+    assert np.isnan(value(found, "achieved", "all settings", "low"))
+    assert "*" not in prediction_table(found, "all settings")["all"][0]
+
+
+def test_the_same_seed_gives_the_same_intervals(accuracy: np.ndarray):  # type: ignore[type-arg]
+    noisy = units(accuracy, achieved=accuracy + np.random.default_rng(0).normal(0, 0.2, accuracy.shape))
+    assert correlations(noisy, resamples=20).identical(correlations(noisy, resamples=20))
+    other = correlations(noisy, resamples=20, seed=1)
+    assert not other.identical(correlations(noisy, resamples=20))
+    assert value(other, "achieved", LEVELS[0]) == value(correlations(noisy, resamples=20), "achieved", LEVELS[0])
+
+
+# rows to units ----------------------------------------------------------------------------------------------------
+
+
+def test_units_average_draws_and_questions():
+    def row(video: str, setting: str, seed: int, skill: str, correct: float, measured: float) -> dict[str, object]:
+        known = {"video": video, "setting": setting, "seed": seed, "skill": skill, "correct": correct}
+        return known | dict.fromkeys(NAMES, measured)
+
+    rows = pd.DataFrame(
+        [
+            row("b", "s", 0, "digit", 1.0, 1.0),
+            row("b", "s", 0, "where", 0.0, 1.0),
+            row("b", "s", 1, "digit", 0.0, 3.0),
+            row("b", "s", 1, "where", 0.0, 3.0),
+            row("b", "t", -1, "digit", 1.0, 5.0),
+            row("b", "t", -1, "where", 1.0, 5.0),
+            row("a", "s", 0, "where", 1.0, 7.0),
+            row("a", "left out", 0, "where", 1.0, 7.0),
+        ]
+    )
+    made = units_of(rows, ["t", "s"], [np.nan, 0.5])
+    assert (made.videos, made.skills) == (("a", "b"), ("all", "digit", "where"))
+    np.testing.assert_array_equal(made.predictors, np.broadcast_to([[np.nan, 7.0], [5.0, 2.0]], (len(NAMES), 2, 2)))
+    np.testing.assert_array_equal(made.accuracy[0], [[np.nan, 1.0], [1.0, 0.25]])
+    np.testing.assert_array_equal(made.accuracy[1], [[np.nan, np.nan], [1.0, 0.5]])
+    np.testing.assert_array_equal(made.accuracy[2], [[np.nan, 1.0], [1.0, 0.0]])
+    np.testing.assert_array_equal(made.requested, [np.nan, 0.5])
+
+
+# the study --------------------------------------------------------------------------------------------------------
+
+
+def test_the_summary_is_that_of_the_rows(finished: Path):
+    """From the rows with pandas and scipy alone."""
+    rows = pd.read_parquet(finished / "retention_curve" / "rows.parquet")
+    summary = open_dataset(finished / "metric_prediction" / "summary.zarr").load()
+    rows = rows[rows["setting"] != "all tokens"]
+    clips = rows.groupby(["setting", "video"])[["correct", *NAMES]].mean().groupby("setting").mean().round(12)
+    assert len(clips) == 7
+    for name in NAMES:
+        if clips[name].nunique() > 1:
+            expected = spearmanr(clips[name], clips["correct"]).statistic
+            assert value(summary, name, "all settings") == pytest.approx(expected, abs=1e-9)
+    at = [clips.loc[[f"{m}({r})" for m in SMALL.methods[:3]]] for r in (0.5, 0.25)]
+    expected = np.nanmean([spearman(t["attention_lost"].to_numpy(), t["correct"].to_numpy()) for t in at])
+    assert value(summary, "attention_lost", "equal retention") == pytest.approx(expected)
+    assert list(map(str, summary["measurement"].values)) == NAMES
+    assert set(map(str, summary["skill"].values)) == {"all", *rows["skill"]}
+    assert len(summary.attrs["weights_sha256"]) == 64
+    assert summary.attrs["study"] == "metric_prediction"
+    assert "99 resamples" in summary.attrs["interval"]
+
+
+def test_the_figure_is_drawn_from_stored_results_alone(finished: Path, tmp_path: Path):
+    own = finished / "metric_prediction"
+    shutil.copytree(own / "summary.zarr", tmp_path / "summary.zarr")  # no rows, no model
+    written = metric_prediction.draw(tmp_path)
+    assert {file.name for file in written} == {"metric_prediction.png", "metric_prediction.svg"}
+    assert (tmp_path / "metric_prediction.svg").read_bytes() == (own / "metric_prediction.svg").read_bytes()
+
+
+def test_the_rows_of_the_curve_are_used_as_they_are(finished: Path):
+    """One line per clip, setting, draw and question of the other study; every setting has its place."""
+    rows = pd.read_parquet(finished / "retention_curve" / "rows.parquet")
+    conditions = conditions_of(SMALL.methods, SMALL.retentions)
+    made = units_of(rows, [c.label for c in conditions], [c.requested for c in conditions])
+    assert made.predictors.shape == (len(NAMES), 3, 7)
+    assert not np.isnan(made.predictors).any()
+    assert not np.isnan(made.accuracy[0]).any()
+    k = [c.label for c in conditions].index("random_tokens(0.25)")
+    own = rows[(rows["setting"] == "random_tokens(0.25)") & (rows["video"] == made.videos[1])]
+    assert made.accuracy[0, 1, k] == pytest.approx(own["correct"].mean())
+    assert made.predictors[NAMES.index("attention_lost"), 1, k] == pytest.approx(own["attention_lost"].mean())
+
+
+def test_resamples_must_be_positive():
+    with pytest.raises(ValueError, match="resamples=0 given, expected at least 1"):
+        Options(resamples=0)
