@@ -191,7 +191,8 @@ def measure_video(
         """Many settings and draws end in the same segments."""
         return _row(tokens, torch.tensor(lengths), known) | kept_row(lengths, tokens, options.retentions)
 
-    answers = Answers(asked_of(source, clip, model, options), tokens, options.retentions, draws=options.answer_draws)
+    asked = asked_of(source, clip, model=model, options=options)
+    answers = Answers(asked, tokens, options.retentions, draws=options.answer_draws)
     for label in missing:
         lengths, answered = segmenters[label](tokens).tolist(), is_answered(label)
         row = measured(tuple(lengths)) | {"setting": label, "seed": -1, "control": False}
@@ -219,7 +220,7 @@ def is_answered(label: str) -> bool:
     return values.startswith("segments=") or (values.startswith("c=") and values.endswith(f"tau={DySeg().tau:g}"))
 
 
-def asked_of(source: VideoSource, clip: VideoClip, model: VideoLLM, options: Options) -> Asked | None:
+def asked_of(source: VideoSource, clip: VideoClip, *, model: VideoLLM, options: Options) -> Asked | None:
     """The clip's questions of the skills wanted; None where it comes without.
 
     Source: own.

@@ -301,7 +301,7 @@ def test_a_source_that_the_model_does_not_give_is_named(family_model: VideoLLM):
         return
     inputs = family_model.prepare(make_clip(), QUESTION)
     with (
-        pytest.raises(ValueError, match="no salience of source 'pooling_head'.*salience_head=FOLDER"),
+        pytest.raises(ValueError, match=r"no salience of source 'pooling_head'.*salience_head=FOLDER"),
         prune(family_model, FastVID(variant="onevision")),
     ):
         family_model.prefill(inputs)
