@@ -200,7 +200,7 @@ def summarise(run: StudyRun, conditions: Sequence[Condition]) -> xr.Dataset:
     rows = run.rows[run.rows["setting"].isin(labels)]
     by_video = rows.groupby(["setting", "video"])[list(MEASURES)].mean()
     by_skill = rows.pivot_table(index=["setting", "video"], columns="skill", values="correct", sort=True)
-    by_clip = rows.groupby(["setting", "video"], as_index=False)["achieved"].mean()  # clips differ in questions
+    by_clip = rows.groupby(["setting", "video"])[["achieved"]].mean().reset_index()  # clips differ in questions
     chance = rows.groupby("skill")["chance"].mean()
     dims = ("setting", "measure", "statistic")
     return xr.Dataset(
@@ -255,7 +255,7 @@ def separating(table: pd.DataFrame) -> pd.DataFrame:
     """
     if not len(table):
         return table
-    clear = ((table["low"] > 0) | (table["high"] < 0)) & (table["clips"] >= FEWEST)
+    clear = ((table["low"] > 0) | (table["high"] < 0)) & (table["videos"] >= FEWEST)
     columns = ["skill", "one", "other", "first", "second", "difference", "low", "high", "clips", "p"]
     return table[clear & (table["skill"] != "all")][columns].sort_values(["skill", "one", "other"])
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from redundancy.plot.methods import lines_over_retention, method_styles, names_of
-from redundancy.plot.style import CONTROL, new_figure, style
+from redundancy.plot.style import CONTROL, colours, new_figure, style
 
 PANELS = (
     ("correct", "accuracy"),
@@ -72,6 +72,8 @@ def metric_prediction(summary: xr.Dataset) -> Figure:
     with style():
         figure, axes = new_figure(1, 2, height=3.4, sharey=True, width_ratios=[1.0, 1.0])
         names = [str(n) for n in summary["long_name"].values]
+        skills = [str(s) for s in summary["skill"].values]
+        palette = colours(skills)
         for ax, level, title in zip(
             axes[0],
             ("all settings", "equal retention"),
@@ -79,10 +81,12 @@ def metric_prediction(summary: xr.Dataset) -> Figure:
             strict=True,
         ):
             values = summary["correlation"].sel(level=level)
-            for k, skill in enumerate(map(str, summary["skill"].values)):
+            for k, skill in enumerate(skills):
                 mean, low, high = (values.sel(skill=skill, statistic=s).values for s in ("value", "low", "high"))
                 at = [i + 0.07 * (k - (summary.sizes["skill"] - 1) / 2) for i in range(len(names))]
-                look: dict[str, Any] = {"fmt": "D", "color": "black", "zorder": 3} if skill == "all" else {"fmt": "o"}
+                look: dict[str, Any] = {"fmt": "o", "color": palette[skill]}
+                if skill == "all":
+                    look = {"fmt": "D", "color": "black", "zorder": 3}
                 ax.errorbar(mean, at, xerr=[mean - low, high - mean], markersize=3, elinewidth=0.7, label=skill, **look)
             ax.axvline(0, color=CONTROL, linewidth=0.8)
             ax.set_xlim(-1.05, 1.05)

@@ -20,6 +20,7 @@ from studies import metric_prediction
 from studies.conditions import conditions_of
 from studies.metric_prediction import (
     LEVELS,
+    MEASURES,
     PREDICTORS,
     Options,
     Units,
@@ -104,7 +105,9 @@ def accuracy() -> Float[np.ndarray, "videos settings"]:
     return order + np.linspace(0, 0.3, VIDEOS)[:, None]
 
 
-def test_a_monotone_predictor_is_perfect_and_a_reversed_one_is_its_opposite(accuracy: Float[np.ndarray, "videos settings"]):
+def test_a_monotone_predictor_is_perfect_and_a_reversed_one_is_its_opposite(
+    accuracy: Float[np.ndarray, "videos settings"],
+):
     found = correlations(
         units(accuracy, attention_lost=-np.exp(5 * accuracy), cells_covered=accuracy**3, turn_coverage=np.array(0.5)),
         resamples=50,
@@ -146,6 +149,13 @@ def test_within_clips_ranks_the_settings_of_each_clip():
     found = correlations(units(sign * x, achieved=x), resamples=999)
     assert value(found, "achieved", "within clips") == pytest.approx((7 - 5) / 12)
     assert value(found, "achieved", "all settings") == pytest.approx(1)
+    for clip, expected in ((0, 1), (11, -1)):  # every level, of the clips drawn alone
+        drawn = np.array([clip, clip])
+        alone = [
+            measure(units(sign * x, achieved=x), NAMES.index("achieved"), 0, videos=drawn)
+            for measure in MEASURES.values()
+        ]
+        assert alone == pytest.approx([expected] * 3)
     low, high = (value(found, "achieved", "within clips", s) for s in ("low", "high"))
     exact = binom.ppf([0.025, 0.975], VIDEOS, 7 / VIDEOS)  # clips with +1 among those drawn
     assert (low, high) == pytest.approx(tuple(2 * exact / VIDEOS - 1))
@@ -232,7 +242,7 @@ def test_the_summary_is_that_of_the_rows(finished: Path):
     clips = rows.groupby(["setting", "video"])[["correct", *NAMES]].mean().groupby("setting").mean().round(12)
     assert len(clips) == 7
     for name in NAMES:
-        if clips[name].nunique() > 1:
+        if len(set(clips[name])) > 1:
             expected = spearmanr(clips[name], clips["correct"]).statistic
             assert value(summary, name, "all settings") == pytest.approx(expected, abs=1e-9)
     at = [clips.loc[[f"{m}({r})" for m in SMALL.methods[:3]]] for r in (0.5, 0.25)]

@@ -24,7 +24,6 @@ PATIENCE = 60.0  # seconds until a process that does nothing is a failure
 def compute(source: VideoSource, settings: Sequence[str]) -> VideoResult:
     """Rows that only the bytes of the file and the setting determine: numbers, lists, text that some videos lack."""
     content = source.path.read_bytes()
-    time.sleep(0.003)  # so that kills also fall between writes
     rows: list[dict[str, Any]] = [
         {
             "setting": setting,
@@ -35,7 +34,7 @@ def compute(source: VideoSource, settings: Sequence[str]) -> VideoResult:
             "list": [len(setting), seed],
         }
         for setting in settings
-        for seed in range(200)  # enough rows that writing takes a while
+        for seed in range(20)
     ]
     return VideoResult(rows, {"bytes": len(content)})
 
@@ -45,6 +44,21 @@ def study(folder: Path, out: Path) -> StudyRun:
     result = run_videos(sources, SETTINGS, compute, out=out, context={"version": 1})
     write_rows(result.rows, out / "rows.parquet")
     return result
+
+
+def study_on_a_slow_disk(folder: Path, out: Path) -> None:
+    """The study where every write takes two steps of a few ms, so that kills fall into writes and between them."""
+
+    def write_slowly(path: Path, content: bytes) -> int:
+        with path.open("wb", buffering=0) as file:
+            file.write(content[: len(content) // 2])
+            time.sleep(0.004)
+            file.write(content[len(content) // 2 :])
+        time.sleep(0.004)
+        return len(content)
+
+    Path.write_bytes = write_slowly  # type: ignore[method-assign, assignment]  # of a process that is killed anyway
+    study(folder, out)
 
 
 def cells(out: Path) -> list[Path]:
@@ -71,7 +85,7 @@ def killed(videos: Path, out: Path, *, after: int, delay: float) -> BaseProcess:
     """Run the study in a process of its own and SIGKILL it `delay` seconds after so many cells are there."""
     context = multiprocessing.get_context("forkserver")  # imports once, not at every start
     context.set_forkserver_preload([__name__])
-    process = context.Process(target=study, args=(videos, out))
+    process = context.Process(target=study_on_a_slow_disk, args=(videos, out))
     process.start()
     end = time.monotonic() + PATIENCE
     while len(cells(out)) < after:
