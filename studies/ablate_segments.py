@@ -100,7 +100,7 @@ class Options:
     retentions: tuple[float, ...] = (0.5, 0.25)
     features: str = "mean"
     seeds: int = 20
-    answer_draws: int = 2
+    answer_draws: int = 1
     skills: tuple[str, ...] = ("digit", "when", "where", "count")
     out: Path = Path("results") / NAME
     limit: int | None = None

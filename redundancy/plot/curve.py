@@ -84,10 +84,11 @@ def metric_prediction(summary: xr.Dataset) -> Figure:
             for k, skill in enumerate(skills):
                 mean, low, high = (values.sel(skill=skill, statistic=s).values for s in ("value", "low", "high"))
                 at = [i + 0.07 * (k - (summary.sizes["skill"] - 1) / 2) for i in range(len(names))]
-                look: dict[str, Any] = {"fmt": "o", "color": palette[skill]}
+                look: dict[str, Any] = {"marker": "o", "color": palette[skill]}
                 if skill == "all":
-                    look = {"fmt": "D", "color": "black", "zorder": 3}
-                ax.errorbar(mean, at, xerr=[mean - low, high - mean], markersize=3, elinewidth=0.7, label=skill, **look)
+                    look = {"marker": "D", "color": "black", "zorder": 3}
+                ax.hlines(at, low, high, color=look["color"], linewidth=0.7)
+                ax.plot(mean, at, linestyle="none", markersize=3, label=skill, **look)
             ax.axvline(0, color=CONTROL, linewidth=0.8)
             ax.set_xlim(-1.05, 1.05)
             ax.set_title(title)

@@ -91,7 +91,7 @@ def sweep(axes: Axes, summary: xr.Dataset, measure: str, *, palette: dict[str, A
     number = summary["value"].sel(measure="segments", statistic="mean").values
     axes.set_xscale("log", base=2)
     axes.set_xlim(number.min() / 1.1, number.max() * 1.1)
-    axes.xaxis.set_major_formatter(mpl.ticker.ScalarFormatter())
+    axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
     axes.set_xlabel("segments per clip")
 
 
