@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from redundancy.capture import open_capture as open_capture
     from redundancy.capture import save_capture as save_capture
     from redundancy.capture import video_tokens as video_tokens
+    from redundancy.evaluation import compare as compare
+    from redundancy.evaluation import evaluate as evaluate
+    from redundancy.evaluation import summarise as summarise
     from redundancy.metrics.measure import measure as measure
     from redundancy.models import VideoLLM as VideoLLM
     from redundancy.models import load_model as load_model
@@ -33,13 +36,16 @@ _HOME = {
     "VideoLLM": "redundancy.models",
     "VideoTokens": "redundancy.tokens",
     "capture": "redundancy.capture",
+    "compare": "redundancy.evaluation",
     "compose": "redundancy.reduction",
+    "evaluate": "redundancy.evaluation",
     "load_model": "redundancy.models",
     "load_video": "redundancy.video",
     "measure": "redundancy.metrics.measure",
     "open_capture": "redundancy.capture",
     "prune": "redundancy.apply",
     "save_capture": "redundancy.capture",
+    "summarise": "redundancy.evaluation",
     "video_tokens": "redundancy.capture",
 }
 __all__ = [*sorted(_HOME), "__version__"]

@@ -24,9 +24,9 @@ import xarray as xr
 import redundancy as rd
 from redundancy import plot
 from redundancy.capture import model_provenance, open_dataset, save_dataset
-from redundancy.evaluation.accuracy import paired_accuracy
-from redundancy.evaluation.evaluate import evaluate
+from redundancy.evaluation.answers import evaluate
 from redundancy.evaluation.flops import DecoderShape, fastvid_flops, holitom_flops
+from redundancy.evaluation.scores import paired_accuracy
 from redundancy.models import VideoLLM
 from redundancy.pruning.table import METHODS
 from redundancy.sources import VideoSource, list_videos

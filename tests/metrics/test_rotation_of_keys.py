@@ -81,3 +81,14 @@ def test_lost_attention_is_the_sum_over_eager_squares(family_model: VideoLLM, ea
         expected = row[:, dropped].sum(1) / row.sum(1)
         found = torch.from_numpy(lost.sel(layer=layer).values[:, 0])
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_everything_is_measured_on_every_family(family_model: VideoLLM) -> None:
+    capture = rd.capture(family_model, make_clip(6), QUESTION, attention_rows="last", received=True)
+    tokens = rd.VideoTokens.from_capture(capture)
+    measured = rd.measure(capture, RandomTokens(retention=0.5)(tokens), "all", last_position=10_000)
+    assert tokens.rotary is not None
+    assert measured["rope_axis"].values.tolist() == list(tokens.rotary.axes)
+    assert measured["attention_lost"].dims == ("layer", "query")
+    assert float(measured["alignment_all"].min()) == pytest.approx(1.0, abs=1e-6)  # nothing was moved
+    assert measured.attrs["architecture"] == family_model.family.name

@@ -13,8 +13,8 @@ import torch
 
 from redundancy.apply import prune
 from redundancy.capture import available_salience
-from redundancy.evaluation.accuracy import accuracy, fidelity_means, paired_accuracy
-from redundancy.evaluation.evaluate import evaluate, reads_question
+from redundancy.evaluation.answers import evaluate, reads_question
+from redundancy.evaluation.scores import accuracy, fidelity_means, paired_accuracy
 from redundancy.evaluation.scoring import score_questions
 from redundancy.metrics.fidelity import next_token_kl
 from redundancy.models import VideoLLM, load_model

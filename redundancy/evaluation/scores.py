@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from redundancy.evaluation.evaluate import FIDELITY, KEY
+from redundancy.evaluation.answers import FIDELITY, KEY
 from redundancy.evaluation.intervals import mean_interval, paired_difference
 
 ALL = "all"
