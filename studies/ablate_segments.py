@@ -28,7 +28,7 @@ from jaxtyping import Shaped
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.capture import model_provenance, open_dataset, save_dataset
+from redundancy.capture import model_provenance, open_dataset
 from redundancy.evaluation.intervals import RESAMPLES, mean_interval, paired_difference
 from redundancy.evaluation.segmentation import cut_agreement, segment_similarity
 from redundancy.metrics.temporal import transition_similarity
@@ -37,7 +37,18 @@ from redundancy.pruning.segment import SEGMENTERS, DySeg, RandomCuts, Segmenter,
 from redundancy.sources import VideoSource, cuts_on_steps, list_videos
 from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
-from studies.runner import Facts, StudyRun, VideoResult, command_line, run_videos, say_what_ran, write_json, write_rows
+from studies.runner import (
+    Facts,
+    StudyRun,
+    VideoResult,
+    command_line,
+    context_of,
+    run_videos,
+    save_summary,
+    say_what_ran,
+    write_json,
+    write_rows,
+)
 from studies.segment_fastvid import ANSWERS, KEPT, TOKENS, Answers, Asked, kept_row
 
 NAME = "ablate_segments"
@@ -392,25 +403,23 @@ def main(options: Options) -> xr.Dataset:
         list(segmenters),
         partial(measure_video, model=model, segmenters=segmenters, options=options),
         out=options.out,
-        context={
-            "study": NAME,
-            "version": VERSION,
-            "frames": options.frames,
-            "seeds": options.seeds,
-            "features": options.features,
-            "retentions": options.retentions,
-            "answer_draws": options.answer_draws,
-            "skills": options.skills,
-            **{k: provenance[k] for k in ("weights_sha256", "dtype", "attn_implementation", "redundancy_version")},
-        },
+        context=context_of(
+            NAME,
+            VERSION,
+            provenance,
+            frames=options.frames,
+            seeds=options.seeds,
+            features=options.features,
+            retentions=options.retentions,
+            answer_draws=options.answer_draws,
+            skills=options.skills,
+        ),
     )
     summary = summarise(run, segmenters, measures_of(options)).assign_attrs(
         provenance, study=NAME, frames=options.frames, seeds=options.seeds
     )
-    summary.attrs["videos"] = len(run.facts)
-    summary.attrs["unreadable"] = [f"{name}: {message}" for name, message in run.errors.items()]
     write_rows(run.rows, options.out / "rows.parquet")
-    save_dataset(summary, options.out / "summary.zarr", overwrite=True)
+    save_summary(summary, run, options.out)
     if len(summary["setting"]):
         write_json(example(run, summary), options.out / "example.json")
         draw(options.out)

@@ -27,7 +27,7 @@ from torch import Tensor
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.capture import model_provenance, open_dataset, save_dataset
+from redundancy.capture import model_provenance, open_dataset
 from redundancy.metrics.attention import attention_lost, salience_attention_agreement, top_mass, video_share
 from redundancy.metrics.ranks import top_count
 from redundancy.models import VideoLLM
@@ -37,7 +37,16 @@ from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
 from studies.attention_lost_summary import ALL, PREDICTION, lost_table, prediction_table, summarise
 from studies.conditions import RETENTIONS, SALIENCE, Condition, conditions_of, decisions, replaced_sources
-from studies.runner import VideoResult, command_line, run_videos, say_what_ran, write_rows
+from studies.runner import (
+    VideoResult,
+    command_line,
+    context_of,
+    require_facts,
+    run_videos,
+    save_summary,
+    say_what_ran,
+    write_rows,
+)
 
 NAME = "attention_lost"
 VERSION = 2
@@ -260,28 +269,26 @@ def main(options: Options) -> xr.Dataset:
         [*conditions, PREDICTION],
         partial(measure_video, model=model, conditions=conditions, options=options),
         out=options.out,
-        context={
-            "study": NAME,
-            "version": VERSION,
-            "frames": options.frames,
-            "seeds": options.seeds,
-            "rows": options.rows,
-            "skills": options.skills,
-            "prompt": options.prompt,
-            **{k: provenance[k] for k in ("weights_sha256", "dtype", "attn_implementation", "redundancy_version")},
-        },
+        context=context_of(
+            NAME,
+            VERSION,
+            provenance,
+            frames=options.frames,
+            seeds=options.seeds,
+            rows=options.rows,
+            skills=options.skills,
+            prompt=options.prompt,
+        ),
         sort_by=("video", "setting", "seed", "skill", "layer", "source"),
     )
     write_rows(run.rows, options.out / "rows.parquet")
-    if not run.facts:
-        raise ValueError(f"no video could be read: {'; '.join(run.errors.values())}")
+    require_facts(run)
     notes = replaced_sources(run.rows)
     summary = summarise(run, list(conditions.values())).assign_attrs(
-        provenance, study=NAME, frames=options.frames, seeds=options.seeds, videos=len(run.facts), replaced=notes
+        provenance, study=NAME, frames=options.frames, seeds=options.seeds, replaced=notes
     )
     summary.attrs["rows"] = options.rows
-    summary.attrs["unreadable"] = [f"{name}: {message}" for name, message in run.errors.items()]
-    save_dataset(summary, options.out / "summary.zarr", overwrite=True)
+    save_summary(summary, run, options.out)
     draw(options.out)
     print("Attention on the video that is thrown away, all layers together:")
     print(lost_table(summary).to_string(index=False))

@@ -27,7 +27,7 @@ from scipy.stats import hypergeom
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.capture import model_provenance, open_dataset, save_dataset
+from redundancy.capture import model_provenance, open_dataset
 from redundancy.metrics.fidelity import anchor_jaccard, budget_spearman, source_jaccard
 from redundancy.models import VideoLLM
 from redundancy.pruning.table import METHODS
@@ -44,7 +44,17 @@ from studies.conditions import (
     intervals,
     per_video,
 )
-from studies.runner import StudyRun, VideoResult, command_line, run_videos, say_what_ran, write_rows
+from studies.runner import (
+    StudyRun,
+    VideoResult,
+    command_line,
+    context_of,
+    require_facts,
+    run_videos,
+    save_summary,
+    say_what_ran,
+    write_rows,
+)
 
 NAME = "method_agreement"
 VERSION = 1
@@ -310,23 +320,21 @@ def main(options: Options) -> xr.Dataset:
         list(pairs),
         partial(measure_video, model=model, pairs=pairs, options=options),
         out=options.out,
-        context={
-            "study": NAME,
-            "version": VERSION,
-            "frames": options.frames,
-            "seeds": options.seeds,
-            **{k: provenance[k] for k in ("weights_sha256", "dtype", "attn_implementation", "redundancy_version")},
-        },
+        context=context_of(
+            NAME,
+            VERSION,
+            provenance,
+            frames=options.frames,
+            seeds=options.seeds,
+        ),
     )
     write_rows(run.rows, options.out / "rows.parquet")
-    if not run.facts:
-        raise ValueError(f"no video could be read: {'; '.join(run.errors.values())}")
+    require_facts(run)
     notes = sorted({note for joined in run.rows["replaced"].fillna("") for note in joined.split("; ") if note})
     summary = summarise(run, list(pairs.values()), options.methods).assign_attrs(
-        provenance, study=NAME, frames=options.frames, seeds=options.seeds, videos=len(run.facts), replaced=notes
+        provenance, study=NAME, frames=options.frames, seeds=options.seeds, replaced=notes
     )
-    summary.attrs["unreadable"] = [f"{name}: {message}" for name, message in run.errors.items()]
-    save_dataset(summary, options.out / "summary.zarr", overwrite=True)
+    save_summary(summary, run, options.out)
     draw(options.out)
     stored = summary["retention"].values
     retention = float(stored[np.abs(stored - SHOWN).argmin()])

@@ -29,7 +29,7 @@ import xarray as xr
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.capture import model_provenance, open_dataset, save_dataset
+from redundancy.capture import model_provenance, open_dataset
 from redundancy.metrics import coverage, position
 from redundancy.metrics.outputs import error_of_outputs, video_outputs
 from redundancy.metrics.sample import fixed_sample
@@ -42,7 +42,16 @@ from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
 from studies.conditions import RETENTIONS, Condition, conditions_of, decisions, random_like, replaced_sources
 from studies.position_drift_summary import DRIFT, coverage_table, drift_table, summarise
-from studies.runner import VideoResult, command_line, run_videos, say_what_ran, write_rows
+from studies.runner import (
+    VideoResult,
+    command_line,
+    context_of,
+    require_facts,
+    run_videos,
+    save_summary,
+    say_what_ran,
+    write_rows,
+)
 
 NAME = "position_drift"
 VERSION = 1
@@ -260,26 +269,24 @@ def main(options: Options) -> xr.Dataset:
         list(conditions),
         partial(measure_video, model=model, conditions=conditions, options=options),
         out=options.out,
-        context={
-            "study": NAME,
-            "version": VERSION,
-            "frames": options.frames,
-            "seeds": options.seeds,
-            "prompt": options.prompt,
-            **{k: provenance[k] for k in ("weights_sha256", "dtype", "attn_implementation", "redundancy_version")},
-        },
+        context=context_of(
+            NAME,
+            VERSION,
+            provenance,
+            frames=options.frames,
+            seeds=options.seeds,
+            prompt=options.prompt,
+        ),
         sort_by=("video", "setting", "seed", "variant", "draw"),
     )
     write_rows(run.rows, options.out / "rows.parquet")
-    if not run.facts:
-        raise ValueError(f"no video could be read: {'; '.join(run.errors.values())}")
+    require_facts(run)
     notes = replaced_sources(run.rows)
     summary = summarise(run, list(conditions.values())).assign_attrs(
-        provenance, study=NAME, frames=options.frames, seeds=options.seeds, videos=len(run.facts), replaced=notes
+        provenance, study=NAME, frames=options.frames, seeds=options.seeds, replaced=notes
     )
     summary.attrs["prompt"] = options.prompt
-    summary.attrs["unreadable"] = [f"{name}: {message}" for name, message in run.errors.items()]
-    save_dataset(summary, options.out / "summary.zarr", overwrite=True)
+    save_summary(summary, run, options.out)
     draw(options.out)
     print("Where outputs stand (moved: with outputs at their anchors; distance to text: renumbered, new / old):")
     print(drift_table(summary).to_string(index=False))

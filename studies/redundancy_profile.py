@@ -28,7 +28,7 @@ from jaxtyping import Int64
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.capture import model_provenance, open_dataset, save_dataset
+from redundancy.capture import model_provenance, open_dataset
 from redundancy.metrics.facts import NULLS, Metric
 from redundancy.metrics.table import METRICS
 from redundancy.models import VideoLLM
@@ -37,7 +37,16 @@ from redundancy.sources import VideoSource, cuts_on_steps, list_videos
 from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
 from studies.redundancy_profile_summary import LEVEL, summary_of
-from studies.runner import VideoResult, command_line, run_videos, say_what_ran, write_rows
+from studies.runner import (
+    VideoResult,
+    command_line,
+    context_of,
+    require_facts,
+    run_videos,
+    save_summary,
+    say_what_ran,
+    write_rows,
+)
 
 NAME = "redundancy_profile"
 VERSION = 1
@@ -251,23 +260,19 @@ def main(options: Options) -> xr.Dataset:
         options.metrics,
         partial(measure_video, model=model, options=options),
         out=options.out,
-        context={
-            "study": NAME,
-            "version": VERSION,
+        context=context_of(
+            NAME,
+            VERSION,
+            provenance,
             **settings,
-            **{k: provenance[k] for k in ("weights_sha256", "dtype", "attn_implementation", "redundancy_version")},
-        },
+        ),
         sort_by=("video", "setting"),
     )
     write_rows(run.rows, options.out / "rows.parquet")
-    if not run.facts:
-        raise ValueError(f"no video could be read: {run.errors}")
-    summary = summary_of(run.rows, options.nulls).assign_attrs(
-        provenance, study=NAME, **settings, videos=len(run.facts)
-    )
+    require_facts(run)
+    summary = summary_of(run.rows, options.nulls).assign_attrs(provenance, study=NAME, **settings)
     summary.attrs["salience"] = sorted({facts["salience"] for facts in run.facts.values()} - {""})
-    summary.attrs["unreadable"] = [f"{name}: {message}" for name, message in run.errors.items()]
-    save_dataset(summary, options.out / "summary.zarr", overwrite=True)
+    save_summary(summary, run, options.out)
     draw(options.out)
     report(summary)
     print(say_what_ran(run))

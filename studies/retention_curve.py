@@ -23,7 +23,7 @@ import xarray as xr
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.capture import model_provenance, open_dataset, save_dataset
+from redundancy.capture import model_provenance, open_dataset
 from redundancy.evaluation.answers import evaluate
 from redundancy.evaluation.flops import DecoderShape, fastvid_flops, holitom_flops
 from redundancy.evaluation.scores import paired_accuracy
@@ -45,7 +45,17 @@ from studies.conditions import (
     replaced_sources,
     retention_columns,
 )
-from studies.runner import StudyRun, VideoResult, command_line, run_videos, say_what_ran, write_rows
+from studies.runner import (
+    StudyRun,
+    VideoResult,
+    command_line,
+    context_of,
+    require_facts,
+    run_videos,
+    save_summary,
+    say_what_ran,
+    write_rows,
+)
 
 NAME = "retention_curve"
 VERSION = 2
@@ -304,25 +314,23 @@ def main(options: Options) -> xr.Dataset:
         [WHOLE, *conditions],
         partial(measure_video, model=model, conditions=conditions, options=options),
         out=options.out,
-        context={
-            "study": NAME,
-            "version": VERSION,
-            "frames": options.frames,
-            "seeds": options.seeds,
-            **{k: provenance[k] for k in ("weights_sha256", "dtype", "attn_implementation", "redundancy_version")},
-        },
+        context=context_of(
+            NAME,
+            VERSION,
+            provenance,
+            frames=options.frames,
+            seeds=options.seeds,
+        ),
         sort_by=("video", "setting", "seed", "question"),
     )
     write_rows(run.rows, options.out / "rows.parquet")
-    if not run.facts:
-        raise ValueError(f"no video could be read: {'; '.join(run.errors.values())}")
+    require_facts(run)
     whole = Condition(WHOLE, WHOLE, "whole", METHODS["random_tokens"].method, 1.0)
     notes = replaced_sources(run.rows)
     summary = summarise(run, [whole, *methods]).assign_attrs(
-        provenance, study=NAME, frames=options.frames, seeds=options.seeds, videos=len(run.facts), replaced=notes
+        provenance, study=NAME, frames=options.frames, seeds=options.seeds, replaced=notes
     )
-    summary.attrs["unreadable"] = [f"{name}: {message}" for name, message in run.errors.items()]
-    save_dataset(summary, options.out / "summary.zarr", overwrite=True)
+    save_summary(summary, run, options.out)
     draw(options.out)
     print(curve_table(summary).to_string(index=False))
     for retention in (r for r in options.retentions if r in (0.5, 0.25)):

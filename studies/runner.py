@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import xarray as xr
 from tqdm import tqdm
 
+from redundancy.capture import save_dataset
 from redundancy.provenance import file_sha256
 from redundancy.sources import VideoSource
 from redundancy.video import VideoError
@@ -117,6 +119,39 @@ def run_videos(
     present = [c for c in sort_by if c in rows.columns]
     rows = rows.sort_values(present, kind="stable", ignore_index=True)
     return StudyRun(rows, facts, errors, computed, len(sources) - computed)
+
+
+def context_of(name: str, version: int, provenance: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
+    """Everything that the rows of a study depend on beside video and setting: its version, the weights, its settings.
+
+    Source: own.
+    """
+    weights = ("weights_sha256", "dtype", "attn_implementation", "redundancy_version")
+    return {"study": name, "version": version, **settings, **{k: provenance[k] for k in weights}}
+
+
+def require_facts(run: StudyRun) -> None:
+    """Refuse to summarise a run in which no video could be read.
+
+    Raises
+    ------
+    ValueError
+        With the message of every video.
+
+    Source: own.
+    """
+    if not run.facts:
+        raise ValueError(f"no video could be read: {'; '.join(run.errors.values())}")
+
+
+def save_summary(summary: xr.Dataset, run: StudyRun, out: Path) -> None:
+    """Write a labelled summary as `summary.zarr`, and in its attributes how many videos it is of and which are not.
+
+    Source: own.
+    """
+    summary.attrs["videos"] = len(run.facts)
+    summary.attrs["unreadable"] = [f"{name}: {message}" for name, message in run.errors.items()]
+    save_dataset(summary, out / "summary.zarr", overwrite=True)
 
 
 def say_what_ran(run: StudyRun) -> str:

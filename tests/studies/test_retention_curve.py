@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -230,7 +231,9 @@ def test_killed_and_resumed_the_rows_are_the_same_bytes(rows: pd.DataFrame, clip
     chosen = ["--methods", *few.methods, "--retentions", "0.25", "--seeds", "2"]
     command = [sys.executable, "-m", "studies.retention_curve", "--videos", str(clips), "--out", str(tmp_path), *chosen]
     root = data_folder().parent
-    process = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # as here: other sums, other last bits
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=root, env=one_thread, **quiet)
     end = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < end and not list(tmp_path.glob("cells/*.parquet")):
         time.sleep(0.005)
