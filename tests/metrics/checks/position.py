@@ -65,7 +65,7 @@ def on_rope(values: list[float]) -> dict[str, Any]:
 
 def rope_known(name: str, case: str, reduction: Reduction, along_t: Callable[[float], float], rest: float) -> Known:
     values = on_rope([along_t(1.0), rest, along_t(0.1), rest, rest])
-    return Known(case, {"reduction": reduction} | TURNS, {name: values["axis"], f"{name}_mean": values["mean"]})
+    return Known(case, {"reduction": reduction} | TURNS, {name: values["axis"], f"{name}_all": values["mean"]})
 
 
 # oracles
