@@ -76,8 +76,9 @@ class Method(ABC):
         """
         needs = self.needs(tokens.layout)
         try:
-            with watching(is_finite(tokens, needs)):
-                return self._decide(tokens)
+            whole, finite = with_mean(tokens, needs)
+            with watching(finite):
+                return self._decide(whole)
         except NotFiniteError:
             check_finite(tokens, needs)  # names the frame
             return self._decide(tokens)  # only a sum overflowed
@@ -209,10 +210,10 @@ class InnerMethod(ABC):
         return Entries(index, index, torch.arange(len(index), device=index.device), ones, stages)
 
 
-def is_finite(tokens: VideoTokens, needs: Needs) -> Bool[Tensor, ""]:
-    """One flag, on the device of the tokens: True if all that a method reads is finite.
+def with_mean(tokens: VideoTokens, needs: Needs) -> tuple[VideoTokens, Bool[Tensor, ""]]:
+    """The tokens with the mean of each frame if a method reads it, and one flag on their device: all finite.
 
-    A sum is NaN or infinite as soon as one summand is, so this costs one pass; False also where only the sum overflows.
+    A sum is NaN or infinite as soon as one summand is, so both cost one pass; False also where only a sum overflows.
 
     Raises
     ------
@@ -221,10 +222,16 @@ def is_finite(tokens: VideoTokens, needs: Needs) -> Bool[Tensor, ""]:
 
     Source: own.
     """
-    total = tokens.features.sum(dtype=torch.float32)
-    for x in _also_read(tokens, needs).values():
+    also = _also_read(tokens, needs).values()
+    if needs.frame_features == "mean" and "mean" not in tokens.frame_features:
+        mean = tokens.features.mean(1, dtype=torch.float32)
+        tokens = replace(tokens, frame_features={**tokens.frame_features, "mean": mean})
+        total = mean.sum()
+    else:
+        total = tokens.features.sum(dtype=torch.float32)
+    for x in also:
         total = total + x.sum(dtype=torch.float32)
-    return torch.isfinite(total)
+    return tokens, torch.isfinite(total)
 
 
 def _also_read(tokens: VideoTokens, needs: Needs) -> dict[str, Tensor]:
