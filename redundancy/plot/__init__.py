@@ -12,10 +12,12 @@ from redundancy.plot.profile import profile_scores, profile_values
 from redundancy.plot.reductions import drift_maps, role_legend, role_maps
 from redundancy.plot.segments import segment_ablation, segment_bars, similarity_over_time, sweep
 from redundancy.plot.style import CONTROL, TWO_COLUMNS, colours, frame_grid, new_figure, save, style
+from redundancy.plot.training import accuracy_over_retention, learning_curve
 
 __all__ = [
     "CONTROL",
     "TWO_COLUMNS",
+    "accuracy_over_retention",
     "attention_lost",
     "attention_over_frames",
     "colours",
@@ -25,6 +27,7 @@ __all__ = [
     "frame_grid",
     "grey_frame",
     "kept_coverage",
+    "learning_curve",
     "lines_over_retention",
     "lost_over_retention",
     "method_agreement",

@@ -50,6 +50,21 @@ def ask_all(script: VideoScript, *, seed: int) -> tuple[Question, ...]:
     return tuple(question for question in asked if question is not None)
 
 
+def ask(script: VideoScript, skill: str, draw: random.Random) -> Question | None:
+    """A question of one skill about a scene and thing drawn at random; None where the video allows none.
+
+    Raises
+    ------
+    ValueError
+        If there is no such skill.
+
+    Source: own.
+    """
+    if skill not in _ASK:
+        raise ValueError(f"skill={skill!r} given, expected one of {', '.join(_ASK)}")
+    return _ASK[skill](script, draw)
+
+
 def _named(script: VideoScript) -> tuple[Scene, ...]:
     """Scenes that their background tells from all others, near-duplicates left out: they give the same answers."""
     scenes = tuple(scene for scene in script.scenes if scene.copies is None)

@@ -40,7 +40,10 @@ GLYPHS = torch.tensor([[[c == "1" for c in row] for row in glyph.split()] for gl
 
 
 def render(
-    scripts: Sequence[VideoScript], *, generator: torch.Generator | None = None
+    scripts: Sequence[VideoScript],
+    *,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
 ) -> Float[Tensor, "videos frames 3 height width"]:
     """Draw videos of one size, values in [0, 1].
 
@@ -49,7 +52,36 @@ def render(
     scripts
         What happens in each video.
     generator
-        Draws the pixel noise; None draws none.
+        Draws the pixel noise, on its own device; None draws none.
+    device
+        Where the pixels are computed.
+
+    Raises
+    ------
+    ValueError
+        If the scripts are of different size, or there is none.
+
+    Source: own.
+    """
+    config = common_config(scripts)
+    frames = FrameTables(scripts, config, torch.device(device))
+    image = frames.background()
+    empty = torch.ones_like(frames.progress, dtype=torch.bool)[..., None, None]  # where the background is seen
+    for which in (0, 1):
+        thing = frames.thing(which)
+        image = torch.where(thing[:, :, None], frames.color(which)[..., None, None], image)
+        empty = empty & ~thing
+    box, glyph = frames.digit()
+    image = torch.where(box[:, :, None], glyph[:, None, None].to(image), image)
+    if generator is not None:
+        noise = NOISE * torch.randn(image.shape, generator=generator, device=generator.device).to(image.device)
+        image = image + noise * torch.where((empty & ~box)[:, :, None], float(config.noise), 1.0)
+    tail = image[:, -1:].expand(-1, config.tail, -1, -1, -1)
+    return torch.cat([image, tail], 1).clamp(0, 1)
+
+
+def common_config(scripts: Sequence[VideoScript]) -> WorldConfig:
+    """The size and options that all scripts share.
 
     Raises
     ------
@@ -61,21 +93,7 @@ def render(
     sizes = {script.config for script in scripts}
     if len(sizes) != 1:
         raise ValueError(f"videos of one size are expected, given {len(scripts)} scripts of {len(sizes)} sizes")
-    config = sizes.pop()
-    frames = _Frames(scripts, config)
-    image = frames.background()
-    empty = torch.ones_like(frames.progress, dtype=torch.bool)[..., None, None]  # where the background is seen
-    for which in (0, 1):
-        thing = frames.thing(which)
-        image = torch.where(thing[:, :, None], frames.color(which)[..., None, None], image)
-        empty = empty & ~thing
-    box, glyph = frames.digit()
-    image = torch.where(box[:, :, None], glyph[:, None, None].to(image), image)
-    if generator is not None:
-        noise = NOISE * torch.randn(image.shape, generator=generator)
-        image = image + noise * torch.where((empty & ~box)[:, :, None], float(config.noise), 1.0)
-    tail = image[:, -1:].expand(-1, config.tail, -1, -1, -1)
-    return torch.cat([image, tail], 1).clamp(0, 1)
+    return sizes.pop()
 
 
 def render_frames(script: VideoScript, *, seed: int) -> UInt8[np.ndarray, "frames height width 3"]:
@@ -87,31 +105,41 @@ def render_frames(script: VideoScript, *, seed: int) -> UInt8[np.ndarray, "frame
     return (image * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
 
-class _Frames:
-    """Per-frame quantities `[B, T, ...]` of a batch of scripts, and the masks drawn from them."""
+class FrameTables:
+    """Per-frame quantities `[B, T, ...]` of a batch of scripts, and the masks drawn from them.
 
-    def __init__(self, scripts: Sequence[VideoScript], config: WorldConfig) -> None:
-        self.scripts, self.config = scripts, config
+    Parameters
+    ----------
+    scripts
+        What happens in each video, all of one config.
+    config
+        Their config.
+    device
+        Where masks and pixels are computed.
+    """
+
+    def __init__(self, scripts: Sequence[VideoScript], config: WorldConfig, device: torch.device) -> None:
+        self.scripts, self.config, self.device = scripts, config, device
         lengths = [torch.tensor([s.length for s in script.scenes]) for script in scripts]
         self.per_frame = [torch.repeat_interleave(torch.arange(len(x)), x) for x in lengths]
         starts = [x.cumsum(0) - x for x in lengths]
         time = torch.arange(config.moving)
         self.progress = torch.stack(
             [(time - s[i]) / (x[i] - 1).clamp(min=1) for s, x, i in zip(starts, lengths, self.per_frame, strict=True)]
-        )
-        axis = torch.linspace(0, 1, config.size)
+        ).to(device)
+        axis = torch.linspace(0, 1, config.size, device=device)
         self.y, self.x = torch.meshgrid(axis, axis, indexing="ij")
         self.seen_x, self.seen_y = self.x, self.y
         if config.drift:
             way = torch.tensor([script.camera for script in scripts]) / config.drift
             path = _swing(config.drift / (config.size - 1) * (time - (config.moving - 1) / 2))
-            offset = (path[:, None] * way[:, None])[..., None, None]
+            offset = (path[:, None] * way[:, None])[..., None, None].to(device)
             self.seen_x, self.seen_y = self.x + offset[:, :, 0], self.y + offset[:, :, 1]
 
     def of_scenes(self, values: Sequence[Sequence[Sequence[float | int]]]) -> Float[Tensor, "videos frames channels"]:
         """A vector per scene, as a vector per frame."""
         vectors = (torch.tensor(v, dtype=torch.float32) for v in values)
-        return torch.stack([v[i] for v, i in zip(vectors, self.per_frame, strict=True)])
+        return torch.stack([v[i] for v, i in zip(vectors, self.per_frame, strict=True)]).to(self.device)
 
     def background(self) -> Float[Tensor, "videos frames 3 height width"]:
         base = self.of_scenes([[BACKGROUNDS[s.background] for s in script.scenes] for script in self.scripts])
@@ -147,15 +175,15 @@ class _Frames:
         """Where and when the digit's box shows, and its strokes inside the box."""
         side = 0.24 if self.config.is_small else 0.16
         flashes = [script.flash for script in self.scripts]
-        corner = torch.tensor([_corner(f.quadrant, f.offset) for f in flashes])[..., None, None]
+        corner = torch.tensor([_corner(f.quadrant, f.offset) for f in flashes], device=self.device)[..., None, None]
         u, v = (self.x - corner[:, 0]) / side, (self.y - corner[:, 1]) / side
         inside = (u >= 0) & (u < 1) & (v >= 0) & (v < 1)
-        glyph = GLYPHS[torch.tensor([f.digit for f in flashes])].flatten(1)
+        glyph = GLYPHS[torch.tensor([f.digit for f in flashes])].flatten(1).to(self.device)
         cell: Int64[Tensor, "videos height width"] = (v * 7).long().clamp(0, 6) * 5 + (u * 5).long().clamp(0, 4)
         strokes = glyph.gather(1, cell.flatten(1)).view(cell.shape)
         time = torch.arange(self.config.moving)
         on = torch.stack([(time >= f.onset) & (time < f.onset + f.length) for f in flashes])
-        return inside[:, None] & on[..., None, None], strokes
+        return inside[:, None] & on[..., None, None].to(self.device), strokes
 
 
 def _swing(path: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -1,0 +1,219 @@
+"""The loop of both stages: learning rate, checkpoints that a killed run goes on from, and the history of the run."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+HISTORY = "history.jsonl"
+CLIP_NORM = 1.0
+NO_MATRIX = ("embed", "probe", "lm_head")  # tables and readouts
+LAST_RATE = 0.03  # of the peak, at the end of the cosine
+Loss = tuple[Tensor, Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a stage trains, and how fast.
+
+    Parameters
+    ----------
+    steps
+        Steps of the optimiser.
+    batch
+        Samples of a step.
+    rate
+        Peak of the learning rate of matrices (Muon), reached after `warmup` steps; then a cosine down to 3% of it.
+    other_rate
+        The same of embeddings, probes, norms and biases (AdamW).
+    warmup
+        Steps of linear rise.
+    decay
+        Weight decay.
+    """
+
+    steps: int
+    batch: int
+    rate: float
+    other_rate: float
+    warmup: int
+    decay: float
+
+    def factor(self, step: int) -> float:
+        """Learning rate of a step, in units of its peak."""
+        cosine = 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return min(1.0, (step + 1) / self.warmup) * (cosine * (1 - LAST_RATE) + LAST_RATE)
+
+    def optimizers(self, parameters: Mapping[str, nn.Parameter]) -> list[torch.optim.Optimizer]:
+        """Muon for the matrices between hidden states, AdamW for all else.
+
+        Raises
+        ------
+        RuntimeError
+            If torch has no Muon.
+        """
+        if not hasattr(torch.optim, "Muon"):
+            raise RuntimeError(f"torch {torch.__version__} given, training needs Muon, which torch >= 2.9 has")
+        matrices = {k: p for k, p in parameters.items() if p.dim() == 2 and not any(n in k for n in NO_MATRIX)}
+        others = [p for k, p in parameters.items() if k not in matrices]
+        muon = torch.optim.Muon(
+            matrices.values(), lr=self.rate, weight_decay=self.decay, adjust_lr_fn="match_rms_adamw"
+        )
+        adam = torch.optim.AdamW(others, lr=self.other_rate, betas=(0.9, 0.98), weight_decay=self.decay)
+        return [muon, adam]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where a run is written, and how often.
+
+    Parameters
+    ----------
+    folder
+        Of checkpoints and history.
+    log_every
+        Steps between two lines of the history; scores are averaged over them.
+    save_every
+        Seconds between two checkpoints.
+    say
+        Takes each line of progress.
+    """
+
+    folder: Path
+    log_every: int
+    save_every: float
+    say: Callable[[str], None]
+
+
+def fit(
+    name: str,
+    loss_of: Callable[[torch.Generator], Loss],
+    module: nn.Module,
+    parameters: Mapping[str, nn.Parameter],
+    schedule: Schedule,
+    report: Report,
+    *,
+    seed: int,
+    precision: Callable[[], AbstractContextManager[Any]],
+) -> None:
+    """Train a stage to its end, from its last checkpoint if there is one.
+
+    Parameters
+    ----------
+    name
+        Of the stage; its checkpoint is `<name>.pt`.
+    loss_of
+        Draws a batch with the generator; returns its loss and scores. NaN scores are left out of averages.
+    module
+        What the checkpoint holds.
+    parameters
+        What is trained, by name.
+    schedule, report
+        As above.
+    seed
+        Of the draws.
+    precision
+        Context of the forward.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is not finite; the last checkpoint stays.
+
+    Source: own.
+    """
+    trained = list(parameters.values())
+    optimizers = schedule.optimizers(parameters)
+    peaks = [o.param_groups[0]["lr"] for o in optimizers]
+    generator = torch.Generator().manual_seed(seed)
+    path = report.folder / f"{name}.pt"
+    step, seconds = 0, 0.0
+    if path.is_file():
+        state = torch.load(path, map_location=next(module.parameters()).device, weights_only=True)
+        module.load_state_dict(state["module"])
+        for optimizer, its in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(its)
+        generator.set_state(state["generator"].cpu())
+        step, seconds = state["step"], state["seconds"]
+        report.say(f"{name}: going on from step {step} of {schedule.steps}")
+    _forget_after(report.folder, name, step)
+    begun = saved = time.monotonic()
+    seen: list[dict[str, Tensor]] = []
+
+    def save() -> None:
+        state = {"module": module.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "step": step}
+        write_atomically({**state, "generator": generator.get_state(), "seconds": seconds + elapsed()}, path)
+
+    def elapsed() -> float:
+        return time.monotonic() - begun
+
+    while step < schedule.steps:
+        factor = schedule.factor(step)
+        for optimizer, peak in zip(optimizers, peaks, strict=True):
+            optimizer.param_groups[0]["lr"] = peak * factor
+        with precision():
+            loss, scores = loss_of(generator)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(trained, CLIP_NORM)
+        for optimizer in optimizers:
+            optimizer.step()
+        step += 1
+        seen.append({"loss": loss.detach(), **scores})
+        if step % report.log_every == 0 or step == schedule.steps:
+            means = _means(seen)
+            seen.clear()
+            if not math.isfinite(means["loss"]):
+                raise FloatingPointError(f"{name}: the loss at step {step} is {means['loss']}; {path} is older")
+            line = {"stage": name, "step": step, "seconds": round(seconds + elapsed(), 1), "factor": factor, **means}
+            with (report.folder / HISTORY).open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            report.say(
+                f"{name} {step}/{schedule.steps} {line['seconds']:.0f} s "
+                + " ".join(f"{key} {value:.3f}" for key, value in means.items())
+            )
+            if time.monotonic() - saved > report.save_every:
+                save()
+                saved = time.monotonic()
+    save()
+
+
+def write_atomically(state: object, path: Path) -> None:
+    """Save so that a kill leaves the old file or the new one.
+
+    Source: own.
+    """
+    part = path.with_name(f"{path.name}.writing")
+    torch.save(state, part)
+    part.replace(path)
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """Lines of the history; a run without one has none.
+
+    Source: own.
+    """
+    path = folder / HISTORY
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def _means(seen: list[dict[str, Tensor]]) -> dict[str, float]:
+    names = dict.fromkeys(name for scores in seen for name in scores)
+    return {name: float(torch.stack([s[name].float() for s in seen if name in s]).nanmean()) for name in names}
+
+
+def _forget_after(folder: Path, name: str, step: int) -> None:
+    """Drop lines that a killed run wrote after its last checkpoint."""
+    kept = [line for line in read_history(folder) if line["stage"] != name or line["step"] <= step]
+    if kept or (folder / HISTORY).is_file():
+        (folder / HISTORY).write_text("".join(json.dumps(line) + "\n" for line in kept))

@@ -1,0 +1,185 @@
+"""How well a small model answers about videos it was not trained on, with all tokens and with fewer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from jaxtyping import Float, Int64
+from scipy.stats import bootstrap
+
+from redundancy.evaluation import accuracy, evaluate
+from redundancy.models import VideoLLM
+from redundancy.pruning import FastVID, FrameDrop, HoliTom, RandomTokens, UniformTokens, VCast
+from redundancy.sources import VideoSource, list_videos
+from redundancy.world.questions import SKILLS
+from redundancy.world.train.small_models import ModelSize
+
+RANDOM_SHARES = (0.5, 0.25, 0.1, 0.05)
+METHODS: dict[str, tuple[str, Callable[[float], Any]]] = {
+    "fastvid": ("method", lambda share: FastVID(retention=share)),
+    "holitom": ("method", lambda share: HoliTom(retention=share)),
+    "vcast": ("method", lambda share: VCast(retention=share)),
+    "random_tokens": ("control", lambda share: RandomTokens(retention=share, across_frames=True)),
+    "uniform_tokens": ("control", lambda share: UniformTokens(retention=share)),
+    "frame_drop": ("control", lambda share: FrameDrop(retention=share)),
+}
+"""Kind of each method and control, and how it is made at a share of tokens; all with their defaults."""
+RESAMPLES = 999
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Answers about held-out videos.
+
+    Parameters
+    ----------
+    random
+        Per share of random tokens (1: all) and skill: `share, achieved, skill, accuracy, low, high, right, questions,
+        chance`, Wilson intervals; the skill `mean` averages the skills, with a bootstrap interval over videos.
+    methods
+        Mean over skills per method and share: `method, kind, requested, achieved, accuracy, low, high, videos`; the
+        first row is of all tokens. Bootstrap intervals over videos.
+    """
+
+    random: pd.DataFrame
+    methods: pd.DataFrame
+
+
+def held_out_videos(size: ModelSize, count: int) -> list[VideoSource]:
+    """Videos of the world at a model's own size, whose seeds training does not use.
+
+    Source: own.
+    """
+    return list_videos([f"world:{count}?frames={size.frames}&size={size.pixels}"])
+
+
+def answer_held_out(
+    model: VideoLLM,
+    size: ModelSize,
+    *,
+    videos: int = 512,
+    compared: int = 128,
+    say: Callable[[str], None] = print,
+) -> HeldOut:
+    """Ask about held-out videos with all tokens, random ones, and those that methods leave.
+
+    Parameters
+    ----------
+    model
+        The trained model.
+    size
+        Its sizes.
+    videos
+        Asked about with all and with random tokens.
+    compared
+        The first of them, on which methods are compared.
+    say
+        Takes lines of progress.
+
+    Raises
+    ------
+    ValueError
+        If `compared` is not in [1, videos].
+
+    Source: own.
+    """
+    if not 1 <= compared <= videos:
+        raise ValueError(f"compared={compared} given, expected a number in [1, {videos}]")
+    sources = held_out_videos(size, videos)
+    random, methods = [], []
+    for share in (1.0, *RANDOM_SHARES):
+        method = None if share == 1 else RandomTokens(retention=share, across_frames=True)
+        rows = evaluate(model, sources, method, frames=size.frames, seed=None if method is None else 0)
+        random.append(_skills(rows, share))
+        say(f"{share:.0%} random tokens: mean accuracy {random[-1]['accuracy'].iloc[-1]:.3f}")
+        if share == 1:
+            first = rows[rows["video"].isin([s.name for s in sources[:compared]])]
+            methods.append({"method": "all tokens", "kind": "whole", "requested": 1.0, **_mean_row(first)})
+    for name, (kind, make) in METHODS.items():
+        for share in RANDOM_SHARES:
+            rows = evaluate(model, sources[:compared], make(share), frames=size.frames)
+            methods.append({"method": name, "kind": kind, "requested": share, **_mean_row(rows)})
+        say(f"{name}: " + ", ".join(f"{m['accuracy']:.3f}" for m in methods[-len(RANDOM_SHARES) :]))
+    return HeldOut(pd.concat(random, ignore_index=True), pd.DataFrame(methods))
+
+
+def as_dataset(held_out: HeldOut) -> xr.Dataset:
+    """The answers in the shape that `redundancy.plot.accuracy_over_retention` draws.
+
+    Source: own.
+    """
+    methods, random = held_out.methods, held_out.random
+    skills = [s for s in SKILLS if s in set(random["skill"])]
+    shares = sorted(set(random["share"]))
+    names = ("accuracy", "low", "high")
+    of_skill = random[random["skill"] != "mean"].set_index(["share", "skill"])
+    table = [[[of_skill.loc[(share, skill), name] for name in names] for skill in skills] for share in shares]
+    chance = [float(of_skill.loc[(1.0, skill), "chance"]) for skill in skills]
+    return xr.Dataset(
+        {
+            "accuracy": (("setting", "statistic"), methods[list(names)].to_numpy(float)),
+            "random": (("share", "skill", "statistic"), np.array(table, float)),
+            "chance": ("skill", chance),
+            "mean_chance": float(np.mean(chance)),
+        },
+        coords={
+            "method": ("setting", list(methods["method"])),
+            "method_kind": ("setting", list(methods["kind"])),
+            "achieved": ("setting", methods["achieved"].to_numpy(float)),
+            "share": [float(random.loc[random["share"] == share, "achieved"].iloc[0]) for share in shares],
+            "skill": skills,
+            "statistic": ["mean", "low", "high"],
+        },
+    )
+
+
+def _skills(rows: pd.DataFrame, share: float) -> pd.DataFrame:
+    table = accuracy(rows)
+    table = (
+        table[table["skill"].isin(SKILLS)].set_index("skill").reindex([s for s in SKILLS if s in set(rows["skill"])])
+    )
+    table = table.reset_index()
+    whole = {name: value for name, value in _mean_row(rows).items() if name in ("accuracy", "low", "high")}
+    total = {"skill": "mean", **whole, "right": table["right"].sum(), "questions": table["questions"].sum()}
+    total["chance"] = table["chance"].mean()
+    table = pd.concat([table, pd.DataFrame([total])], ignore_index=True)
+    table.insert(0, "achieved", float(rows["achieved"].mean()))
+    table.insert(0, "share", share)
+    return table
+
+
+def _mean_row(rows: pd.DataFrame) -> dict[str, float | int]:
+    """Mean over skills of their accuracies, with an interval that resamples videos."""
+    per_video = rows.pivot_table(index="video", columns="skill", values="correct", aggfunc="mean").to_numpy(float)
+
+    def mean(index: Int64[np.ndarray, " videos"]) -> Float[np.ndarray, ""]:
+        return np.asarray(np.nanmean(np.nanmean(per_video[index], axis=0)))
+
+    everything = np.arange(len(per_video))
+    low = high = float("nan")
+    if len(per_video) > 1:
+        interval = bootstrap(
+            (everything,), mean, vectorized=False, n_resamples=RESAMPLES, method="percentile", rng=0
+        ).confidence_interval
+        low, high = float(interval.low), float(interval.high)
+    return {
+        "accuracy": float(mean(everything)),
+        "low": low,
+        "high": high,
+        "achieved": float(rows["achieved"].mean()),
+        "videos": len(per_video),
+    }
+
+
+def chance_beaten(random: pd.DataFrame, share: float) -> Sequence[str]:
+    """Skills whose lower Wilson bound lies above chance at a share of random tokens.
+
+    Source: own.
+    """
+    here = random[(random["share"] == share) & (random["skill"] != "mean")]
+    return list(here.loc[here["low"] > here["chance"], "skill"])

@@ -1,0 +1,161 @@
+"""One training from the first weight to the last, in a folder that a killed run goes on from."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from redundancy.world.train.fit import Loss, Report, fit
+from redundancy.world.train.language import LanguageStage, TokenPool, encode_pool
+from redundancy.world.train.pool import Pool, make_pool
+from redundancy.world.train.recipe import Recipe
+from redundancy.world.train.small_models import build_model, build_processor
+from redundancy.world.train.tower import TowerStage
+
+SETTINGS = "recipe.json"
+SAY_EVERY = 15.0
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training gives.
+
+    Parameters
+    ----------
+    model, processor
+        Of transformers, the model on the CPU.
+    pooling_head
+        SigLIP's pooling head for its tower, or None.
+    recipe
+        What was run.
+    """
+
+    model: Any
+    processor: Any
+    pooling_head: torch.nn.Module | None
+    recipe: Recipe
+
+
+def train(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    device: torch.device | str = "cpu",
+    save_every: float | int = 120,
+    log_every: int = 25,
+    say: Callable[[str], None] = print,
+) -> Trained:
+    """Train a model, from where an earlier run of the same recipe in the folder was stopped.
+
+    The folder holds `recipe.json`, a checkpoint per stage and `history.jsonl`. Videos are drawn again after an
+    interruption, from the same seed; on one machine the weights are those of an uninterrupted run.
+
+    Parameters
+    ----------
+    recipe
+        What to train.
+    folder
+        Of the run.
+    device
+        Where to train. On a GPU both stages run in bfloat16, on a CPU stage 2 does.
+    save_every
+        Seconds between checkpoints.
+    log_every
+        Steps between lines of the history.
+    say
+        Takes lines of progress.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a run of another recipe.
+
+    Source: own.
+    """
+    _claim(folder, recipe)
+    where = torch.device(device)
+    size = recipe.sizes
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        model = build_model(recipe.family, size).to(where)
+        processor = build_processor(recipe.family, size)
+        tower = TowerStage(recipe.family, size, model).to(where)
+        language = LanguageStage(recipe.family, size, model, processor, drop=recipe.drop)
+    report = Report(folder, log_every, float(save_every), say)
+    count = sum(p.numel() for p in model.parameters())
+    say(f"{recipe.family} {recipe.size}: {count / 1e6:.2f} M parameters, {where}")
+    pool = None
+    if not _is_finished(folder, "language", recipe.language.steps):
+        drawn = make_pool(recipe.family, size, recipe.videos, processor.tokenizer, seed=recipe.seed + 1, device=where)
+        pool = _last(drawn, "videos drawn", recipe.videos, say)
+    _fit_tower(tower, pool, recipe, report, where)
+    tokens = None
+    if pool is not None:
+        tower.eval()
+        with _bfloat16(where, on_cpu=False)():
+            tokens = _last(encode_pool(pool, tower), "videos encoded", recipe.videos, say)
+    _fit_language(language, tokens, recipe, report, where)
+    return Trained(model.eval().cpu(), processor, tower.pooling_head, recipe)
+
+
+def _fit_tower(tower: TowerStage, pool: Pool | None, recipe: Recipe, report: Report, device: torch.device) -> None:
+    def loss(generator: torch.Generator) -> Loss:
+        assert pool is not None
+        return tower.loss(*tower.draw(pool, recipe.tower.batch, generator))
+
+    precision = _bfloat16(device, on_cpu=False)
+    fit("tower", loss, tower, tower.trained(), recipe.tower, report, seed=recipe.seed + 2, precision=precision)
+
+
+def _fit_language(
+    language: LanguageStage, pool: TokenPool | None, recipe: Recipe, report: Report, device: torch.device
+) -> None:
+    def loss(generator: torch.Generator) -> Loss:
+        assert pool is not None
+        drawn = language.draw(pool, recipe.language.batch, recipe.questions, generator)
+        return language.loss(pool, *drawn)
+
+    precision, seed = _bfloat16(device, on_cpu=True), recipe.seed + 3
+    fit("language", loss, language, language.trained(), recipe.language, report, seed=seed, precision=precision)
+
+
+def _claim(folder: Path, recipe: Recipe) -> None:
+    """Write the recipe into the folder, or check that it is the one that lies there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, settings = folder / SETTINGS, json.dumps(asdict(recipe), indent=1)
+    if path.is_file() and json.loads(path.read_text()) != json.loads(settings):
+        raise ValueError(
+            f"{folder} holds a run of another recipe: {' '.join(path.read_text().split())}; give another folder, or "
+            f"delete it to train {' '.join(settings.split())}"
+        )
+    path.write_text(settings + "\n")
+
+
+def _is_finished(folder: Path, stage: str, steps: int) -> bool:
+    path = folder / f"{stage}.pt"
+    return path.is_file() and bool(torch.load(path, map_location="cpu", weights_only=True)["step"] >= steps)
+
+
+def _bfloat16(device: torch.device, *, on_cpu: bool) -> Callable[[], AbstractContextManager[Any]]:
+    enabled = on_cpu or device.type != "cpu"
+    return lambda: torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def _last(progress: Iterator[int | _Value], what: str, total: int, say: Callable[[str], None]) -> _Value:
+    """Run to the end, saying how far it is; the last value."""
+    said = time.monotonic()
+    for value in progress:
+        if not isinstance(value, int):
+            return value
+        if time.monotonic() - said > SAY_EVERY:
+            said = time.monotonic()
+            say(f"{value} of {total} {what}")
+    raise RuntimeError(f"{what}: nothing came")
