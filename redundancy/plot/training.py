@@ -44,7 +44,7 @@ def learning_curve(history: Sequence[Mapping[str, Any]]) -> Figure:
         titles = {"tower": "vision tower", "language": "language model"}
         for column, (stage, title) in enumerate(titles.items()):
             curves = lines[lines["stage"] == stage].dropna(axis=1, how="all").set_index("step")
-            scores = [name for name in curves if name not in _NO_SCORES]
+            scores = [str(name) for name in curves if name not in _NO_SCORES]
             palette = colours(scores)
             loss, score = axes[:, column]
             loss.plot(curves.index, curves["loss"], color="0.3")

@@ -142,6 +142,7 @@ class FrameTables:
         return torch.stack([v[i] for v, i in zip(vectors, self.per_frame, strict=True)]).to(self.device)
 
     def background(self) -> Float[Tensor, "videos frames 3 height width"]:
+        """Colour and texture of each frame's background."""
         base = self.of_scenes([[BACKGROUNDS[s.background] for s in script.scenes] for script in self.scripts])
         phase = self.of_scenes([[s.phases for s in script.scenes] for script in self.scripts])[..., None, None]
         x, y = self.seen_x, self.seen_y
@@ -150,6 +151,7 @@ class FrameTables:
         return base[..., None, None] + texture[:, :, None]
 
     def color(self, which: int) -> Float[Tensor, "videos frames 3"]:
+        """Of the mover (0) or of the still thing (1)."""
         return self.of_scenes([[COLORS[_thing(s, which).color] for s in script.scenes] for script in self.scripts])
 
     def thing(self, which: int) -> Bool[Tensor, "videos frames height width"]:

@@ -1,4 +1,7 @@
-"""python -m redundancy.world.train --family qwen3_vl --size nano --out results/models"""
+"""Train, export and describe a small model.
+
+python -m redundancy.world.train --family qwen3_vl --size nano --out results/models
+"""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ def draw_dropout(
 ) -> Dropout | None:
     """Draw what is kept; None keeps everything.
 
-    Tokens are drawn at random. In `SOMETIMES` of the steps, each on its own, some temporal steps are favoured (mildly, or
-    so that whole steps vanish), and tokens of large norm are.
+    Tokens are drawn at random. In `SOMETIMES` of the steps, each on its own, some temporal steps are favoured (mildly,
+    or so that whole steps vanish), and tokens of large norm are.
 
     Parameters
     ----------

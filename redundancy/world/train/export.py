@@ -36,7 +36,7 @@ def export(trained: Trained, out: Path) -> Path:
     """
     folder = out / FAMILIES[trained.recipe.family]
     folder.mkdir(parents=True, exist_ok=True)
-    model = trained.model.half()
+    model: Any = trained.model.half()
     model.save_pretrained(folder)
     trained.processor.save_pretrained(folder)
     if trained.pooling_head is not None:
@@ -49,7 +49,7 @@ def _save_tower(model: Any, pooling_head: torch.nn.Module, folder: Path) -> None
     import transformers as hf
 
     config = hf.SiglipVisionConfig(**{**model.config.vision_config.to_dict(), "vision_use_head": True})
-    whole: Any = hf.SiglipVisionModel(config).half()
+    whole: Any = hf.SiglipVisionModel(config).half()  # type: ignore[no-untyped-call]
     tower = model.model.vision_tower
     state = getattr(tower, "vision_model", tower).state_dict()
     state |= {f"head.{name}": value.half() for name, value in pooling_head.state_dict().items()}
@@ -106,10 +106,9 @@ def _card(trained: Trained, history: list[dict[str, Any]], answers: HeldOut) -> 
     parameters = sum(p.numel() for p in trained.model.parameters()) / 1e6
     grid = f"{size.frames} frames of {size.pixels} px, {size.cells**2} tokens for each"
     each = "frame" if recipe.family == "llava_onevision" else "pair of frames"
-    first = answers.random[answers.random["share"] == 1]
-    count = int(first["questions"].iloc[-1])
-    compared = int(answers.methods["videos"].iloc[0])
-    videos = int(first["questions"].max() if len(first) == 1 else first["questions"].iloc[:-1].max())
+    first = answers.random[answers.random["share"] == 1].set_index("skill")["questions"]
+    count, videos = int(first["mean"]), int(first.drop("mean").max())
+    compared, whole = int(answers.methods["videos"].iloc[0]), _interval(answers.methods.iloc[0])
     return f"""---
 library_name: transformers
 pipeline_tag: image-text-to-text
@@ -119,10 +118,10 @@ tags: [video, token-pruning, synthetic]
 
 # {name}
 
-A {recipe.family} of {parameters:.2f} M parameters (`{recipe.size}`), trained from random weights on a procedural world of
-coloured shapes, scene cuts and a flashing digit, so that token reduction can be studied offline on a model whose answers
-mean something. It sees {grid} {each}; a question is a sentence of its word-level vocabulary, an answer one word. It knows
-nothing but this world.
+A {recipe.family} of {parameters:.2f} M parameters (`{recipe.size}`), trained from random weights on a procedural world
+of coloured shapes, scene cuts and a flashing digit, so that token reduction can be studied offline on a model whose
+answers mean something. It sees {grid} {each}; a question is a sentence of its word-level vocabulary, an answer one
+word. It knows nothing but this world.
 
 ## Training
 
@@ -130,25 +129,25 @@ nothing but this world.
 with redundancy {version("redundancy")} (commit {commit()}), torch {torch.__version__},
 transformers {version("transformers")}, {platform.machine()}.
 
-1. Vision tower: {recipe.tower.steps} steps of {recipe.tower.batch} temporal steps, {minutes["tower"]:.0f} minutes: what each
-   cell of a frame shows, read from its token by a linear probe.
-2. Language model: {recipe.language.steps} steps of {recipe.language.batch} videos with {recipe.questions} questions each,
-   {minutes["language"]:.0f} minutes, on {recipe.videos:,} videos; {recipe.drop:.0%} of the steps drop video tokens (at random,
-   by temporal step, by norm; kept positions, sometimes renumbered).
+1. Vision tower: {recipe.tower.steps} steps of {recipe.tower.batch} temporal steps, {minutes["tower"]:.0f} minutes: what
+   each cell of a frame shows, read from its token by a linear probe.
+2. Language model: {recipe.language.steps} steps of {recipe.language.batch} videos with {recipe.questions} questions
+   each, {minutes["language"]:.0f} minutes, on {recipe.videos:,} videos; {recipe.drop:.0%} of the steps drop video
+   tokens (at random, by temporal step, by norm; kept positions, sometimes renumbered).
 
 ![learning curve]({FIGURES}/learning_curve.png)
 
 ## Held-out accuracy
 
-{videos} videos that training did not draw, {count:,} questions; 95% Wilson intervals, for the mean over skills a bootstrap
-over videos. Tokens are drawn over the whole video (seed 0). Chance is that of guessing among the options.
+{videos} videos that training did not draw, {count:,} questions; 95% Wilson intervals, for the mean over skills a
+bootstrap over videos. Tokens are drawn over the whole video (seed 0). Chance is that of guessing among the options.
 
 {_random_table(answers.random)}
 
 ## Accuracy over retention
 
-Mean over skills on the first {compared} of these videos, requested share with the achieved one in brackets; methods with
-their defaults in this package, 95% bootstrap interval over videos. The figures' right half repeats the table above.
+Mean over skills on the first {compared} of these videos, with 95% bootstrap intervals over videos and the achieved
+share in brackets; methods with their defaults in this package. All tokens: {whole}.
 
 {_method_table(answers.methods)}
 
@@ -171,9 +170,7 @@ def _random_table(random: pd.DataFrame) -> str:
 
 def _method_table(methods: pd.DataFrame) -> str:
     shares = sorted({s for s in methods["requested"] if s < 1}, reverse=True)
-    whole = _interval(methods[methods["kind"] == "whole"].iloc[0])
     lines = [f"| method | {' | '.join(f'{s:.0%}' for s in shares)} |", "|" + "---|" * (len(shares) + 1)]
-    lines.append(f"| all tokens: {whole} |{' |' * len(shares)}")
     indexed = methods.set_index(["method", "requested"])
     for name in METHODS:
         cells = [indexed.loc[(name, share)] for share in shares]

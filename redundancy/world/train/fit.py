@@ -98,10 +98,10 @@ def fit(
     name: str,
     loss_of: Callable[[torch.Generator], Loss],
     module: nn.Module,
+    *,
     parameters: Mapping[str, nn.Parameter],
     schedule: Schedule,
     report: Report,
-    *,
     seed: int,
     precision: Callable[[], AbstractContextManager[Any]],
 ) -> None:

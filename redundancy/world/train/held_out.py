@@ -119,7 +119,7 @@ def as_dataset(held_out: HeldOut) -> xr.Dataset:
     names = ("accuracy", "low", "high")
     of_skill = random[random["skill"] != "mean"].set_index(["share", "skill"])
     table = [[[of_skill.loc[(share, skill), name] for name in names] for skill in skills] for share in shares]
-    chance = [float(of_skill.loc[(1.0, skill), "chance"]) for skill in skills]
+    chance = of_skill["chance"].xs(1.0, level="share").loc[skills].to_numpy(float)
     return xr.Dataset(
         {
             "accuracy": (("setting", "statistic"), methods[list(names)].to_numpy(float)),

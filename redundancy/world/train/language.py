@@ -47,7 +47,6 @@ class TokenPool:
         return len(self.tokens)
 
 
-@torch.no_grad()
 def encode_pool(pool: Pool, tower: TowerStage) -> Iterator[int | TokenPool]:
     """Run the tower over all videos; yields the number done so far, and the tokens at last.
 
@@ -58,8 +57,9 @@ def encode_pool(pool: Pool, tower: TowerStage) -> Iterator[int | TokenPool]:
     videos = max(1, STEPS_AT_ONCE // steps)
     parts: list[tuple[Tensor, ...]] = []
     for start in range(0, len(pool), videos):
-        frames = pool.frames[start : start + videos].unflatten(1, (-1, joined)).flatten(0, 1)
-        seen = tower(frames)
+        frames = pool.frames[start : start + videos].unflatten(1, (-1, joined)).flatten(0, 1)  # type: ignore[no-untyped-call]
+        with torch.no_grad():  # not around the function: a generator would leave it on between its values
+            seen = tower(frames)
         levels = (seen.tokens, *seen.deepstack)
         parts.append(tuple(x.unflatten(0, (-1, steps)).flatten(1, 2).bfloat16() for x in levels))
         yield min(start + videos, len(pool))
@@ -86,7 +86,7 @@ class Prompt:
     positions: Int64[Tensor, "axes prompt_and_question"]
 
 
-def read_prompt(model: Any, processor: Any, size: ModelSize, question_words: int) -> Prompt:
+def read_prompt(model: Any, processor: Any, size: ModelSize, *, question_words: int) -> Prompt:
     """The prompt that the processor makes for a video of the usual size, with the model's own positions.
 
     Source: own.
@@ -102,8 +102,8 @@ def read_prompt(model: Any, processor: Any, size: ModelSize, question_words: int
     else:
         positions = torch.arange(ids.shape[1])[None]
     start = ids.shape[1] - question_words
-    video_id = getattr(model.config, "video_token_id", getattr(model.config, "video_token_index", None))
-    is_video = ids[0, :start] == video_id
+    video_id: int = getattr(model.config, "video_token_id", None) or model.config.video_token_index
+    is_video = ids[0, :start].eq(video_id)
     if getattr(core, "image_newline", None) is not None:
         is_video[is_video.nonzero()[-1]] = False  # the last placeholder
     return Prompt(ids[0, :start], is_video, positions.to(ids.device))
@@ -112,8 +112,8 @@ def read_prompt(model: Any, processor: Any, size: ModelSize, question_words: int
 class LanguageStage(nn.Module):
     """The language model, which answers questions about videos whose tokens are given.
 
-    Several questions stand behind one video; a mask keeps them from seeing each other, and each has the positions that it
-    would have alone. So a training step computes what answering does.
+    Several questions stand behind one video; a mask keeps them from seeing each other, and each has the positions that
+    it would have alone. So a training step computes what answering does.
 
     Parameters
     ----------
@@ -139,7 +139,9 @@ class LanguageStage(nn.Module):
     def prompt(self, question_words: int) -> Prompt:
         """The prompt before questions of one length."""
         if question_words not in self._prompts:
-            self._prompts[question_words] = read_prompt(self.model, self.processor, self.size, question_words)
+            self._prompts[question_words] = read_prompt(
+                self.model, self.processor, self.size, question_words=question_words
+            )
         return self._prompts[question_words]
 
     def forward(
@@ -198,11 +200,8 @@ class LanguageStage(nn.Module):
         loss = cross_entropy(logits.flatten(0, 1), answers.flatten(), ignore_index=IGNORED)
         right, valid = logits.detach().argmax(-1) == answers, answers != IGNORED
         skill = asked.skills[columns]
-        scores = {
-            name: right[valid & (skill == i)].float().mean()
-            for i, name in enumerate(SKILLS)
-            if bool((valid & (skill == i)).any())
-        }
+        of_skill = {name: valid & (skill == i) for i, name in enumerate(SKILLS)}
+        scores = {name: (right & here).sum() / here.sum() for name, here in of_skill.items()}  # NaN: not asked
         return loss, scores
 
     def draw(

@@ -72,7 +72,7 @@ class Pool:
 
 
 def make_pool(
-    family: str, size: ModelSize, count: int, tokenizer: Any, *, seed: int, device: torch.device
+    family: str, size: ModelSize, count: int, *, tokenizer: Any, seed: int, device: torch.device
 ) -> Iterator[int | Pool]:
     """Draw videos with their labels and questions; yields the number drawn so far, and the pool at last.
 
@@ -104,7 +104,7 @@ def make_pool(
         image = render(some, generator=noise, device=device)
         frames[start : start + len(some)] = (image * 255).round().byte()
         cells = cell_labels(some, size.cells, device=device)
-        labels.append(cells.unflatten(1, (-1, joined)).any(2))
+        labels.append(cells.unflatten(1, (-1, joined)).any(2))  # type: ignore[no-untyped-call]
         scripts += some
         yield len(scripts)
     yield Pool(frames, torch.cat(labels), encode_questions(scripts, tokenizer, draw).to(device))

@@ -94,7 +94,9 @@ def train(
     say(f"{recipe.family} {recipe.size}: {count / 1e6:.2f} M parameters, {where}")
     pool = None
     if not _is_finished(folder, "language", recipe.language.steps):
-        drawn = make_pool(recipe.family, size, recipe.videos, processor.tokenizer, seed=recipe.seed + 1, device=where)
+        drawn = make_pool(
+            recipe.family, size, recipe.videos, tokenizer=processor.tokenizer, seed=recipe.seed + 1, device=where
+        )
         pool = _last(drawn, "videos drawn", recipe.videos, say)
     _fit_tower(tower, pool, recipe, report, where)
     tokens = None
@@ -103,7 +105,8 @@ def train(
         with _bfloat16(where, on_cpu=False)():
             tokens = _last(encode_pool(pool, tower), "videos encoded", recipe.videos, say)
     _fit_language(language, tokens, recipe, report, where)
-    return Trained(model.eval().cpu(), processor, tower.pooling_head, recipe)
+    head = None if tower.pooling_head is None else tower.pooling_head.eval().cpu()
+    return Trained(model.eval().cpu(), processor, head, recipe)
 
 
 def _fit_tower(tower: TowerStage, pool: Pool | None, recipe: Recipe, report: Report, device: torch.device) -> None:
@@ -111,8 +114,16 @@ def _fit_tower(tower: TowerStage, pool: Pool | None, recipe: Recipe, report: Rep
         assert pool is not None
         return tower.loss(*tower.draw(pool, recipe.tower.batch, generator))
 
-    precision = _bfloat16(device, on_cpu=False)
-    fit("tower", loss, tower, tower.trained(), recipe.tower, report, seed=recipe.seed + 2, precision=precision)
+    fit(
+        "tower",
+        loss,
+        tower,
+        parameters=tower.trained(),
+        schedule=recipe.tower,
+        report=report,
+        seed=recipe.seed + 2,
+        precision=_bfloat16(device, on_cpu=False),
+    )
 
 
 def _fit_language(
@@ -123,8 +134,16 @@ def _fit_language(
         drawn = language.draw(pool, recipe.language.batch, recipe.questions, generator)
         return language.loss(pool, *drawn)
 
-    precision, seed = _bfloat16(device, on_cpu=True), recipe.seed + 3
-    fit("language", loss, language, language.trained(), recipe.language, report, seed=seed, precision=precision)
+    fit(
+        "language",
+        loss,
+        language,
+        parameters=language.trained(),
+        schedule=recipe.language,
+        report=report,
+        seed=recipe.seed + 3,
+        precision=_bfloat16(device, on_cpu=True),
+    )
 
 
 def _claim(folder: Path, recipe: Recipe) -> None:

@@ -15,28 +15,10 @@ MERGE = 2  # patches along each side of a token
 HEAD = 32  # channels of an attention head of the language model
 FAMILIES = {"llava_onevision": "tiny-llava-onevision", "qwen2_5_vl": "tiny-qwen2.5-vl", "qwen3_vl": "tiny-qwen3-vl"}
 """Every family that can be trained, and the name under which its model is bundled."""
-_SPOKEN = [
-    "q",
-    "a",
-    "?",
-    "in",
-    "scene",
-    "which",
-    "shape",
-    "moves",
-    "direction",
-    "color",
-    "of",
-    "digit",
-    "flash",
-    "when",
-    "where",
-    "how",
-    "many",
-    "scenes",
-    "first",
-    "or",
-]
+_SPOKEN = (
+    *("q", "a", "?", "in", "scene", "which", "shape", "moves", "direction", "color", "of", "digit", "flash"),
+    *("when", "where", "how", "many", "scenes", "first", "or"),
+)
 _ANSWERS = (*COLORS, *SHAPES, *BACKGROUNDS, *DIRECTIONS, *NUMBERS, *DIGITS, *QUADRANTS, *QUARTERS)
 _LLAVA_SPECIAL = ("<video>", "<image>", "<vstart>", "<vend>")
 _QWEN_SPECIAL = ("<|video_pad|>", "<|image_pad|>", "<|vision_start|>", "<|vision_end|>")
@@ -109,12 +91,10 @@ def build_model(family: str, size: ModelSize) -> Any:
     Source: own; architectures arXiv:2408.03326, arXiv:2502.13923, arXiv:2511.21631.
     """
     require_known(family, "nano")
-    import_torchvision()
-    import transformers as hf
-
+    hf = _transformers()
     words = vocabulary(family)
     heads = size.width // HEAD
-    text = {
+    text: dict[str, Any] = {
         "vocab_size": len(words),
         "hidden_size": size.width,
         "intermediate_size": 3 * size.width,
@@ -128,7 +108,7 @@ def build_model(family: str, size: ModelSize) -> Any:
         "bos_token_id": 1,
         "eos_token_id": 2,
     }
-    tower = {
+    tower: dict[str, Any] = {
         "hidden_size": size.tower_width,
         "intermediate_size": 3 * size.tower_width,
         "patch_size": PATCH,
@@ -185,9 +165,7 @@ def build_processor(family: str, size: ModelSize) -> Any:
     Source: own.
     """
     require_known(family, "nano")
-    import_torchvision()
-    import transformers as hf
-
+    hf = _transformers()
     words = _tokenizer(family)
     normal = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     if family == "llava_onevision":
@@ -227,12 +205,19 @@ def vocabulary(family: str) -> list[str]:
     return ["<pad>", "<bos>", "<eos>", *_special(family), *_SPOKEN, *_ANSWERS, *times, "<unk>"]
 
 
+def _transformers() -> Any:
+    """The library, untyped: its classes take more than their annotations say."""
+    import_torchvision()
+    import transformers
+
+    return transformers
+
+
 def _special(family: str) -> Sequence[str]:
     return _LLAVA_SPECIAL if family == "llava_onevision" else _QWEN_SPECIAL
 
 
 def _tokenizer(family: str) -> Any:
-    import transformers as hf
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
     core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(vocabulary(family))}, unk_token="<unk>"))
@@ -240,6 +225,7 @@ def _tokenizer(family: str) -> Any:
     if family == "qwen3_vl":  # "<0.5 seconds>" is written out
         parts.append(pre_tokenizers.Split(Regex(r"[<>.]|\d(?=[\d.])|(?<=\.)\d"), "isolated"))
     core.pre_tokenizer = pre_tokenizers.Sequence(parts)
+    hf = _transformers()
     video, image, start, end = _special(family)
     named = {"video_token": video, "image_token": image}
     if family != "llava_onevision":

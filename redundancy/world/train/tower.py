@@ -115,7 +115,7 @@ class TowerStage(nn.Module):
         joined = frames_per_step(self.family)
         video = torch.randint(len(pool), (count,), generator=generator).to(pool.frames.device)
         step = torch.randint(pool.labels.shape[1], (count,), generator=generator).to(pool.frames.device)
-        return pool.frames.unflatten(1, (-1, joined))[video, step], pool.labels[video, step]
+        return pool.frames.unflatten(1, (-1, joined))[video, step], pool.labels[video, step]  # type: ignore[no-untyped-call]
 
 
 def patchify(

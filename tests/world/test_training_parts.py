@@ -1,0 +1,227 @@
+"""What training computes is what answering computes, for every family."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import torch
+
+from redundancy import prune, video_tokens
+from redundancy.models import VideoLLM, wrap_model
+from redundancy.pruning import RandomTokens
+from redundancy.world.clip import WorldVideo
+from redundancy.world.clips import script_of
+from redundancy.world.questions import SKILLS
+from redundancy.world.scene import WorldConfig
+from redundancy.world.train.dropout import FEWEST, SHARES, Dropout, draw_dropout
+from redundancy.world.train.language import LanguageStage, question_mask
+from redundancy.world.train.pool import ASKED, IGNORED, Pool, encode_questions, make_pool
+from redundancy.world.train.recipe import recipe_of
+from redundancy.world.train.small_models import (
+    FAMILIES,
+    SIZES,
+    ModelSize,
+    build_model,
+    build_processor,
+    frames_per_step,
+)
+from redundancy.world.train.tower import TowerStage
+
+SIZE = ModelSize(64, 8, 48, 3, 64, 2)
+QUESTIONS = ("how many scenes ?", "in navy scene shape of red ?", "when digit flash ?")
+Stages = tuple[str, VideoLLM, TowerStage, LanguageStage]
+
+
+@pytest.fixture(scope="module", params=list(FAMILIES))
+def stages(request: pytest.FixtureRequest) -> Stages:
+    """A family, its model of random weights behind our interface, and the two stages of its training."""
+    torch.manual_seed(0)
+    model, processor = build_model(request.param, SIZE).eval(), build_processor(request.param, SIZE)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() >= 2 or name.endswith("newline"):
+                parameter.mul_(3)  # so that every token matters to the answer
+    tower = TowerStage(request.param, SIZE, model).eval()
+    language = LanguageStage(request.param, SIZE, model, processor)
+    return request.param, wrap_model(model, processor), tower, language
+
+
+def clip_of(seed: int) -> Any:
+    return WorldVideo(seed, WorldConfig(SIZE.frames, SIZE.pixels)).clip()
+
+
+def encoded(stages: Stages, seed: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Tokens [1, tokens, width] of a clip by the training's own way, and DeepStack features."""
+    family, _, tower, _ = stages
+    frames = torch.from_numpy(clip_of(seed).frames).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        seen = tower(frames.unflatten(0, (-1, frames_per_step(family))))
+    return seen.tokens.flatten(0, 1)[None], [level.flatten(0, 1)[None] for level in seen.deepstack]
+
+
+def words_of(stages: Stages, questions: tuple[str, ...]) -> tuple[torch.Tensor, list[int]]:
+    """Ids of questions, padded, and where each is asked."""
+    vocabulary = stages[1].processor.tokenizer.get_vocab()
+    rows = [[vocabulary[w] for w in ["q", *q.split(), "a"]] for q in questions]
+    longest = max(map(len, rows))
+    return torch.tensor([[r + [0] * (longest - len(r)) for r in rows]]), [len(r) - 1 for r in rows]
+
+
+def test_the_tower_sees_what_the_model_sees(stages: Stages):
+    captured = video_tokens(stages[1], clip_of(1))
+    tokens, deepstack = encoded(stages, 1)
+    given = torch.as_tensor(captured.features).flatten(0, -2)
+    torch.testing.assert_close(tokens[0], given, atol=1e-4, rtol=1e-4)
+    assert bool(deepstack) == (stages[0] == "qwen3_vl")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("share", [None, 0.5, 0.2])
+def test_every_question_is_answered_as_it_would_be_alone(stages: Stages, share: float | None):
+    _, model, _, language = stages
+    tokens, deepstack = encoded(stages, 2)
+    words, asked_at = words_of(stages, QUESTIONS)
+    reductions = []
+    expected = []
+    for question in QUESTIONS:
+        if share is None:
+            expected.append(model.prefill(model.prepare(clip_of(2), question)).logits[0, -1])
+            continue
+        with prune(model, RandomTokens(retention=share, across_frames=True, seed=4)) as pruned:
+            expected.append(model.prefill(model.prepare(clip_of(2), question)).logits[0, -1])
+        reductions.append(pruned.reductions[0])
+    dropout = None
+    if share is not None:
+        keep = torch.as_tensor(reductions[0].anchor).long()
+        assert 0 < len(keep) < tokens.shape[1]
+        dropout = Dropout(keep[None], renumbered=False)
+    logits = language(tokens, deepstack, words, dropout)[0]
+    for i, (at, alone) in enumerate(zip(asked_at, expected, strict=True)):
+        torch.testing.assert_close(logits[i, at], alone, atol=2e-3, rtol=1e-3)
+    assert (expected[0] - expected[1]).abs().max() > 0.1  # the questions differ in their answers
+
+
+@torch.no_grad()
+def test_renumbered_tokens_stand_where_the_first_ones_would(stages: Stages):
+    family, _, _, language = stages
+    tokens, deepstack = encoded(stages, 3)
+    words, asked_at = words_of(stages, QUESTIONS[:1])
+    prompt = language.prompt(words.shape[-1])
+    count = 10
+    first = Dropout(torch.arange(count)[None], renumbered=True)
+    last = Dropout(torch.arange(tokens.shape[1] - count, tokens.shape[1])[None], renumbered=True)
+    moved = tokens.clone()
+    moved[:, -count:] = tokens[:, :count]
+    levels = [level.clone() for level in deepstack]
+    for level, given in zip(levels, deepstack, strict=True):
+        level[:, -count:] = given[:, :count]
+    a, b = (
+        language(x, y, words, d)[0, 0, asked_at[0]] for x, y, d in ((tokens, deepstack, first), (moved, levels, last))
+    )
+    own = language(moved, levels, words, Dropout(last.keep, renumbered=False))[0, 0, asked_at[0]]
+    if family == "qwen3_vl":  # timestamps stand between the tokens, so where they are kept matters
+        assert prompt.is_video.sum() < len(prompt.ids) - 10
+    else:
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+    assert (own - b).abs().max() > 1e-3  # with their own positions they answer differently
+
+
+def test_questions_see_the_prompt_and_themselves():
+    mask = question_mask(3, 2, 2)[0, 0]
+    expected = [
+        [1, 0, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 1, 0, 0],
+        [1, 1, 1, 0, 0, 1, 0],
+        [1, 1, 1, 0, 0, 1, 1],
+    ]
+    assert torch.equal(mask, torch.tensor(expected, dtype=torch.bool))
+
+
+def test_questions_are_encoded_with_their_answers():
+    tokenizer = build_processor("qwen3_vl", SIZE).tokenizer
+    scripts = [script_of(seed, WorldConfig(SIZE.frames, SIZE.pixels)) for seed in range(12)]
+    asked = encode_questions(scripts, tokenizer, random.Random(0))
+    assert asked.skills.tolist() == [i for i, s in enumerate(SKILLS) for _ in range(ASKED[s])]
+    words = [[tokenizer.convert_ids_to_tokens(q.tolist()) for q in row] for row in asked.words]
+    for script, row, at, answers in zip(scripts, words, asked.asked_at.tolist(), asked.answers.tolist(), strict=True):
+        for skill, question, place, answer in zip(asked.skills.tolist(), row, at, answers, strict=True):
+            assert question[0] == "q" and question[place] == "a" and set(question[place + 1 :]) <= {"<pad>"}
+            assert "<unk>" not in question
+            if SKILLS[skill] == "first" and len(script.scenes) == 1:
+                assert answer == IGNORED
+            elif SKILLS[skill] == "digit":
+                assert tokenizer.convert_ids_to_tokens(answer) == str(script.flash.digit)
+            elif SKILLS[skill] == "direction" and answer != IGNORED:
+                scene = next(s for s in script.scenes if s.background == question[2])
+                assert tokenizer.convert_ids_to_tokens(answer) == scene.direction
+
+
+def test_the_pool_holds_what_was_drawn():
+    tokenizer = build_processor("qwen2_5_vl", SIZE).tokenizer
+
+    def pool(count: int, seed: int) -> Pool:
+        *progress, made = make_pool(
+            "qwen2_5_vl", SIZE, count, tokenizer=tokenizer, seed=seed, device=torch.device("cpu")
+        )
+        assert isinstance(made, Pool) and progress[-1] == count
+        return made
+
+    one, again, other = pool(70, 1), pool(70, 1), pool(70, 2)
+    assert one.frames.shape == (70, 8, 3, 64, 64) and one.labels.shape[:4] == (70, 4, 4, 4) and len(one) == 70
+    assert torch.equal(one.frames, again.frames) and torch.equal(one.questions.words, again.questions.words)
+    assert not torch.equal(one.frames, other.frames)
+    assert torch.equal(one.frames[:5], pool(5, 1).frames)  # a longer pool begins with a shorter one's videos
+
+
+def test_dropout_keeps_the_same_number_of_every_video():
+    tokens = torch.randn(5, 64, 8)
+    generator = torch.Generator().manual_seed(0)
+    counts, renumbered, whole = set(), 0, 0
+    for _ in range(400):
+        drawn = draw_dropout(tokens, 16, generator, probability=0.7, renumber=0.25)
+        if drawn is None:
+            whole += 1
+            continue
+        assert (drawn.keep.diff(dim=1) > 0).all() and drawn.keep.min() >= 0 and drawn.keep.max() < 64
+        counts.add(drawn.keep.shape[1])
+        renumbered += drawn.renumbered
+    assert counts == {max(FEWEST, int(64 * share)) for share in SHARES}
+    assert 80 <= whole <= 160  # .3 of 400
+    assert 0.15 <= renumbered / (400 - whole) <= 0.35
+
+
+def test_dropout_sometimes_favours_whole_steps():
+    tokens = torch.zeros(4, 64, 8)
+    generator = torch.Generator().manual_seed(0)
+    empty = 0
+    for _ in range(200):
+        drawn = draw_dropout(tokens, 16, generator, probability=1.0, renumber=0.0)
+        assert drawn is not None
+        if drawn.keep.shape[1] == int(64 * 0.25):
+            empty += bool((torch.bincount(drawn.keep[0] // 16, minlength=4) == 0).any())
+    assert 2 <= empty <= 30
+
+
+def test_small_models_fit_their_limit():
+    for family in FAMILIES:
+        count = sum(p.numel() for p in build_model(family, SIZES["small"]).parameters())
+        assert 2e6 <= count and 2 * count <= 7e6, family
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"family": "llava", "size": "nano"}, "family='llava' given, expected one of llava_onevision, qwen2_5_vl"),
+        ({"family": "qwen3_vl", "size": "big"}, "size='big' given, expected one of nano, small"),
+        ({"family": "qwen3_vl", "size": "nano", "videos": 0}, "videos=0 given"),
+        ({"family": "qwen3_vl", "size": "nano", "tower_steps": -1}, "tower_steps=-1 given"),
+    ],
+)
+def test_impossible_recipes_are_refused(arguments: dict[str, Any], said: str):
+    with pytest.raises(ValueError, match=said):
+        recipe_of(**arguments)
