@@ -1,6 +1,7 @@
 """Dependencies point one way.
 
-(studies, world.train) -> evaluation -> (capture, apply) -> (models, pruning); pruning -> metrics -> (reduction, tokens) -> video.
+(studies, world.train) -> evaluation -> (capture, apply) -> (models, pruning);
+pruning -> metrics -> (reduction, tokens) -> video.
 """
 
 from __future__ import annotations

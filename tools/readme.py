@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import safe_open
+
 from redundancy.metrics.facts import Metric
 from redundancy.metrics.table import METRICS
 from redundancy.models import FAMILIES
+from redundancy.paths import bundled_models
 from redundancy.pruning.segment import SEGMENTERS
 from redundancy.pruning.table import INNER_METHODS, METHODS
 from studies.registry import STUDIES, one_line
@@ -59,6 +63,32 @@ def studies() -> str:
     return _table(("command", "what it asks"), [(f"`python -m studies.{n}`", one_line(n)) for n in STUDIES])
 
 
+def models() -> str:
+    """One line per bundled model, from the tables of its card."""
+    shares = {1.0: "all tokens", 0.5: "50%", 0.25: "25%", 0.1: "10%"}
+    rows = []
+    for name, folder in bundled_models().items():
+        random = json.loads((folder / "held_out.json").read_text())["random"]
+        mean = {row["share"]: _interval(row) for row in random if row["skill"] == "mean"}
+        skills = ", ".join(
+            f"{r['skill']} {r['accuracy']:.2f}" for r in random if r["share"] == 1 and r["skill"] != "mean"
+        )
+        rows.append(
+            (f"[`{name}`](data/models/{name}/README.md)", _parameters(folder), *(mean[s] for s in shares), skills)
+        )
+    return _table(("model", "parameters", *shares.values(), "skills, all tokens"), rows)
+
+
+def _interval(row: dict[str, float]) -> str:
+    return f"{row['accuracy']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+
+
+def _parameters(folder: Path) -> str:
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        count = sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    return f"{count / 1e6:.2f} M"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "methods": methods,
     "inner methods": inner_methods,
@@ -66,6 +96,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "segmenters": segmenters,
     "families": families,
     "studies": studies,
+    "models": models,
 }
 
 

@@ -65,7 +65,8 @@ def test_a_thing_is_in_its_cells_and_the_mover_carries_its_direction():
     moved = labels[..., channel(Thing("square", "red", 0.0, 0.0, 0.1))]
     assert torch.equal(motion[..., list(DIRECTIONS).index("right")], moved)
     assert motion.sum() == moved.sum()
-    assert moved[:, 0].any(-1).all() and not moved[:, 1:].any()  # in the first row of cells, in every frame
+    assert moved[:, 0].any(-1).all()
+    assert not moved[:, 1:].any()
     assert moved[0, 0].tolist() == [True, True, False, False]  # from .25
     assert moved[-1, 0].tolist() == [False, False, True, True]  # to .75
 
@@ -75,7 +76,8 @@ def test_hidden_pixels_do_not_count():
     given = with_things(wall, (0.5, 0.125))
     labels = cell_labels([given], CELLS)[0]
     assert labels[..., channel(wall)].any()
-    assert not labels[..., channel(given.scenes[0].mover)].any() and not labels[..., MOTION].any()
+    assert not labels[..., channel(given.scenes[0].mover)].any()
+    assert not labels[..., MOTION].any()
 
 
 def test_the_tail_repeats_the_last_frame():

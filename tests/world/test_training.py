@@ -152,8 +152,10 @@ def test_schedules_rise_and_fall():
     schedule = recipe_of("qwen3_vl", "nano", tower_steps=100).tower
     factors = [schedule.factor(step) for step in range(100)]
     top = max(range(100), key=factors.__getitem__)
-    assert factors[:top] == sorted(factors[:top]) and factors[top:] == sorted(factors[top:], reverse=True)
-    assert factors[0] == pytest.approx(1 / schedule.warmup, rel=0.01) and 0.03 <= factors[-1] < 0.04
+    assert factors[:top] == sorted(factors[:top])
+    assert factors[top:] == sorted(factors[top:], reverse=True)
+    assert factors[0] == pytest.approx(1 / schedule.warmup, rel=0.01)
+    assert 0.03 <= factors[-1] < 0.04
 
 
 def test_held_out_answers_come_with_their_controls():
@@ -164,11 +166,15 @@ def test_held_out_answers_come_with_their_controls():
     whole = random[random["share"] == 1].set_index("skill")
     skills = whole.drop("mean")
     assert whole.loc["mean", "accuracy"] == pytest.approx(skills["accuracy"].mean())
-    assert (random["low"] <= random["accuracy"] + 1e-12).all() and (random["accuracy"] <= random["high"] + 1e-12).all()
-    assert set(methods["kind"]) == {"whole", "method", "control"} and len(methods) == 1 + 6 * 4
-    assert (methods["achieved"] <= 1).all() and methods["videos"].eq(6).all()
+    assert (random["low"] <= random["accuracy"] + 1e-12).all()
+    assert (random["accuracy"] <= random["high"] + 1e-12).all()
+    assert set(methods["kind"]) == {"whole", "method", "control"}
+    assert len(methods) == 1 + 6 * 4
+    assert (methods["achieved"] <= 1).all()
+    assert methods["videos"].eq(6).all()
     beaten = chance_beaten(random, 1.0)
-    assert beaten == [s for s in skills.index if skills.loc[s, "low"] > skills.loc[s, "chance"]] and "count" in beaten
+    assert beaten == [s for s in skills.index if skills.loc[s, "low"] > skills.loc[s, "chance"]]
+    assert "count" in beaten
     drawn = as_dataset(answers)
     assert drawn.sizes == {"setting": 25, "statistic": 3, "share": 5, "skill": 8}
     assert float(drawn["random"].sel(skill="count").isel(share=-1, statistic=0)) == whole.loc["count", "accuracy"]
