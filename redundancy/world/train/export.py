@@ -125,7 +125,8 @@ word. It knows nothing but this world.
 
 ## Training
 
-`python -m redundancy.world.train --family {recipe.family} --size {recipe.size} --seed {recipe.seed}`
+`python -m redundancy.world.train --family {recipe.family} --size {recipe.size} --videos {recipe.videos}
+--tower-steps {recipe.tower.steps} --language-steps {recipe.language.steps} --seed {recipe.seed}`
 with redundancy {version("redundancy")} (commit {commit()}), torch {torch.__version__},
 transformers {version("transformers")}, {platform.machine()}.
 

@@ -13,6 +13,8 @@ from redundancy.world.scene import BACKGROUNDS, COLORS, DIRECTIONS, QUADRANTS, S
 PATCH = 8
 MERGE = 2  # patches along each side of a token
 HEAD = 32  # channels of an attention head of the language model
+SPREAD = 0.05  # of fresh weights: with the usual .02 so narrow a model hardly begins to learn
+_CONTROL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 FAMILIES = {"llava_onevision": "tiny-llava-onevision", "qwen2_5_vl": "tiny-qwen2.5-vl", "qwen3_vl": "tiny-qwen3-vl"}
 """Every family that can be trained, and the name under which its model is bundled."""
 _SPOKEN = (
@@ -91,11 +93,20 @@ def build_model(family: str, size: ModelSize) -> Any:
     Source: own; architectures arXiv:2408.03326, arXiv:2502.13923, arXiv:2511.21631.
     """
     require_known(family, "nano")
-    hf = _transformers()
-    words = vocabulary(family)
+    special = [vocabulary(family).index(word) for word in _special(family)]
+    build = {"llava_onevision": _llava_onevision, "qwen2_5_vl": _qwen2_5_vl, "qwen3_vl": _qwen3_vl}[family]
+    model = build(size, _text(family, size), special)
+    generation = model.generation_config
+    generation.pad_token_id, generation.bos_token_id, generation.eos_token_id = _CONTROL.values()
+    return model
+
+
+def _text(family: str, size: ModelSize) -> dict[str, Any]:
+    """Fields of the language model that all families share."""
     heads = size.width // HEAD
-    text: dict[str, Any] = {
-        "vocab_size": len(words),
+    return {
+        **_CONTROL,
+        "vocab_size": len(vocabulary(family)),
         "hidden_size": size.width,
         "intermediate_size": 3 * size.width,
         "num_hidden_layers": size.layers,
@@ -103,53 +114,64 @@ def build_model(family: str, size: ModelSize) -> Any:
         "num_key_value_heads": heads,
         "max_position_embeddings": 4096,
         "tie_word_embeddings": True,
-        "initializer_range": 0.05,
-        "pad_token_id": 0,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
+        "initializer_range": SPREAD,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
     }
-    tower: dict[str, Any] = {
-        "hidden_size": size.tower_width,
-        "intermediate_size": 3 * size.tower_width,
+
+
+def _tower(size: ModelSize) -> dict[str, Any]:
+    """Fields of the vision tower that all families share."""
+    width = size.tower_width
+    return {
+        "hidden_size": width,
+        "intermediate_size": 3 * width,
         "patch_size": PATCH,
-        "initializer_range": 0.05,
+        "initializer_range": SPREAD,
     }
-    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": 10000.0}
-    video, image = (words.index(word) for word in _special(family)[:2])
-    if family == "llava_onevision":
-        siglip = {"num_hidden_layers": size.tower_layers, "num_attention_heads": 4, "image_size": size.pixels}
-        config = hf.LlavaOnevisionConfig(
-            vision_config=hf.SiglipVisionConfig(**tower, **siglip, vision_use_head=False).to_dict(),
-            text_config=hf.Qwen2Config(**text, rope_parameters=rope).to_dict(),
-            video_token_index=video,
-            image_token_index=image,
-            vision_feature_layer=-1,
-            vision_feature_select_strategy="full",
-            image_grid_pinpoints=[[size.pixels, size.pixels]],
-            tie_word_embeddings=True,
-        )
-        return _ready(hf.LlavaOnevisionForConditionalGeneration(config))
-    start, end = (words.index(word) for word in _special(family)[2:])
-    ids = {
-        "video_token_id": video,
-        "image_token_id": image,
-        "vision_start_token_id": start,
-        "vision_end_token_id": end,
-        "tie_word_embeddings": True,
-        **{name: text[name] for name in ("pad_token_id", "bos_token_id", "eos_token_id")},
-    }
-    tower |= {"depth": size.tower_layers, "num_heads": 4, "out_hidden_size": size.width}
-    tower |= {"spatial_merge_size": MERGE, "temporal_patch_size": 2}
-    if family == "qwen2_5_vl":
-        blocks = list(range(size.tower_layers))
-        tower |= {"window_size": 112, "fullatt_block_indexes": blocks, "tokens_per_second": 2}
-        text["rope_parameters"] = {**rope, "mrope_section": [4, 6, 6]}
-        qwen2_5 = hf.Qwen2_5_VLConfig(text_config=text, vision_config=tower, **ids)
-        return _ready(hf.Qwen2_5_VLForConditionalGeneration(qwen2_5))
-    patches = size.pixels // PATCH
-    tower |= {"num_position_embeddings": patches * patches, "deepstack_visual_indexes": [0, 1]}
-    text |= {"rope_parameters": {**rope, "mrope_section": [6, 5, 5], "mrope_interleaved": True}, "head_dim": HEAD}
-    return _ready(hf.Qwen3VLForConditionalGeneration(hf.Qwen3VLConfig(text_config=text, vision_config=tower, **ids)))
+
+
+def _llava_onevision(size: ModelSize, text: dict[str, Any], special: Sequence[int]) -> Any:
+    hf = _transformers()
+    siglip = {"num_hidden_layers": size.tower_layers, "num_attention_heads": 4, "image_size": size.pixels}
+    config = hf.LlavaOnevisionConfig(
+        vision_config=hf.SiglipVisionConfig(**_tower(size), **siglip, vision_use_head=False).to_dict(),
+        text_config=hf.Qwen2Config(**text).to_dict(),
+        video_token_index=special[0],
+        image_token_index=special[1],
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+        image_grid_pinpoints=[[size.pixels, size.pixels]],
+        tie_word_embeddings=True,
+    )
+    return hf.LlavaOnevisionForConditionalGeneration(config)
+
+
+def _qwen2_5_vl(size: ModelSize, text: dict[str, Any], special: Sequence[int]) -> Any:
+    hf = _transformers()
+    text["rope_parameters"]["mrope_section"] = [4, 6, 6]
+    blocks = list(range(size.tower_layers))
+    tower = {"window_size": 112, "fullatt_block_indexes": blocks, "tokens_per_second": 2}
+    config = hf.Qwen2_5_VLConfig(text_config=text, vision_config={**_qwen_tower(size), **tower}, **_qwen_ids(special))
+    return hf.Qwen2_5_VLForConditionalGeneration(config)
+
+
+def _qwen3_vl(size: ModelSize, text: dict[str, Any], special: Sequence[int]) -> Any:
+    hf = _transformers()
+    text["head_dim"] = HEAD
+    text["rope_parameters"] |= {"mrope_section": [6, 5, 5], "mrope_interleaved": True}
+    tower = {"num_position_embeddings": (size.pixels // PATCH) ** 2, "deepstack_visual_indexes": [0, 1]}
+    config = hf.Qwen3VLConfig(text_config=text, vision_config={**_qwen_tower(size), **tower}, **_qwen_ids(special))
+    return hf.Qwen3VLForConditionalGeneration(config)
+
+
+def _qwen_tower(size: ModelSize) -> dict[str, Any]:
+    depth = {"depth": size.tower_layers, "num_heads": 4, "out_hidden_size": size.width}
+    return {**_tower(size), **depth, "spatial_merge_size": MERGE, "temporal_patch_size": 2}
+
+
+def _qwen_ids(special: Sequence[int]) -> dict[str, Any]:
+    names = ("video_token_id", "image_token_id", "vision_start_token_id", "vision_end_token_id")
+    return {**dict(zip(names, special, strict=True)), **_CONTROL, "tie_word_embeddings": True}
 
 
 def build_processor(family: str, size: ModelSize) -> Any:
@@ -251,10 +273,3 @@ def _template(video: str, image: str) -> str:
         + "{% elif m['role'] == 'user' %} q {{ c['text'] }}{% else %} a {{ c['text'] }}{% endif %}{% endfor %}"
         "{% endfor %}{% if add_generation_prompt %} a{% endif %}"
     )
-
-
-def _ready(model: Any) -> Any:
-    model.generation_config.bos_token_id = 1
-    model.generation_config.eos_token_id = 2
-    model.generation_config.pad_token_id = 0
-    return model
