@@ -9,6 +9,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from transformers.utils import logging
+
 from redundancy.world.train.export import export, write_card
 from redundancy.world.train.recipe import recipe_of
 from redundancy.world.train.run import train
@@ -37,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--compared", type=int, default=128, help="those of them on which methods are compared")
     parser.add_argument("--log-every", type=int, default=25, help="steps between lines of progress")
     given = parser.parse_args(arguments)
+    logging.disable_progress_bar()  # of loading and saving
     try:
         recipe = recipe_of(
             given.family,

@@ -144,7 +144,8 @@ def fit(
             optimizer.load_state_dict(its)
         generator.set_state(state["generator"].cpu())
         step, seconds = state["step"], state["seconds"]
-        report.say(f"{name}: going on from step {step} of {schedule.steps}")
+        done = step >= schedule.steps
+        report.say(f"{name}: {'trained before' if done else f'going on from step {step} of {schedule.steps}'}")
     _forget_after(report.folder, name, step)
     begun = saved = time.monotonic()
     seen: list[dict[str, Tensor]] = []

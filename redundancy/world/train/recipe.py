@@ -64,7 +64,7 @@ def recipe_of(
     Source: own.
     """
     require_known(family, size)
-    usual = {"nano": (16_000, 600, 3_000), "small": (36_000, 2_500, 9_000)}[size]
+    usual = {"nano": (16_000, 600, 3_000), "small": (24_000, 800, 4_000)}[size]
     given = (videos, tower_steps, language_steps)
     for name, number in zip(("videos", "tower_steps", "language_steps"), given, strict=True):
         if number is not None and number < 1:
