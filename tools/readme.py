@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-
-from safetensors import safe_open
 
 from redundancy.metrics.facts import Metric
 from redundancy.metrics.table import METRICS
@@ -16,6 +13,8 @@ from redundancy.models import FAMILIES
 from redundancy.paths import bundled_models
 from redundancy.pruning.segment import SEGMENTERS
 from redundancy.pruning.table import INNER_METHODS, METHODS
+from redundancy.world.train.card import interval, parameter_count
+from redundancy.world.train.held_out import ANSWERS, load_answers
 from studies.registry import STUDIES, one_line
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -64,29 +63,17 @@ def studies() -> str:
 
 
 def models() -> str:
-    """One line per bundled model, from the tables of its card."""
+    """One line per bundled model, from the answers that its card shows."""
     shares = {1.0: "all tokens", 0.5: "50%", 0.25: "25%", 0.1: "10%"}
     rows = []
     for name, folder in bundled_models().items():
-        random = json.loads((folder / "held_out.json").read_text())["random"]
-        mean = {row["share"]: _interval(row) for row in random if row["skill"] == "mean"}
-        skills = ", ".join(
-            f"{r['skill']} {r['accuracy']:.2f}" for r in random if r["share"] == 1 and r["skill"] != "mean"
-        )
-        rows.append(
-            (f"[`{name}`](data/models/{name}/README.md)", _parameters(folder), *(mean[s] for s in shares), skills)
-        )
+        random = load_answers(folder / ANSWERS).random
+        mean = random[random["skill"] == "mean"].set_index("share")
+        whole = random[(random["share"] == 1) & (random["skill"] != "mean")]
+        skills = ", ".join(f"{row.skill} {row.accuracy:.2f}" for row in whole.itertuples())
+        link, size = f"[`{name}`](data/models/{name}/README.md)", f"{parameter_count(folder) / 1e6:.2f} M"
+        rows.append((link, size, *(interval(mean.loc[share]) for share in shares), skills))
     return _table(("model", "parameters", *shares.values(), "skills, all tokens"), rows)
-
-
-def _interval(row: dict[str, float]) -> str:
-    return f"{row['accuracy']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-
-
-def _parameters(folder: Path) -> str:
-    with safe_open(folder / "model.safetensors", "pt") as file:
-        count = sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
-    return f"{count / 1e6:.2f} M"
 
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from redundancy.plot.methods import lines_over_retention, method_styles
 from redundancy.plot.style import CONTROL, colours, new_figure, style
@@ -49,6 +50,8 @@ def learning_curve(history: Sequence[Mapping[str, Any]]) -> Figure:
             loss, score = axes[:, column]
             loss.plot(curves.index, curves["loss"], color="0.3")
             loss.set(title=f"({'ab'[column]}) {title}", ylabel="loss", yscale="log")
+            for ticks in (loss.yaxis.set_major_formatter, loss.yaxis.set_minor_formatter):
+                ticks(FuncFormatter(_plain))
             for name in scores:
                 smooth = curves[name].rolling(SMOOTH, min_periods=1).mean()
                 score.plot(curves.index, smooth, color=palette[name], label=name.replace("_", " "))
@@ -76,7 +79,7 @@ def accuracy_over_retention(summary: xr.Dataset) -> Figure:
     whole = summary["method_kind"].values == "whole"
     reduced = summary.isel(setting=np.flatnonzero(~whole))
     with style():
-        figure, axes = new_figure(1, 2, height=3.1)
+        figure, axes = new_figure(1, 2, height=3.5)
         methods, skills = axes[0]
         lines_over_retention(methods, reduced["accuracy"], styles=method_styles(reduced))
         for value, line, text in (
@@ -86,7 +89,7 @@ def accuracy_over_retention(summary: xr.Dataset) -> Figure:
             methods.axhline(value, color=CONTROL, linewidth=0.8, linestyle=line)
             methods.annotate(text, (_TICKS[0], value), fontsize=6, color="0.35", va="bottom")
         methods.set(title="(a) methods and controls", ylabel="accuracy, mean over skills")
-        methods.legend(ncols=2, loc="lower right")
+        methods.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22))
         palette = colours([str(s) for s in summary["skill"].values])
         for skill, colour in palette.items():
             here = summary["random"].sel(skill=skill)
@@ -94,10 +97,16 @@ def accuracy_over_retention(summary: xr.Dataset) -> Figure:
             skills.plot(here["share"], mean, color=colour, marker="o", label=skill)
             skills.fill_between(here["share"], low, high, color=colour, alpha=0.12, linewidth=0)
         skills.set(title="(b) skills, random tokens", ylabel="accuracy", ylim=(0, 1.02))
-        skills.legend(ncols=2, loc="lower right")
+        skills.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.22))
         for ax in (methods, skills):
             ax.set_xscale("log")
             ax.set_xticks(_TICKS, [f"{t:g}" for t in _TICKS])
             ax.minorticks_off()
             ax.set_xlabel("share of tokens kept (achieved)")
     return figure
+
+
+def _plain(value: float, place: int) -> str:
+    """A tick of a logarithmic axis without powers; only those at 1, 2 and 5 times a power of ten."""
+    first = f"{value:e}"[0]
+    return f"{value:g}" if first in "125" and np.isclose(value, float(f"{value:.0e}")) else ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from redundancy.world.questions import SKILLS
 from redundancy.world.train.small_models import ModelSize
 
 RANDOM_SHARES = (0.5, 0.25, 0.1, 0.05)
+ANSWERS = "held_out.json"
 METHODS: dict[str, tuple[str, Callable[[float], Any]]] = {
     "fastvid": ("method", lambda share: FastVID(retention=share)),
     "holitom": ("method", lambda share: HoliTom(retention=share)),
@@ -106,6 +109,24 @@ def answer_held_out(
             methods.append({"method": name, "kind": kind, "requested": share, **_mean_row(rows)})
         say(f"{name}: " + ", ".join(f"{m['accuracy']:.3f}" for m in methods[-len(RANDOM_SHARES) :]))
     return HeldOut(pd.concat(random, ignore_index=True), pd.DataFrame(methods))
+
+
+def save_answers(answers: HeldOut, path: Path) -> None:
+    """Write the tables as json, numbers to four digits.
+
+    Source: own.
+    """
+    tables = {name: getattr(answers, name).round(4).to_dict("records") for name in ("random", "methods")}
+    path.write_text(json.dumps(tables, indent=1) + "\n")
+
+
+def load_answers(path: Path) -> HeldOut:
+    """Read what `save_answers` wrote.
+
+    Source: own.
+    """
+    tables = json.loads(path.read_text())
+    return HeldOut(pd.DataFrame(tables["random"]), pd.DataFrame(tables["methods"]))
 
 
 def as_dataset(held_out: HeldOut) -> xr.Dataset:

@@ -7,6 +7,24 @@ from dataclasses import dataclass
 from redundancy.world.train.fit import Schedule
 from redundancy.world.train.small_models import SIZES, ModelSize, require_known
 
+USUAL = {
+    "nano": {
+        "videos": 16_000,
+        "tower_steps": 600,
+        "tower_batch": 256,
+        "language_steps": 3_000,
+        "language_batch": 32,
+    },
+    "small": {
+        "videos": 24_000,
+        "tower_steps": 800,
+        "tower_batch": 512,
+        "language_steps": 4_000,
+        "language_batch": 64,
+    },
+}
+"""Length and batches of a run of each size; those of `small` are meant for a GPU."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -51,7 +69,9 @@ def recipe_of(
     *,
     videos: int | None = None,
     tower_steps: int | None = None,
+    tower_batch: int | None = None,
     language_steps: int | None = None,
+    language_batch: int | None = None,
     seed: int = 0,
 ) -> Recipe:
     """The usual recipe of a family and size, or one of another length.
@@ -64,19 +84,24 @@ def recipe_of(
     Source: own.
     """
     require_known(family, size)
-    usual = {"nano": (16_000, 600, 3_000), "small": (24_000, 800, 4_000)}[size]
-    given = (videos, tower_steps, language_steps)
-    for name, number in zip(("videos", "tower_steps", "language_steps"), given, strict=True):
+    given = {
+        "videos": videos,
+        "tower_steps": tower_steps,
+        "tower_batch": tower_batch,
+        "language_steps": language_steps,
+        "language_batch": language_batch,
+    }
+    for name, number in given.items():
         if number is not None and number < 1:
             raise ValueError(f"{name}={number} given, expected at least 1")
-    count, first, second = (u if g is None else g for u, g in zip(usual, given, strict=True))
-    steps = {"nano": 256, "small": 512}[size]
-    samples = {"nano": 32, "small": 64}[size]
+    chosen = {**USUAL[size], **{name: number for name, number in given.items() if number is not None}}
+    first, second = chosen["tower_steps"], chosen["language_steps"]
+    warm = min(50, first), min(100, second)
     return Recipe(
         family=family,
         size=size,
-        videos=count,
-        tower=Schedule(first, batch=steps, rate=3e-2, other_rate=2e-3, warmup=min(50, first), decay=0.01),
-        language=Schedule(second, batch=samples, rate=1e-2, other_rate=1e-3, warmup=min(100, second), decay=0.02),
+        videos=chosen["videos"],
+        tower=Schedule(first, chosen["tower_batch"], rate=3e-2, other_rate=2e-3, warmup=warm[0], decay=0.01),
+        language=Schedule(second, chosen["language_batch"], rate=1e-2, other_rate=1e-3, warmup=warm[1], decay=0.02),
         seed=seed,
     )
