@@ -207,7 +207,10 @@ class RedundancyAccessor:
 
         moved = self._variable("grid_displacement", ("kept", "grid_axis"))
         if moved.size and not moved.notnull().any():
-            raise ValueError("grid_displacement is NaN throughout: outputs of a renumbered reduction have no cell")
+            raise ValueError(
+                "grid_displacement is NaN throughout: outputs of a renumbered reduction have no cell; measure "
+                'dataclasses.replace(reduction, placement="anchor") to see where its anchors lie'
+            )
         place = np.stack([self._dataset[f"anchor_{n}"].values for n in ("frame", "row", "col")], 1)
         shown = _shown(frames, len(self._time()))
         with plot.style():
