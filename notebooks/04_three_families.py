@@ -17,8 +17,8 @@
 #
 # The same clip as LLaVA-OneVision, Qwen2.5-VL and Qwen3-VL see it: where its tokens stand in the prompt, at which
 # rotary positions, and what is left of the answers when a method or chance keeps a tenth of them. The three bundled
-# models were trained by one recipe (`python -m redundancy.world.train`); their cards in `data/models` hold the
-# accuracies on more videos, with intervals.
+# models were trained on one procedural world, but not for equally long: compare methods within a model, not models.
+# Their cards in `data/models` hold the accuracies on more videos.
 
 # %%
 # %matplotlib inline

@@ -41,7 +41,7 @@ def learning_curve(history: Sequence[Mapping[str, Any]]) -> Figure:
     if missing:
         raise ValueError(f"a history without {sorted(missing)} given, expected lines of both stages")
     with style():
-        figure, axes = new_figure(2, 2, height=4.2)
+        figure, axes = new_figure(2, 2, height=4.6)
         titles = {"tower": "vision tower", "language": "language model"}
         for column, (stage, title) in enumerate(titles.items()):
             curves = lines[lines["stage"] == stage].dropna(axis=1, how="all").set_index("step")
@@ -61,7 +61,7 @@ def learning_curve(history: Sequence[Mapping[str, Any]]) -> Figure:
                 ylabel="share" if column == 0 else "accuracy",
                 ylim=(0, 1.02),
             )
-            score.legend(ncols=2)
+            score.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.25))
     return figure
 
 
