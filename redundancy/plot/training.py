@@ -61,7 +61,7 @@ def learning_curve(history: Sequence[Mapping[str, Any]]) -> Figure:
                 ylabel="share" if column == 0 else "accuracy",
                 ylim=(0, 1.02),
             )
-            score.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.25))
+            score.legend(ncols=(2, 4)[column], loc="upper center", bbox_to_anchor=(0.5, -0.25))
     return figure
 
 
