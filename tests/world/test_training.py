@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from redundancy.models import load_model
 from redundancy.world.clip import WorldVideo
 from redundancy.world.train.__main__ import main
 from redundancy.world.train.export import export
-from redundancy.world.train.fit import Schedule, read_history
+from redundancy.world.train.fit import Loss, Report, Schedule, fit, read_history
 from redundancy.world.train.held_out import answer_held_out, as_dataset, chance_beaten, held_out_videos
 from redundancy.world.train.recipe import Recipe, recipe_of
 from redundancy.world.train.run import Trained, train
@@ -138,8 +140,31 @@ def test_a_folder_of_another_recipe_is_refused(tmp_path: Path):
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path):
     wild = replace(SHORT, rate=1e30, other_rate=1e30, steps=6)
-    with pytest.raises(FloatingPointError, match="tower: the loss at step"):
+    with pytest.raises(FloatingPointError, match="tower: the loss up to step"):
         train(short(tower=wild), tmp_path, log_every=1, say=silent)
+
+
+def test_one_loss_that_is_not_finite_is_enough(tmp_path: Path):
+    """The weights are lost from there on, so a mean that leaves it out would save them."""
+    losses = iter([1.0, 1.0, 1.0, math.nan])
+    weight, bias = torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2))
+    module = torch.nn.ParameterList([weight, bias])
+
+    def loss(generator: torch.Generator) -> Loss:
+        return (weight.sum() + bias.sum()) * next(losses), {}
+
+    with pytest.raises(FloatingPointError, match="tower: the loss up to step 4 is nan"):
+        fit(
+            "tower",
+            loss,
+            module,
+            parameters={"weight": weight, "bias": bias},
+            schedule=SHORT,
+            report=Report(tmp_path, 4, 0.0, silent),
+            seed=0,
+            precision=nullcontext,
+        )
+    assert not (tmp_path / "tower.pt").exists()
 
 
 def test_the_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str]):

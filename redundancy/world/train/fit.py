@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,59 +134,93 @@ def fit(
     trained = list(parameters.values())
     optimizers = schedule.optimizers(parameters)
     peaks = [o.param_groups[0]["lr"] for o in optimizers]
-    generator = torch.Generator().manual_seed(seed)
-    path = report.folder / f"{name}.pt"
-    step, seconds = 0, 0.0
-    if path.is_file():
-        state = torch.load(path, map_location=next(module.parameters()).device, weights_only=True)
-        module.load_state_dict(state["module"])
-        for optimizer, its in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(its)
-        generator.set_state(state["generator"].cpu())
-        step, seconds = state["step"], state["seconds"]
-        done = step >= schedule.steps
-        report.say(f"{name}: {'trained before' if done else f'going on from step {step} of {schedule.steps}'}")
-    _forget_after(report.folder, name, step)
-    begun = saved = time.monotonic()
-    seen: list[dict[str, Tensor]] = []
-
-    def save() -> None:
-        state = {"module": module.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "step": step}
-        write_atomically({**state, "generator": generator.get_state(), "seconds": seconds + elapsed()}, path)
-
-    def elapsed() -> float:
-        return time.monotonic() - begun
-
-    while step < schedule.steps:
-        factor = schedule.factor(step)
+    run = _Run(name, module, optimizers, torch.Generator().manual_seed(seed), schedule.steps, report)
+    run.restore()
+    while run.step < schedule.steps:
+        factor = schedule.factor(run.step)
         for optimizer, peak in zip(optimizers, peaks, strict=True):
             optimizer.param_groups[0]["lr"] = peak * factor
         with precision():
-            loss, scores = loss_of(generator)
+            loss, scores = loss_of(run.generator)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(trained, CLIP_NORM)
         for optimizer in optimizers:
             optimizer.step()
-        step += 1
-        seen.append({"loss": loss.detach(), **scores})
-        if step % report.log_every == 0 or step == schedule.steps:
-            means = _means(seen)
-            seen.clear()
-            if not math.isfinite(means["loss"]):
-                raise FloatingPointError(f"{name}: the loss at step {step} is {means['loss']}; {path} is older")
-            line = {"stage": name, "step": step, "seconds": round(seconds + elapsed(), 1), "factor": factor, **means}
-            with (report.folder / HISTORY).open("a") as file:
-                file.write(json.dumps(line) + "\n")
-            report.say(
-                f"{name} {step}/{schedule.steps} {line['seconds']:.0f} s "
-                + " ".join(f"{key} {value:.3f}" for key, value in means.items())
+        run.note(loss.detach(), scores, factor)
+
+
+class _Run:
+    """Where a stage stands: its checkpoint, its lines of the history."""
+
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        generator: torch.Generator,
+        steps: int,
+        report: Report,
+    ) -> None:
+        self.name, self.module, self.optimizers, self.generator = name, module, optimizers, generator
+        self.steps, self.report = steps, report
+        self.path = report.folder / f"{name}.pt"
+        self.step, self.before = 0, 0.0  # seconds before this process
+        self.begun = self.saved = time.monotonic()
+        self.seen: list[dict[str, Tensor]] = []
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.monotonic() - self.begun
+
+    def restore(self) -> None:
+        """Go on from the checkpoint, if there is one."""
+        if self.path.is_file():
+            state = torch.load(self.path, map_location=next(self.module.parameters()).device, weights_only=True)
+            self.module.load_state_dict(state["module"])
+            for optimizer, its in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(its)
+            self.generator.set_state(state["generator"].cpu())
+            self.step, self.before = state["step"], state["seconds"]
+            done = self.step >= self.steps
+            how = "trained before" if done else f"going on from step {self.step} of {self.steps}"
+            self.report.say(f"{self.name}: {how}")
+        _forget_after(self.report.folder, self.name, self.step)
+
+    def note(self, loss: Tensor, scores: Mapping[str, Tensor], factor: float) -> None:
+        """Count a step; log and save where it is time to."""
+        self.step += 1
+        self.seen.append({"loss": loss, **scores})
+        last = self.step == self.steps
+        if self.step % self.report.log_every == 0 or last:
+            self._log(factor)
+            if last or time.monotonic() - self.saved > self.report.save_every:
+                self._save()
+
+    def _log(self, factor: float) -> None:
+        means = _means(self.seen)
+        self.seen.clear()
+        if not math.isfinite(means["loss"]):
+            raise FloatingPointError(
+                f"{self.name}: the loss up to step {self.step} is {means['loss']}; {self.path} is older"
             )
-            if time.monotonic() - saved > report.save_every:
-                save()
-                saved = time.monotonic()
-    save()
+        line = {"stage": self.name, "step": self.step, "seconds": round(self.seconds, 1), "factor": factor, **means}
+        with (self.report.folder / HISTORY).open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        scores = " ".join(f"{key} {value:.3f}" for key, value in means.items())
+        self.report.say(f"{self.name} {self.step}/{self.steps} {self.seconds:.0f} s {scores}")
+
+    def _save(self) -> None:
+        state = {
+            "module": self.module.state_dict(),
+            "optimizers": [o.state_dict() for o in self.optimizers],
+            "generator": self.generator.get_state(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        write_atomically(state, self.path)
+        self.saved = time.monotonic()
 
 
 def write_atomically(state: object, path: Path) -> None:
@@ -208,9 +242,11 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def _means(seen: list[dict[str, Tensor]]) -> dict[str, float]:
+def _means(seen: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+    """Means over steps; a score that a step did not have is left out, a loss never is."""
     names = dict.fromkeys(name for scores in seen for name in scores)
-    return {name: float(torch.stack([s[name].float() for s in seen if name in s]).nanmean()) for name in names}
+    values = {name: torch.stack([s[name].float() for s in seen if name in s]) for name in names}
+    return {name: float(v.mean() if name == "loss" else v.nanmean()) for name, v in values.items()}
 
 
 def _forget_after(folder: Path, name: str, step: int) -> None:
