@@ -71,6 +71,7 @@ def test_the_export_loads_with_plain_transformers(family: str, tmp_path: Path):
     before = {name: value.clone() for name, value in state_of(trained).items()}
     folder = export(trained, tmp_path)
     assert folder.name == FAMILIES[family]
+    assert all(torch.equal(value, before[name]) for name, value in state_of(trained).items())
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def export(trained: Trained, out: Path, *, name: str | None = None) -> Path:
     """
     folder = out / (name or FAMILIES[trained.recipe.family])
     folder.mkdir(parents=True, exist_ok=True)
-    model: Any = trained.model.half()
+    model: Any = copy.deepcopy(trained.model).half()  # what was trained stays as it is
     model.save_pretrained(folder)
     trained.processor.save_pretrained(folder)
     if trained.pooling_head is not None:

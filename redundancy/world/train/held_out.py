@@ -94,18 +94,21 @@ def answer_held_out(
     if not 1 <= compared <= videos:
         raise ValueError(f"compared={compared} given, expected a number in [1, {videos}]")
     sources = held_out_videos(size, videos)
-    random, methods = [], []
+    names = {source.name for source in sources[:compared]}
+    random, methods, drawn = [], [], {}
     for share in (1.0, *RANDOM_SHARES):
         method = None if share == 1 else RandomTokens(retention=share, across_frames=True)
         rows = evaluate(model, sources, method, frames=size.frames, seed=None if method is None else 0)
         random.append(_skills(rows, share))
         say(f"{share:.0%} random tokens: mean accuracy {random[-1]['accuracy'].iloc[-1]:.3f}")
-        if share == 1:
-            first = rows[rows["video"].isin([s.name for s in sources[:compared]])]
-            methods.append({"method": "all tokens", "kind": "whole", "requested": 1.0, **_mean_row(first)})
+        drawn[share] = rows[rows["video"].isin(names)]
+    methods.append({"method": "all tokens", "kind": "whole", "requested": 1.0, **_mean_row(drawn[1.0])})
     for name, (kind, make) in METHODS.items():
         for share in RANDOM_SHARES:
-            rows = evaluate(model, sources[:compared], make(share), frames=size.frames)
+            asked_before = name == "random_tokens"  # of more videos, above
+            rows = (
+                drawn[share] if asked_before else evaluate(model, sources[:compared], make(share), frames=size.frames)
+            )
             methods.append({"method": name, "kind": kind, "requested": share, **_mean_row(rows)})
         say(f"{name}: " + ", ".join(f"{m['accuracy']:.3f}" for m in methods[-len(RANDOM_SHARES) :]))
     return HeldOut(pd.concat(random, ignore_index=True), pd.DataFrame(methods))
@@ -160,11 +163,8 @@ def as_dataset(held_out: HeldOut) -> xr.Dataset:
 
 
 def _skills(rows: pd.DataFrame, share: float) -> pd.DataFrame:
-    table = accuracy(rows)
-    table = (
-        table[table["skill"].isin(SKILLS)].set_index("skill").reindex([s for s in SKILLS if s in set(rows["skill"])])
-    )
-    table = table.reset_index()
+    asked = [skill for skill in SKILLS if skill in set(rows["skill"])]
+    table = accuracy(rows).set_index("skill").loc[asked].reset_index()
     whole = {name: value for name, value in _mean_row(rows).items() if name in ("accuracy", "low", "high")}
     total = {"skill": "mean", **whole, "right": table["right"].sum(), "questions": table["questions"].sum()}
     total["chance"] = table["chance"].mean()
