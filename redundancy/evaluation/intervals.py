@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from scipy.stats import bootstrap
 
 RESAMPLES = 9_999
@@ -54,6 +54,45 @@ def mean_interval(
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return Interval(mean, float(interval.low), float(interval.high), len(kept))
+
+
+def group_mean_interval(values: Float[np.ndarray, "videos groups"], *, seed: int = 0) -> Interval:
+    """Mean over groups of their means over videos, with a bootstrap interval over videos.
+
+    Parameters
+    ----------
+    values
+        One value for each video and group, for example a skill; NaN where a video has none.
+    seed
+        Of the resampling.
+
+    Source: own; scipy.stats.bootstrap over videos.
+    """
+    given = np.asarray(values, dtype=np.float64)
+    given = given[~np.isnan(given).all(axis=1)]
+    everything = np.arange(len(given))
+
+    def mean(videos: Int64[np.ndarray, "*resamples videos"], axis: int = -1) -> Float[np.ndarray, "*resamples"]:
+        drawn = given[videos]
+        asked = ~np.isnan(drawn)
+        number = asked.sum(axis=-2)  # 0: a resample without videos of that group averages the others
+        total = np.where(asked, drawn, 0).sum(axis=-2)
+        means = np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
+        return np.asarray(np.nanmean(means, axis=-1))
+
+    if len(given) < 2:
+        middle = float(mean(everything)) if len(given) else np.nan
+        return Interval(middle, middle, middle, len(given))
+    interval = bootstrap(
+        (everything,),
+        mean,
+        method="percentile",
+        n_resamples=RESAMPLES,
+        batch=100,  # of resamples at once, for memory
+        vectorized=True,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(float(mean(everything)), float(interval.low), float(interval.high), len(given))
 
 
 def paired_difference(first: Float[np.ndarray, "_"], second: Float[np.ndarray, "_"], *, seed: int = 0) -> Interval:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from redundancy.evaluation.intervals import mean_interval, paired_difference
+from redundancy.evaluation.intervals import group_mean_interval, mean_interval, paired_difference
 
 
 def test_interval_agrees_with_the_normal_one_on_many_values():
@@ -45,3 +45,30 @@ def test_pairing_removes_what_differs_between_videos():
 def test_unpaired_values_are_refused():
     with pytest.raises(ValueError, match="paired values are expected"):
         paired_difference(np.zeros(3), np.zeros(4))
+
+
+def test_groups_weigh_alike_however_many_videos_they_have():
+    values = np.array([[1.0, 0.0], [1.0, np.nan], [0.0, np.nan], [np.nan, np.nan]])
+    mean, low, high, videos = group_mean_interval(values)
+    assert mean == pytest.approx((2 / 3 + 0) / 2)
+    assert videos == 3  # one has no value at all
+    assert 0 <= low < mean < high <= 1
+
+
+def test_one_group_has_the_interval_of_its_mean():
+    values = np.random.default_rng(3).random((40, 1))
+    assert group_mean_interval(values) == pytest.approx(mean_interval(values[:, 0]))
+
+
+def test_the_interval_of_groups_agrees_with_the_normal_one():
+    """The variance of a mean of independent means is the mean of their variances, over the number of groups."""
+    values = np.random.default_rng(4).normal(2.0, [1.0, 3.0], (500, 2))
+    mean, low, high, _ = group_mean_interval(values)
+    half = 1.96 * np.sqrt(values.mean(1).var(ddof=1) / 500)
+    assert mean == pytest.approx(values.mean())
+    assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.02)
+
+
+def test_a_single_video_has_no_width():
+    assert group_mean_interval(np.array([[1.0, 0.0]])) == (0.5, 0.5, 0.5, 1)
+    assert np.isnan(group_mean_interval(np.full((2, 3), np.nan)).mean)

@@ -11,7 +11,7 @@ import pytest
 from redundancy.evaluation import accuracy, evaluate
 from redundancy.models import load_model
 from redundancy.paths import bundled_models, data_folder
-from redundancy.provenance import file_sha256
+from redundancy.provenance import file_sha256, weights_hash
 from redundancy.sources import list_videos
 from redundancy.video import load_video
 from redundancy.world.clips import ENLARGE, balanced_seeds, load_clips, make_clips, script_of
@@ -79,6 +79,12 @@ def test_bundled_models_are_as_good_on_the_clips_as_their_cards_say(name: str):
         spread = 3.3 * np.sqrt(variance * (1 / row["questions"] + 1 / said["questions"]))
         assert row["accuracy"] > said["accuracy"] - spread, skill
     assert here["accuracy"].mean() > published.loc["mean", "accuracy"] - 0.04
+
+
+@pytest.mark.parametrize("name", sorted(bundled_models()))
+def test_cards_are_of_the_weights_beside_them(name: str):
+    folder = bundled_models()[name]
+    assert load_answers(folder / ANSWERS).weights == weights_hash(folder)
 
 
 @pytest.mark.parametrize("name", sorted(bundled_models()))

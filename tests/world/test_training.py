@@ -60,7 +60,7 @@ def test_half_a_minute_of_training_lowers_the_loss_and_exports(tmp_path: Path):
     assert (folder / "figures" / "accuracy_over_retention.png").is_file()
     tables = json.loads((folder / "held_out.json").read_text())
     assert {row["share"] for row in tables["random"]} == {1.0, 0.5, 0.25, 0.1, 0.05}
-    assert (tmp_path / "models" / "tiny-siglip" / "config.json").is_file()
+    assert (folder / "siglip" / "config.json").is_file()
     loaded = load_model(folder, device="cpu")
     assert loaded.pooling_head is not None
 

@@ -12,15 +12,15 @@ import torch
 from redundancy.world.train.run import Trained
 from redundancy.world.train.small_models import FAMILIES
 
-HEAD = "tiny-siglip"
+TOWER = "siglip"  # folder inside that of the model
 
 
 def export(trained: Trained, out: Path, *, name: str | None = None) -> Path:
     """Write the model in float16, its processor and, for SigLIP, the tower with its pooling head.
 
     The folder loads with plain `AutoModelForImageTextToText` and `AutoProcessor`. The pooling head is no part of a
-    LLaVA-OneVision: as with the published checkpoints it lies in the folder of the tower, `tiny-siglip`, to which
-    `redundancy.json` points.
+    LLaVA-OneVision: as with the published checkpoints it lies in the folder of a SigLIP, to which `redundancy.json`
+    points; here that is `siglip`, inside the folder of the model.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ def export(trained: Trained, out: Path, *, name: str | None = None) -> Path:
     model.save_pretrained(folder)
     trained.processor.save_pretrained(folder)
     if trained.pooling_head is not None:
-        _save_tower(model, trained.pooling_head, out / HEAD)
-        (folder / "redundancy.json").write_text(json.dumps({"salience_head": f"../{HEAD}"}) + "\n")
+        _save_tower(model, trained.pooling_head, folder / TOWER)
+        (folder / "redundancy.json").write_text(json.dumps({"salience_head": TOWER}) + "\n")
     return folder
 
 

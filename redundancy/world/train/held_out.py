@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jaxtyping import Float, Int64
-from scipy.stats import bootstrap
 
 from redundancy.evaluation import accuracy, evaluate
+from redundancy.evaluation.intervals import group_mean_interval
 from redundancy.models import VideoLLM
 from redundancy.pruning import FastVID, FrameDrop, HoliTom, RandomTokens, UniformTokens, VCast
 from redundancy.sources import VideoSource, list_videos
@@ -32,7 +31,6 @@ METHODS: dict[str, tuple[str, Callable[[float], Any]]] = {
     "frame_drop": ("control", lambda share: FrameDrop(retention=share)),
 }
 """Kind of each method and control, and how it is made at a share of tokens; all with their defaults."""
-RESAMPLES = 999
 
 
 @dataclass(frozen=True)
@@ -47,10 +45,13 @@ class HeldOut:
     methods
         Mean over skills per method and share: `method, kind, requested, achieved, accuracy, low, high, videos`; the
         first row is of all tokens. Bootstrap intervals over videos.
+    weights
+        SHA-256 of the weights that answered, as `redundancy.provenance.weights_hash` gives it.
     """
 
     random: pd.DataFrame
     methods: pd.DataFrame
+    weights: str
 
 
 def held_out_videos(size: ModelSize, count: int) -> list[VideoSource]:
@@ -111,7 +112,8 @@ def answer_held_out(
             )
             methods.append({"method": name, "kind": kind, "requested": share, **_mean_row(rows)})
         say(f"{name}: " + ", ".join(f"{m['accuracy']:.3f}" for m in methods[-len(RANDOM_SHARES) :]))
-    return HeldOut(pd.concat(random, ignore_index=True), pd.DataFrame(methods))
+    table = pd.concat(random, ignore_index=True)
+    return HeldOut(table, pd.DataFrame(methods), weights=rows.attrs["weights_sha256"])
 
 
 def save_answers(answers: HeldOut, path: Path) -> None:
@@ -120,7 +122,7 @@ def save_answers(answers: HeldOut, path: Path) -> None:
     Source: own.
     """
     tables = {name: getattr(answers, name).round(4).to_dict("records") for name in ("random", "methods")}
-    path.write_text(json.dumps(tables, indent=1) + "\n")
+    path.write_text(json.dumps({"weights": answers.weights, **tables}, indent=1) + "\n")
 
 
 def load_answers(path: Path) -> HeldOut:
@@ -129,7 +131,7 @@ def load_answers(path: Path) -> HeldOut:
     Source: own.
     """
     tables = json.loads(path.read_text())
-    return HeldOut(pd.DataFrame(tables["random"]), pd.DataFrame(tables["methods"]))
+    return HeldOut(pd.DataFrame(tables["random"]), pd.DataFrame(tables["methods"]), tables["weights"])
 
 
 def as_dataset(held_out: HeldOut) -> xr.Dataset:
@@ -177,24 +179,9 @@ def _skills(rows: pd.DataFrame, share: float) -> pd.DataFrame:
 def _mean_row(rows: pd.DataFrame) -> dict[str, float | int]:
     """Mean over skills of their accuracies, with an interval that resamples videos."""
     per_video = rows.pivot_table(index="video", columns="skill", values="correct", aggfunc="mean").to_numpy(float)
-
-    def mean(index: Int64[np.ndarray, " videos"]) -> Float[np.ndarray, ""]:
-        return np.asarray(np.nanmean(np.nanmean(per_video[index], axis=0)))
-
-    everything = np.arange(len(per_video))
-    low = high = float("nan")
-    if len(per_video) > 1:
-        interval = bootstrap(
-            (everything,), mean, vectorized=False, n_resamples=RESAMPLES, method="percentile", rng=0
-        ).confidence_interval
-        low, high = float(interval.low), float(interval.high)
-    return {
-        "accuracy": float(mean(everything)),
-        "low": low,
-        "high": high,
-        "achieved": float(rows["achieved"].mean()),
-        "videos": len(per_video),
-    }
+    interval = group_mean_interval(per_video)
+    whole = {"accuracy": interval.mean, "low": interval.low, "high": interval.high}
+    return {**whole, "achieved": float(rows["achieved"].mean()), "videos": interval.videos}
 
 
 def chance_beaten(random: pd.DataFrame, share: float) -> Sequence[str]:

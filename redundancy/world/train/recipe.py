@@ -14,6 +14,7 @@ USUAL = {
         "tower_batch": 256,
         "language_steps": 3_000,
         "language_batch": 32,
+        "questions": 16,
     },
     "small": {
         "videos": 24_000,
@@ -21,6 +22,7 @@ USUAL = {
         "tower_batch": 512,
         "language_steps": 4_000,
         "language_batch": 64,
+        "questions": 22,
     },
 }
 """Length and batches of a run of each size; those of `small` are meant for a GPU."""
@@ -53,7 +55,7 @@ class Recipe:
     videos: int
     tower: Schedule
     language: Schedule
-    questions: int = 16
+    questions: int
     drop: float = 0.7
     seed: int = 0
 
@@ -103,5 +105,6 @@ def recipe_of(
         videos=chosen["videos"],
         tower=Schedule(first, chosen["tower_batch"], rate=3e-2, other_rate=2e-3, warmup=warm[0], decay=0.01),
         language=Schedule(second, chosen["language_batch"], rate=1e-2, other_rate=1e-3, warmup=warm[1], decay=0.02),
+        questions=chosen["questions"],
         seed=seed,
     )

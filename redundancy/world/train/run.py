@@ -102,7 +102,7 @@ def train(
     tokens = None
     if pool is not None:
         tower.eval()
-        with _bfloat16(where, on_cpu=False)():
+        with _bfloat16(where)():
             tokens = _last(encode_pool(pool, tower), "videos encoded", recipe.videos, say)
     _fit_language(language, tokens, recipe, report, where)
     head = None if tower.pooling_head is None else tower.pooling_head.eval().cpu()
@@ -122,7 +122,7 @@ def _fit_tower(tower: TowerStage, pool: Pool | None, recipe: Recipe, report: Rep
         schedule=recipe.tower,
         report=report,
         seed=recipe.seed + 2,
-        precision=_bfloat16(device, on_cpu=False),
+        precision=_bfloat16(device),
     )
 
 
@@ -142,7 +142,7 @@ def _fit_language(
         schedule=recipe.language,
         report=report,
         seed=recipe.seed + 3,
-        precision=_bfloat16(device, on_cpu=True),
+        precision=_bfloat16(device),
     )
 
 
@@ -163,9 +163,8 @@ def _is_finished(folder: Path, stage: str, steps: int) -> bool:
     return path.is_file() and bool(torch.load(path, map_location="cpu", weights_only=True)["step"] >= steps)
 
 
-def _bfloat16(device: torch.device, *, on_cpu: bool) -> Callable[[], AbstractContextManager[Any]]:
-    enabled = on_cpu or device.type != "cpu"
-    return lambda: torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+def _bfloat16(device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
+    return lambda: torch.autocast(device.type, torch.bfloat16)
 
 
 def _last(progress: Iterator[int | _Value], what: str, total: int, say: Callable[[str], None]) -> _Value:

@@ -17,7 +17,7 @@ from redundancy.world.train.small_models import MERGE, PATCH, ModelSize, frames_
 
 SEEN_WEIGHT = 8.0  # of a true label, beside 1
 DIGIT_WEIGHT = 24.0  # of a digit that shows: rare and small
-PLACE_WEIGHT = 0.2
+PLACE_WEIGHT = 1.0
 FRAME_WEIGHT = 0.3
 
 
@@ -98,13 +98,14 @@ class TowerStage(nn.Module):
         weight[..., DIGIT] += DIGIT_WEIGHT * target[..., DIGIT]
         loss = (weight * binary_cross_entropy_with_logits(read[..., : self.classes], target, reduction="none")).mean()
         place = _places(self.size.cells).to(read).expand(len(read), -1, -1)
-        loss = loss + PLACE_WEIGHT * binary_cross_entropy_with_logits(read[..., self.classes :], place)
+        where = read[..., self.classes :]
+        loss = loss + PLACE_WEIGHT * binary_cross_entropy_with_logits(where, place)
         if self.frame_probe is not None:
             whole = self.frame_probe(seen.pooled).float()
             loss = loss + FRAME_WEIGHT * binary_cross_entropy_with_logits(whole, target.amax(1))
         said = read[..., : self.classes].detach() > 0
         right = said & (target > 0)
-        scores = {"precision": right.sum() / said.sum().clamp(min=1)}
+        scores = {"precision": right.sum() / said.sum().clamp(min=1), "place": _same_places(where.detach(), place)}
         for name, part in (("things", THING), ("digits", DIGIT), ("motion", MOTION)):
             if part.start < self.classes:
                 scores[f"{name}_recall"] = right[..., part].sum() / target[..., part].sum().clamp(min=1)
@@ -138,6 +139,14 @@ def _places(cells: int) -> Float[Tensor, "tokens places"]:
     index = torch.arange(cells)
     row, column = index.repeat_interleave(cells), index.repeat(cells)
     return torch.cat([one_hot(row, cells), one_hot(column, cells)], 1).float()
+
+
+def _same_places(
+    read: Float[Tensor, "steps tokens places"], places: Float[Tensor, "steps tokens places"]
+) -> Float[Tensor, ""]:
+    """Share of tokens whose row and column are both read rightly."""
+    rows, columns = (a.argmax(-1) == b.argmax(-1) for a, b in zip(read.chunk(2, -1), places.chunk(2, -1), strict=True))
+    return (rows & columns).float().mean()
 
 
 def _pooling_head(model: Any) -> nn.Module:
