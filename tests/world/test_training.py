@@ -16,7 +16,8 @@ import torch
 from redundancy.models import load_model
 from redundancy.world.clip import WorldVideo
 from redundancy.world.train.__main__ import main
-from redundancy.world.train.export import export
+from redundancy.world.train.card import main as write_again
+from redundancy.world.train.export import TRAINING, export
 from redundancy.world.train.fit import Loss, Report, Schedule, fit, read_history
 from redundancy.world.train.held_out import answer_held_out, as_dataset, chance_beaten, held_out_videos
 from redundancy.world.train.recipe import Recipe, recipe_of
@@ -63,6 +64,9 @@ def test_half_a_minute_of_training_lowers_the_loss_and_exports(tmp_path: Path):
     assert (folder / "siglip" / "config.json").is_file()
     loaded = load_model(folder, device="cpu")
     assert loaded.pooling_head is not None
+    (folder / "README.md").unlink()
+    write_again([str(folder)])
+    assert (folder / "README.md").read_text() == card
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
@@ -72,6 +76,9 @@ def test_the_export_loads_with_plain_transformers(family: str, tmp_path: Path):
     folder = export(trained, tmp_path)
     assert folder.name == FAMILIES[family]
     assert all(torch.equal(value, before[name]) for name, value in state_of(trained).items())
+    told = json.loads((folder / TRAINING).read_text())
+    assert Recipe.from_dict(told["recipe"]) == short(family)
+    assert told["made_with"]["torch"] == torch.__version__
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()

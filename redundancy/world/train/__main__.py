@@ -14,7 +14,6 @@ from transformers.utils import logging
 from redundancy.models import load_model
 from redundancy.world.train.card import write_card
 from redundancy.world.train.export import export
-from redundancy.world.train.fit import read_history
 from redundancy.world.train.held_out import ANSWERS, answer_held_out, save_answers
 from redundancy.world.train.recipe import recipe_of
 from redundancy.world.train.run import train
@@ -67,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model, compared = load_model(folder, device=given.device), min(given.compared, given.held_out)
     answers = answer_held_out(model, recipe.sizes, videos=given.held_out, compared=compared)
     save_answers(answers, folder / ANSWERS)
-    write_card(recipe, read_history(run), answers, folder=folder)
+    write_card(folder)
     print(f"the model lies in {folder}; load_model({str(folder)!r}) loads it")
 
 

@@ -1,22 +1,24 @@
-"""The model card of a small model: how it was trained, and what it answers with all tokens and with fewer."""
+"""The model card of a small model: how it was trained, and what it answers with all tokens and with fewer.
+
+python -m redundancy.world.train.card results/models/tiny-qwen3-vl
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
-import platform
 import textwrap
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from safetensors import safe_open
 
 from redundancy.plot import accuracy_over_retention, learning_curve, save
-from redundancy.provenance import commit
-from redundancy.world.train.held_out import METHODS, HeldOut, as_dataset
+from redundancy.world.train.export import TRAINING
+from redundancy.world.train.held_out import ANSWERS, METHODS, HeldOut, as_dataset, load_answers
 from redundancy.world.train.recipe import Recipe
 from redundancy.world.train.small_models import frames_per_step
 
@@ -24,29 +26,29 @@ LICENSE = "apache-2.0"
 FIGURES = "figures"
 
 
-def write_card(recipe: Recipe, history: Sequence[Mapping[str, Any]], answers: HeldOut, *, folder: Path) -> None:
-    """Write `README.md` and its figures into the folder of an exported model.
+def write_card(folder: Path) -> None:
+    """Write `README.md` and its figures into the folder of an exported model, from what lies there.
 
     Parameters
     ----------
-    recipe
-        How it was trained.
-    history
-        Lines of the run's history.
-    answers
-        What it answers on held-out videos.
     folder
-        Of the model.
+        With `training.json` and `held_out.json`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If one of them is missing.
 
     Source: own.
     """
+    told, answers = json.loads((folder / TRAINING).read_text()), load_answers(folder / ANSWERS)
     for name, figure in (
-        ("learning_curve", learning_curve(history)),
+        ("learning_curve", learning_curve(told["history"])),
         ("accuracy_over_retention", accuracy_over_retention(as_dataset(answers))),
     ):
         _, vector = save(figure, folder / FIGURES / name)
         vector.unlink()  # the card shows the PNG
-    (folder / "README.md").write_text(_card(folder, recipe, history, answers))
+    (folder / "README.md").write_text(_card(folder, told, answers))
 
 
 def parameter_count(folder: Path) -> int:
@@ -58,7 +60,8 @@ def parameter_count(folder: Path) -> int:
         return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
 
 
-def _card(folder: Path, recipe: Recipe, history: Sequence[Mapping[str, Any]], answers: HeldOut) -> str:
+def _card(folder: Path, told: Mapping[str, Any], answers: HeldOut) -> str:
+    recipe, history, used = Recipe.from_dict(told["recipe"]), told["history"], told["made_with"]
     size, tower, language = recipe.sizes, recipe.tower, recipe.language
     minutes = {s: max(h["seconds"] for h in history if h["stage"] == s) / 60 for s in ("tower", "language")}
     first = answers.random[answers.random["share"] == 1].set_index("skill")["questions"]
@@ -72,8 +75,8 @@ def _card(folder: Path, recipe: Recipe, history: Sequence[Mapping[str, Any]], an
         {size.pixels} px, with {size.cells**2} tokens for each {each}; a question is a sentence of its word-level
         vocabulary, an answer one word. It knows nothing but this world."""
     made = f"""
-        With redundancy {version("redundancy")} (commit {commit()}), torch {torch.__version__}, transformers
-        {version("transformers")}, {platform.machine()}. (1) Vision tower: {tower.steps} steps of {tower.batch}
+        With redundancy {used["redundancy"]} (commit {used["commit"]}), torch {used["torch"]}, transformers
+        {used["transformers"]}, {used["machine"]}. (1) Vision tower: {tower.steps} steps of {tower.batch}
         temporal steps, {minutes["tower"]:.0f} minutes: what each cell of a frame shows, read from its token by a
         linear probe. (2) Language model: {language.steps} steps of {language.batch} videos with {recipe.questions}
         questions each, {minutes["language"]:.0f} minutes, on {recipe.videos:,} videos; {recipe.drop:.0%} of the steps
@@ -167,3 +170,21 @@ def interval(row: Any) -> str:
     Source: own.
     """
     return f"{row.accuracy:.2f} [{row.low:.2f}, {row.high:.2f}]"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the cards of exported models again.
+
+    Source: own.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m redundancy.world.train.card",
+        description="Write the card of an exported model again, from its training.json and held_out.json.",
+    )
+    parser.add_argument("folders", nargs="+", type=Path, help="of exported models")
+    for folder in parser.parse_args(arguments).folders:
+        write_card(folder)
+
+
+if __name__ == "__main__":
+    main()

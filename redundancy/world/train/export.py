@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,16 @@ import torch
 from redundancy.world.train.run import Trained
 from redundancy.world.train.small_models import FAMILIES
 
+TRAINING = "training.json"
 TOWER = "siglip"  # folder inside that of the model
 
 
 def export(trained: Trained, out: Path, *, name: str | None = None) -> Path:
-    """Write the model in float16, its processor and, for SigLIP, the tower with its pooling head.
+    """Write the model in float16, its processor, how it was trained and, for SigLIP, the tower with its pooling head.
 
     The folder loads with plain `AutoModelForImageTextToText` and `AutoProcessor`. The pooling head is no part of a
     LLaVA-OneVision: as with the published checkpoints it lies in the folder of a SigLIP, to which `redundancy.json`
-    points; here that is `siglip`, inside the folder of the model.
+    points; here that is `siglip`, inside the folder of the model. `training.json` holds recipe, history and versions.
 
     Parameters
     ----------
@@ -41,6 +43,8 @@ def export(trained: Trained, out: Path, *, name: str | None = None) -> Path:
     if trained.pooling_head is not None:
         _save_tower(model, trained.pooling_head, folder / TOWER)
         (folder / "redundancy.json").write_text(json.dumps({"salience_head": TOWER}) + "\n")
+    told = {"recipe": asdict(trained.recipe), "made_with": dict(trained.made_with), "history": list(trained.history)}
+    (folder / TRAINING).write_text(json.dumps(told) + "\n")
     return folder
 
 

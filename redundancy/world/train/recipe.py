@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from redundancy.world.train.fit import Schedule
 from redundancy.world.train.small_models import SIZES, ModelSize, require_known
@@ -58,6 +60,12 @@ class Recipe:
     questions: int
     drop: float = 0.7
     seed: int = 0
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Recipe:
+        """From what `dataclasses.asdict` made."""
+        stages = {name: Schedule(**given[name]) for name in ("tower", "language")}
+        return cls(**{**given, **stages})
 
     @property
     def sizes(self) -> ModelSize:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from redundancy.world.train.fit import Loss, Report, fit
+from redundancy.provenance import commit
+from redundancy.world.train.fit import Loss, Report, fit, read_history
 from redundancy.world.train.language import LanguageStage, TokenPool, encode_pool
 from redundancy.world.train.pool import Pool, make_pool
 from redundancy.world.train.recipe import Recipe
@@ -20,6 +23,7 @@ from redundancy.world.train.small_models import build_model, build_processor
 from redundancy.world.train.tower import TowerStage
 
 SETTINGS = "recipe.json"
+MADE_WITH = "made_with.json"
 SAY_EVERY = 15.0
 _Value = TypeVar("_Value")
 
@@ -36,12 +40,18 @@ class Trained:
         SigLIP's pooling head for its tower, or None.
     recipe
         What was run.
+    history
+        Lines of progress, see `fit`.
+    made_with
+        Versions, commit and processor when the run began.
     """
 
     model: Any
     processor: Any
     pooling_head: torch.nn.Module | None
     recipe: Recipe
+    history: Sequence[Mapping[str, Any]]
+    made_with: Mapping[str, str]
 
 
 def train(
@@ -55,8 +65,8 @@ def train(
 ) -> Trained:
     """Train a model, from where an earlier run of the same recipe in the folder was stopped.
 
-    The folder holds `recipe.json`, a checkpoint per stage and `history.jsonl`. Videos are drawn again after an
-    interruption, from the same seed; on one machine the weights are those of an uninterrupted run.
+    The folder holds `recipe.json`, `made_with.json`, a checkpoint per stage and `history.jsonl`. Videos are drawn again
+    after an interruption, from the same seed; on one machine the weights are those of an uninterrupted run.
 
     Parameters
     ----------
@@ -65,7 +75,7 @@ def train(
     folder
         Of the run.
     device
-        Where to train. On a GPU both stages run in bfloat16, on a CPU stage 2 does.
+        Where to train; both stages compute in bfloat16, with weights in float32.
     save_every
         Seconds between checkpoints.
     log_every
@@ -80,7 +90,7 @@ def train(
 
     Source: own.
     """
-    _claim(folder, recipe)
+    made_with = _claim(folder, recipe)
     where = torch.device(device)
     size = recipe.sizes
     with torch.random.fork_rng():
@@ -106,7 +116,7 @@ def train(
             tokens = _last(encode_pool(pool, tower), "videos encoded", recipe.videos, say)
     _fit_language(language, tokens, recipe, report, where)
     head = None if tower.pooling_head is None else tower.pooling_head.eval().cpu()
-    return Trained(model.eval().cpu(), processor, head, recipe)
+    return Trained(model.eval().cpu(), processor, head, recipe, read_history(folder), made_with)
 
 
 def _fit_tower(tower: TowerStage, pool: Pool | None, recipe: Recipe, report: Report, device: torch.device) -> None:
@@ -146,8 +156,8 @@ def _fit_language(
     )
 
 
-def _claim(folder: Path, recipe: Recipe) -> None:
-    """Write the recipe into the folder, or check that it is the one that lies there."""
+def _claim(folder: Path, recipe: Recipe) -> Mapping[str, str]:
+    """Write the recipe into the folder, or check that it is the one that lies there; what the run was begun with."""
     folder.mkdir(parents=True, exist_ok=True)
     path, settings = folder / SETTINGS, json.dumps(asdict(recipe), indent=1)
     if path.is_file() and json.loads(path.read_text()) != json.loads(settings):
@@ -156,6 +166,21 @@ def _claim(folder: Path, recipe: Recipe) -> None:
             f"delete it to train {' '.join(settings.split())}"
         )
     path.write_text(settings + "\n")
+    begun = folder / MADE_WITH
+    if not begun.is_file():
+        begun.write_text(json.dumps(_made_with(), indent=1) + "\n")
+    used: dict[str, str] = json.loads(begun.read_text())
+    return used
+
+
+def _made_with() -> dict[str, str]:
+    return {
+        "redundancy": version("redundancy"),
+        "commit": commit(),
+        "torch": torch.__version__,
+        "transformers": version("transformers"),
+        "machine": platform.machine(),
+    }
 
 
 def _is_finished(folder: Path, stage: str, steps: int) -> bool:
