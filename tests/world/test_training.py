@@ -28,7 +28,7 @@ SHORT = Schedule(4, batch=4, rate=1e-2, other_rate=1e-3, warmup=2, decay=0.01)
 
 
 def short(family: str = "qwen2_5_vl", **changes: Any) -> Recipe:
-    given = Recipe(family=family, size="nano", videos=6, tower=SHORT, language=SHORT, questions=4, seed=3)
+    given = Recipe(family=family, size="nano", videos=6, tower=SHORT, language=SHORT, questions=4, drop=0.7, seed=3)
     return replace(given, **changes)
 
 

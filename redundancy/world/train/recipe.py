@@ -9,7 +9,7 @@ from typing import Any
 from redundancy.world.train.fit import Schedule
 from redundancy.world.train.small_models import SIZES, ModelSize, require_known
 
-USUAL = {
+USUAL: dict[str, dict[str, Any]] = {
     "nano": {
         "videos": 16_000,
         "tower_steps": 600,
@@ -17,6 +17,7 @@ USUAL = {
         "language_steps": 3_000,
         "language_batch": 32,
         "questions": 16,
+        "drop": 0.7,
     },
     "small": {
         "videos": 24_000,
@@ -25,9 +26,10 @@ USUAL = {
         "language_steps": 4_000,
         "language_batch": 64,
         "questions": 22,
+        "drop": 0.9,
     },
 }
-"""Length and batches of a run of each size; those of `small` are meant for a GPU."""
+"""Length, batches and share of steps that drop tokens of each size; the lengths of `small` are meant for a GPU."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Recipe:
     tower: Schedule
     language: Schedule
     questions: int
-    drop: float = 0.7
+    drop: float
     seed: int = 0
 
     @classmethod
@@ -104,7 +106,7 @@ def recipe_of(
     for name, number in given.items():
         if number is not None and number < 1:
             raise ValueError(f"{name}={number} given, expected at least 1")
-    chosen = {**USUAL[size], **{name: number for name, number in given.items() if number is not None}}
+    chosen: dict[str, Any] = {**USUAL[size], **{name: number for name, number in given.items() if number is not None}}
     first, second = chosen["tower_steps"], chosen["language_steps"]
     warm = min(50, first), min(100, second)
     return Recipe(
@@ -114,5 +116,6 @@ def recipe_of(
         tower=Schedule(first, chosen["tower_batch"], rate=3e-2, other_rate=2e-3, warmup=warm[0], decay=0.01),
         language=Schedule(second, chosen["language_batch"], rate=1e-2, other_rate=1e-3, warmup=warm[1], decay=0.02),
         questions=chosen["questions"],
+        drop=chosen["drop"],
         seed=seed,
     )
