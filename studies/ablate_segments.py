@@ -28,13 +28,13 @@ from jaxtyping import Shaped
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.capture import model_provenance, open_dataset
+from redundancy.capture import open_dataset
 from redundancy.evaluation.intervals import RESAMPLES, mean_interval, paired_difference
 from redundancy.evaluation.segmentation import cut_agreement, segment_similarity
 from redundancy.metrics.temporal import transition_similarity
 from redundancy.models import VideoLLM
 from redundancy.pruning.segment import SEGMENTERS, DySeg, RandomCuts, Segmenter, lengths_to_cuts
-from redundancy.sources import VideoSource, cuts_on_steps, list_videos
+from redundancy.sources import VideoSource, cuts_on_steps
 from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
 from studies.runner import (
@@ -42,12 +42,10 @@ from studies.runner import (
     StudyRun,
     VideoResult,
     command_line,
-    context_of,
-    run_videos,
+    run_study,
     save_summary,
     say_what_ran,
     write_json,
-    write_rows,
 )
 from studies.segment_fastvid import ANSWERS, KEPT, TOKENS, Answers, Asked, kept_row
 
@@ -264,9 +262,9 @@ def summarise(run: StudyRun, segmenters: dict[str, Segmenter], measures: dict[st
 
     Source: own.
     """
-    rows = run.rows[run.rows["setting"].notna()] if "setting" in run.rows else run.rows
+    rows = run.rows[run.rows["setting"].notna()]
     rows = rows.reindex(columns=[*rows.columns, *(m for m in measures if m not in rows)])
-    labels = [label for label in segmenters if len(rows) and (rows["setting"] == label).any()]
+    labels = [label for label in segmenters if (rows["setting"] == label).any()]
     shape = (len(labels), len(measures), 4)
     own, control, difference = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
     for i, label in enumerate(labels):
@@ -304,7 +302,7 @@ def summarise(run: StudyRun, segmenters: dict[str, Segmenter], measures: dict[st
 def _against_tokens(rows: pd.DataFrame, labels: Sequence[str], measures: Sequence[str]) -> Shaped[np.ndarray, "..."]:
     """Answers with FastVID minus those with as many random tokens; NaN for every other measure."""
     found = np.full((len(labels), len(measures), 4), np.nan)
-    own = rows[rows["seed"] == -1] if len(rows) else rows
+    own = rows[rows["seed"] == -1]
     for i, label in enumerate(labels):
         of_setting = own[own["setting"] == label].sort_values("video")
         for j, measure in enumerate(measures):
@@ -392,46 +390,32 @@ def answer_table(summary: xr.Dataset, retention: float) -> pd.DataFrame:
 def main(options: Options) -> xr.Dataset:
     """Run what is missing, write rows, summary and figure, and print the table.
 
+    Raises
+    ------
+    ValueError
+        If no video could be read.
+
     Source: own.
     """
     segmenters = settings_of(options)
-    sources = list_videos(options.videos, limit=options.limit)
-    model = rd.load_model(options.model)
-    provenance = model_provenance(model)
-    run = run_videos(
-        sources,
-        list(segmenters),
-        partial(measure_video, model=model, segmenters=segmenters, options=options),
-        out=options.out,
-        context=context_of(
-            NAME,
-            VERSION,
-            provenance,
-            frames=options.frames,
-            seeds=options.seeds,
-            features=options.features,
-            retentions=options.retentions,
-            answer_draws=options.answer_draws,
-            skills=options.skills,
-        ),
-    )
-    summary = summarise(run, segmenters, measures_of(options)).assign_attrs(
-        provenance, study=NAME, frames=options.frames, seeds=options.seeds
-    )
-    write_rows(run.rows, options.out / "rows.parquet")
-    save_summary(summary, run, options.out)
-    if len(summary["setting"]):
-        write_json(example(run, summary), options.out / "example.json")
-        draw(options.out)
-        print(segment_table(summary).to_string(index=False))
-        for retention in options.retentions:
-            print(f"\nFastVID asked to keep {retention:g} of the tokens, with these segments:")
-            print(fastvid_table(summary, retention).to_string(index=False))
-            if not np.isnan(summary["value"].sel(measure=f"accuracy_{retention:g}")).all():
-                print(f"\nAnswers about {', '.join(options.skills)} at {retention:g}:")
-                print(answer_table(summary, retention).to_string(index=False))
-        print(f"\nMeans over {len(run.facts)} videos, 95% bootstrap intervals; {options.seeds} draws of random cuts.")
-        print("error: relative reconstruction error; -: no draw of random cuts makes FastVID keep equally many tokens.")
+    depends = {
+        name: getattr(options, name) for name in ("frames", "seeds", "features", "retentions", "answer_draws", "skills")
+    }
+    measure = partial(measure_video, segmenters=segmenters, options=options)
+    run = run_study(NAME, options, list(segmenters), measure, version=VERSION, depends=depends)
+    summary = summarise(run, segmenters, measures_of(options))
+    summary = save_summary(summary, run, options.out, frames=options.frames, seeds=options.seeds)
+    write_json(example(run, summary), options.out / "example.json")
+    draw(options.out)
+    print(segment_table(summary).to_string(index=False))
+    for retention in options.retentions:
+        print(f"\nFastVID asked to keep {retention:g} of the tokens, with these segments:")
+        print(fastvid_table(summary, retention).to_string(index=False))
+        if not np.isnan(summary["value"].sel(measure=f"accuracy_{retention:g}")).all():
+            print(f"\nAnswers about {', '.join(options.skills)} at {retention:g}:")
+            print(answer_table(summary, retention).to_string(index=False))
+    print(f"\nMeans over {len(run.facts)} videos, 95% bootstrap intervals; {options.seeds} draws of random cuts.")
+    print("error: relative reconstruction error; -: no draw of random cuts makes FastVID keep equally many tokens.")
     print(say_what_ran(run))
     print(f"Rows, summary and figure: {options.out}")
     return summary

@@ -27,12 +27,12 @@ from torch import Tensor
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.capture import model_provenance, open_dataset
+from redundancy.capture import open_dataset
 from redundancy.metrics.attention import attention_lost, salience_attention_agreement, top_mass, video_share
 from redundancy.metrics.ranks import top_count
 from redundancy.models import VideoLLM
 from redundancy.pruning.table import METHODS
-from redundancy.sources import VideoSource, list_videos
+from redundancy.sources import VideoSource
 from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
 from studies.attention_lost_summary import ALL, PREDICTION, lost_table, prediction_table, summarise
@@ -40,12 +40,9 @@ from studies.conditions import RETENTIONS, SALIENCE, Condition, conditions_of, d
 from studies.runner import (
     VideoResult,
     command_line,
-    context_of,
-    require_facts,
-    run_videos,
+    run_study,
     save_summary,
     say_what_ran,
-    write_rows,
 )
 
 NAME = "attention_lost"
@@ -261,34 +258,20 @@ def main(options: Options) -> xr.Dataset:
     Source: own.
     """
     conditions = {c.label: c for c in conditions_of(options.methods, options.retentions)}
-    sources = list_videos(options.videos, limit=options.limit)
-    model = rd.load_model(options.model)
-    provenance = model_provenance(model)
-    run = run_videos(
-        sources,
+    depends = {name: getattr(options, name) for name in ("frames", "seeds", "rows", "skills", "prompt")}
+    run = run_study(
+        NAME,
+        options,
         [*conditions, PREDICTION],
-        partial(measure_video, model=model, conditions=conditions, options=options),
-        out=options.out,
-        context=context_of(
-            NAME,
-            VERSION,
-            provenance,
-            frames=options.frames,
-            seeds=options.seeds,
-            rows=options.rows,
-            skills=options.skills,
-            prompt=options.prompt,
-        ),
+        partial(measure_video, conditions=conditions, options=options),
+        version=VERSION,
+        depends=depends,
         sort_by=("video", "setting", "seed", "skill", "layer", "source"),
     )
-    write_rows(run.rows, options.out / "rows.parquet")
-    require_facts(run)
     notes = replaced_sources(run.rows)
-    summary = summarise(run, list(conditions.values())).assign_attrs(
-        provenance, study=NAME, frames=options.frames, seeds=options.seeds, replaced=notes
-    )
-    summary.attrs["rows"] = options.rows
-    save_summary(summary, run, options.out)
+    summary = summarise(run, list(conditions.values()))
+    attributes = {"frames": options.frames, "seeds": options.seeds, "replaced": notes, "rows": options.rows}
+    summary = save_summary(summary, run, options.out, **attributes)
     draw(options.out)
     print("Attention on the video that is thrown away, all layers together:")
     print(lost_table(summary).to_string(index=False))

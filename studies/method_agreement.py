@@ -27,12 +27,12 @@ from scipy.stats import hypergeom
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.capture import model_provenance, open_dataset
+from redundancy.capture import open_dataset
 from redundancy.metrics.fidelity import anchor_jaccard, budget_spearman, source_jaccard
 from redundancy.models import VideoLLM
 from redundancy.pruning.table import METHODS
 from redundancy.reduction import Reduction
-from redundancy.sources import VideoSource, list_videos
+from redundancy.sources import VideoSource
 from studies.conditions import (
     INTERVAL,
     RETENTIONS,
@@ -48,12 +48,9 @@ from studies.runner import (
     StudyRun,
     VideoResult,
     command_line,
-    context_of,
-    require_facts,
-    run_videos,
+    run_study,
     save_summary,
     say_what_ran,
-    write_rows,
 )
 
 NAME = "method_agreement"
@@ -312,29 +309,12 @@ def main(options: Options) -> xr.Dataset:
     Source: own.
     """
     pairs = {p.label: p for p in pairs_of(options)}
-    sources = list_videos(options.videos, limit=options.limit)
-    model = rd.load_model(options.model)
-    provenance = model_provenance(model)
-    run = run_videos(
-        sources,
-        list(pairs),
-        partial(measure_video, model=model, pairs=pairs, options=options),
-        out=options.out,
-        context=context_of(
-            NAME,
-            VERSION,
-            provenance,
-            frames=options.frames,
-            seeds=options.seeds,
-        ),
-    )
-    write_rows(run.rows, options.out / "rows.parquet")
-    require_facts(run)
+    depends = {"frames": options.frames, "seeds": options.seeds}
+    measure = partial(measure_video, pairs=pairs, options=options)
+    run = run_study(NAME, options, list(pairs), measure, version=VERSION, depends=depends)
     notes = sorted({note for joined in run.rows["replaced"].fillna("") for note in joined.split("; ") if note})
-    summary = summarise(run, list(pairs.values()), options.methods).assign_attrs(
-        provenance, study=NAME, frames=options.frames, seeds=options.seeds, replaced=notes
-    )
-    save_summary(summary, run, options.out)
+    summary = summarise(run, list(pairs.values()), options.methods)
+    summary = save_summary(summary, run, options.out, **depends, replaced=notes)
     draw(options.out)
     stored = summary["retention"].values
     retention = float(stored[np.abs(stored - SHOWN).argmin()])

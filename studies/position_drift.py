@@ -29,7 +29,7 @@ import xarray as xr
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.capture import model_provenance, open_dataset
+from redundancy.capture import open_dataset
 from redundancy.metrics import coverage, position
 from redundancy.metrics.outputs import error_of_outputs, video_outputs
 from redundancy.metrics.sample import fixed_sample
@@ -37,7 +37,7 @@ from redundancy.models import VideoLLM
 from redundancy.models.hooks import TextEntry, on_text_entry
 from redundancy.pruning.table import METHODS
 from redundancy.reduction import Reduction
-from redundancy.sources import VideoSource, list_videos
+from redundancy.sources import VideoSource
 from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
 from studies.conditions import RETENTIONS, Condition, conditions_of, decisions, random_like, replaced_sources
@@ -45,12 +45,9 @@ from studies.position_drift_summary import DRIFT, coverage_table, drift_table, s
 from studies.runner import (
     VideoResult,
     command_line,
-    context_of,
-    require_facts,
-    run_videos,
+    run_study,
     save_summary,
     say_what_ran,
-    write_rows,
 )
 
 NAME = "position_drift"
@@ -261,32 +258,19 @@ def main(options: Options) -> xr.Dataset:
     Source: own.
     """
     conditions = {c.label: c for c in conditions_of(options.methods, options.retentions)}
-    sources = list_videos(options.videos, limit=options.limit)
-    model = rd.load_model(options.model)
-    provenance = model_provenance(model)
-    run = run_videos(
-        sources,
+    depends = {"frames": options.frames, "seeds": options.seeds, "prompt": options.prompt}
+    run = run_study(
+        NAME,
+        options,
         list(conditions),
-        partial(measure_video, model=model, conditions=conditions, options=options),
-        out=options.out,
-        context=context_of(
-            NAME,
-            VERSION,
-            provenance,
-            frames=options.frames,
-            seeds=options.seeds,
-            prompt=options.prompt,
-        ),
+        partial(measure_video, conditions=conditions, options=options),
+        version=VERSION,
+        depends=depends,
         sort_by=("video", "setting", "seed", "variant", "draw"),
     )
-    write_rows(run.rows, options.out / "rows.parquet")
-    require_facts(run)
     notes = replaced_sources(run.rows)
-    summary = summarise(run, list(conditions.values())).assign_attrs(
-        provenance, study=NAME, frames=options.frames, seeds=options.seeds, replaced=notes
-    )
-    summary.attrs["prompt"] = options.prompt
-    save_summary(summary, run, options.out)
+    summary = summarise(run, list(conditions.values()))
+    summary = save_summary(summary, run, options.out, **depends, replaced=notes)
     draw(options.out)
     print("Where outputs stand (moved: with outputs at their anchors; distance to text: renumbered, new / old):")
     print(drift_table(summary).to_string(index=False))

@@ -28,24 +28,21 @@ from jaxtyping import Int64
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.capture import model_provenance, open_dataset
+from redundancy.capture import open_dataset
 from redundancy.metrics.facts import NULLS, Metric
 from redundancy.metrics.table import METRICS
 from redundancy.models import VideoLLM
 from redundancy.pruning.segment import cuts_to_lengths
-from redundancy.sources import VideoSource, cuts_on_steps, list_videos
+from redundancy.sources import VideoSource, cuts_on_steps
 from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
 from studies.redundancy_profile_summary import LEVEL, summary_of
 from studies.runner import (
     VideoResult,
     command_line,
-    context_of,
-    require_facts,
-    run_videos,
+    run_study,
     save_summary,
     say_what_ran,
-    write_rows,
 )
 
 NAME = "redundancy_profile"
@@ -251,28 +248,18 @@ def main(options: Options) -> xr.Dataset:
 
     Source: own.
     """
-    sources = list_videos(options.videos, limit=options.limit)
-    model = rd.load_model(options.model)
-    provenance = model_provenance(model)
     settings = {"frames": options.frames, "draws": options.draws, "seed": options.seed, "nulls": list(options.nulls)}
-    run = run_videos(
-        sources,
+    run = run_study(
+        NAME,
+        options,
         options.metrics,
-        partial(measure_video, model=model, options=options),
-        out=options.out,
-        context=context_of(
-            NAME,
-            VERSION,
-            provenance,
-            **settings,
-        ),
+        partial(measure_video, options=options),
+        version=VERSION,
+        depends=settings,
         sort_by=("video", "setting"),
     )
-    write_rows(run.rows, options.out / "rows.parquet")
-    require_facts(run)
-    summary = summary_of(run.rows, options.nulls).assign_attrs(provenance, study=NAME, **settings)
-    summary.attrs["salience"] = sorted({facts["salience"] for facts in run.facts.values()} - {""})
-    save_summary(summary, run, options.out)
+    salience = sorted({facts["salience"] for facts in run.facts.values()} - {""})
+    summary = save_summary(summary_of(run.rows, options.nulls), run, options.out, **settings, salience=salience)
     draw(options.out)
     report(summary)
     print(say_what_ran(run))

@@ -23,13 +23,13 @@ import xarray as xr
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.capture import model_provenance, open_dataset
+from redundancy.capture import open_dataset
 from redundancy.evaluation.answers import evaluate
 from redundancy.evaluation.flops import DecoderShape, fastvid_flops, holitom_flops
 from redundancy.evaluation.scores import paired_accuracy
 from redundancy.models import VideoLLM
 from redundancy.pruning.table import METHODS
-from redundancy.sources import VideoSource, list_videos
+from redundancy.sources import VideoSource
 from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
 from redundancy.world.questions import Question
@@ -49,9 +49,7 @@ from studies.runner import (
     StudyRun,
     VideoResult,
     command_line,
-    context_of,
-    require_facts,
-    run_videos,
+    run_study,
     save_summary,
     say_what_ran,
     write_rows,
@@ -306,31 +304,20 @@ def main(options: Options) -> xr.Dataset:
     """
     methods = conditions_of(options.methods, options.retentions)
     conditions = {c.label: c for c in methods}
-    sources = list_videos(options.videos, limit=options.limit)
-    model = rd.load_model(options.model)
-    provenance = model_provenance(model)
-    run = run_videos(
-        sources,
+    depends = {"frames": options.frames, "seeds": options.seeds}
+    run = run_study(
+        NAME,
+        options,
         [WHOLE, *conditions],
-        partial(measure_video, model=model, conditions=conditions, options=options),
-        out=options.out,
-        context=context_of(
-            NAME,
-            VERSION,
-            provenance,
-            frames=options.frames,
-            seeds=options.seeds,
-        ),
+        partial(measure_video, conditions=conditions, options=options),
+        version=VERSION,
+        depends=depends,
         sort_by=("video", "setting", "seed", "question"),
     )
-    write_rows(run.rows, options.out / "rows.parquet")
-    require_facts(run)
     whole = Condition(WHOLE, WHOLE, "whole", METHODS["random_tokens"].method, 1.0)
     notes = replaced_sources(run.rows)
-    summary = summarise(run, [whole, *methods]).assign_attrs(
-        provenance, study=NAME, frames=options.frames, seeds=options.seeds, replaced=notes
-    )
-    save_summary(summary, run, options.out)
+    summary = summarise(run, [whole, *methods])
+    summary = save_summary(summary, run, options.out, **depends, replaced=notes)
     draw(options.out)
     print(curve_table(summary).to_string(index=False))
     for retention in (r for r in options.retentions if r in (0.5, 0.25)):

@@ -12,17 +12,19 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 import xarray as xr
 from tqdm import tqdm
 
-from redundancy.capture import save_dataset
+import redundancy as rd
+from redundancy.capture import model_provenance, save_dataset
 from redundancy.provenance import file_sha256
-from redundancy.sources import VideoSource
+from redundancy.sources import VideoSource, list_videos
 from redundancy.video import VideoError
 
 Facts = dict[str, Any]
@@ -50,6 +52,8 @@ class StudyRun:
         Message by name of each video that could not be read.
     computed, stored
         Number of videos for which something was computed, and for which everything was stored.
+    provenance
+        Study, model, weights and libraries.
     """
 
     rows: pd.DataFrame
@@ -57,6 +61,7 @@ class StudyRun:
     errors: dict[str, str]
     computed: int
     stored: int
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run_videos(
@@ -121,6 +126,77 @@ def run_videos(
     return StudyRun(rows, facts, errors, computed, len(sources) - computed)
 
 
+class StudyOptions(Protocol):
+    """What the options of every study of videos hold."""
+
+    @property
+    def model(self) -> str:
+        """A bundled model's name, a folder, or a hub id."""
+
+    @property
+    def videos(self) -> Sequence[str | Path]:
+        """Names as `list_videos` takes them."""
+
+    @property
+    def out(self) -> Path:
+        """Folder of the results."""
+
+    @property
+    def limit(self) -> int | None:
+        """At most so many videos."""
+
+
+def run_study(
+    name: str,
+    options: StudyOptions,
+    settings: Sequence[str],
+    measure: Callable[..., VideoResult],
+    *,
+    version: int,
+    depends: Mapping[str, Any],
+    sort_by: Sequence[str] = ("video", "setting", "seed"),
+) -> StudyRun:
+    """Load the model, compute what is missing for every video, and write `rows.parquet`.
+
+    Parameters
+    ----------
+    name, version
+        Of the study; rows of another version are computed again.
+    options
+        Model, videos, folder and limit.
+    settings
+        Names of the settings wanted.
+    measure
+        Called as `measure(source, missing, model=model)`, see `run_videos`.
+    depends
+        Everything else that rows depend on, by name.
+    sort_by
+        Columns that order the rows.
+
+    Raises
+    ------
+    ValueError
+        With the message of every video, if none could be read.
+
+    Source: own.
+    """
+    sources = list_videos(options.videos, limit=options.limit)
+    model = rd.load_model(options.model)
+    provenance = model_provenance(model)
+    run = run_videos(
+        sources,
+        settings,
+        partial(measure, model=model),
+        out=options.out,
+        context=context_of(name, version, provenance, **depends),
+        sort_by=sort_by,
+    )
+    write_rows(run.rows, options.out / "rows.parquet")
+    if not run.facts:
+        raise ValueError(f"no video could be read: {'; '.join(run.errors.values())}")
+    return replace(run, provenance={**provenance, "study": name})
+
+
 def context_of(name: str, version: int, provenance: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
     """Everything that the rows of a study depend on beside video and setting: its version, the weights, its settings.
 
@@ -130,28 +206,16 @@ def context_of(name: str, version: int, provenance: Mapping[str, Any], **setting
     return {"study": name, "version": version, **settings, **{k: provenance[k] for k in weights}}
 
 
-def require_facts(run: StudyRun) -> None:
-    """Refuse to summarise a run in which no video could be read.
-
-    Raises
-    ------
-    ValueError
-        With the message of every video.
+def save_summary(summary: xr.Dataset, run: StudyRun, out: Path, **attributes: Any) -> xr.Dataset:
+    """Write a labelled summary as `summary.zarr`; its attributes say what it was made with, of which videos, and how.
 
     Source: own.
     """
-    if not run.facts:
-        raise ValueError(f"no video could be read: {'; '.join(run.errors.values())}")
-
-
-def save_summary(summary: xr.Dataset, run: StudyRun, out: Path) -> None:
-    """Write a labelled summary as `summary.zarr`, and in its attributes how many videos it is of and which are not.
-
-    Source: own.
-    """
-    summary.attrs["videos"] = len(run.facts)
-    summary.attrs["unreadable"] = [f"{name}: {message}" for name, message in run.errors.items()]
+    unreadable = [f"{name}: {message}" for name, message in run.errors.items()]
+    told = {**run.provenance, **attributes, "videos": len(run.facts), "unreadable": unreadable}
+    summary = summary.assign_attrs(told)
     save_dataset(summary, out / "summary.zarr", overwrite=True)
+    return summary
 
 
 def say_what_ran(run: StudyRun) -> str:
