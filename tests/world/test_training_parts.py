@@ -16,8 +16,8 @@ from redundancy.world.clips import script_of
 from redundancy.world.questions import SKILLS
 from redundancy.world.scene import WorldConfig
 from redundancy.world.train.dropout import FEWEST, SHARES, Dropout, draw_dropout
-from redundancy.world.train.language import LanguageStage, question_mask
-from redundancy.world.train.pool import ASKED, IGNORED, Pool, encode_questions, make_pool
+from redundancy.world.train.language import LanguageStage, TokenPool, question_mask
+from redundancy.world.train.pool import ASKED, IGNORED, Pool, Questions, encode_questions, make_pool
 from redundancy.world.train.recipe import recipe_of
 from redundancy.world.train.small_models import (
     FAMILIES,
@@ -184,12 +184,15 @@ def test_the_pool_holds_what_was_drawn():
     assert torch.equal(one.frames[:5], pool(5, 1).frames)  # a longer pool begins with a shorter one's videos
 
 
+NOTHING = torch.zeros(8, 64, dtype=torch.uint8)
+
+
 def test_dropout_keeps_the_same_number_of_every_video():
     tokens = torch.randn(5, 64, 8)
     generator = torch.Generator().manual_seed(0)
     counts, renumbered, whole = set(), 0, 0
     for _ in range(400):
-        drawn = draw_dropout(tokens, 16, generator, probability=0.7, renumber=0.25)
+        drawn = draw_dropout(tokens, 16, generator, shows=NOTHING[:5], probability=0.7, renumber=0.25)
         if drawn is None:
             whole += 1
             continue
@@ -208,11 +211,49 @@ def test_dropout_sometimes_favours_whole_steps():
     generator = torch.Generator().manual_seed(0)
     empty = 0
     for _ in range(200):
-        drawn = draw_dropout(tokens, 16, generator, probability=1.0, renumber=0.0)
+        drawn = draw_dropout(tokens, 16, generator, shows=NOTHING[:4], probability=1.0, renumber=0.0)
         assert drawn is not None
         if drawn.keep.shape[1] == int(64 * 0.25):
             empty += bool((torch.bincount(drawn.keep[0] // 16, minlength=4) == 0).any())
     assert 2 <= empty <= 30
+
+
+def test_dropout_often_favours_what_shows_something():
+    """In half of the steps a digit in six of 64 tokens stays among 16, or is likelier to; else it stays by chance."""
+    shows = NOTHING.clone()
+    shows[:, 10:16], shows[:, 30:40] = 2, 1
+    generator = torch.Generator().manual_seed(0)
+    shares = []
+    for _ in range(600):
+        drawn = draw_dropout(torch.zeros(8, 64, 4), 16, generator, shows=shows, probability=1.0, renumber=0.0)
+        assert drawn is not None
+        if drawn.keep.shape[1] == 16:
+            shares.append(float((shows.gather(1, drawn.keep) == 2).float().sum(1).mean()) / 6)
+    sure = sum(share == 1 for share in shares) / len(shares)
+    assert 0.15 <= sure <= 0.4  # a quarter, less where steps are favoured as well
+    chance = [share for share in shares if share < 0.45]
+    assert 0.3 <= len(chance) / len(shares) <= 0.7
+    assert sum(chance) / len(chance) == pytest.approx(0.25, abs=0.05)
+
+
+def test_every_skill_weighs_alike_in_the_loss():
+    """Six questions about shapes and one about the digit: the mean of two means."""
+    family, size = "qwen2_5_vl", SIZE
+    torch.manual_seed(0)
+    model, processor = build_model(family, size), build_processor(family, size)
+    language = LanguageStage(family, size, model, processor)
+    questions = Questions(
+        words=torch.randint(11, 20, (1, 7, 5)),
+        asked_at=torch.full((1, 7), 4),
+        answers=torch.tensor([[20, 21, 22, 23, 24, IGNORED, 25]]),
+        skills=torch.tensor([SKILLS.index("shape")] * 6 + [SKILLS.index("digit")]),
+    )
+    tokens = torch.randn(1, size.frames // 2 * size.cells**2, size.width)
+    pool = TokenPool(tokens, (), torch.zeros(tokens.shape[:2], dtype=torch.uint8), questions)
+    loss, _ = language.loss(pool, torch.tensor([0]), torch.arange(7)[None], None)
+    logits = language(tokens, (), questions.words)[0, :, 4].log_softmax(-1)
+    each = -logits.gather(1, questions.answers[0].clamp(min=0)[:, None])[:, 0]
+    torch.testing.assert_close(loss, (each[:5].mean() + each[6]) / 2)
 
 
 def test_small_models_fit_their_limit():

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 SHARES = (0.05, 0.1, 0.15, 0.25, 0.4, 0.6)
 FEWEST = 4
 SOMETIMES = 0.3  # how often each bias is in use
+OFTEN = 0.5  # how often what shows something is favoured
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,15 @@ def draw_dropout(
     per_step: int,
     generator: torch.Generator,
     *,
+    shows: UInt8[Tensor, "videos tokens"],
     probability: float,
     renumber: float,
 ) -> Dropout | None:
     """Draw what is kept; None keeps everything.
 
     Tokens are drawn at random. In `SOMETIMES` of the steps, each on its own, some temporal steps are favoured (mildly,
-    or so that whole steps vanish), and tokens of large norm are.
+    or so that whole steps vanish), and tokens of large norm are; in `OFTEN` of them tokens that show something are, as
+    methods favour them: what is asked about is then seen among few tokens, and found sooner among many.
 
     Parameters
     ----------
@@ -50,6 +53,8 @@ def draw_dropout(
         Tokens of a temporal step.
     generator
         Of the draws, on the CPU.
+    shows
+        What each token shows: 0 the background, 1 a thing, 2 the digit.
     probability
         That tokens are dropped at all.
     renumber
@@ -59,7 +64,8 @@ def draw_dropout(
     """
     videos, total = tokens.shape[:2]
     # always as many draws, so that one decision does not change the next
-    dropped, share, clumped, strongly, by_norm, weight, renumbered = torch.rand(7, generator=generator).tolist()
+    draws = torch.rand(9, generator=generator).tolist()
+    dropped, share, clumped, strongly, by_norm, weight, renumbered, favoured, surely = draws
     noise = torch.rand(videos, total, generator=generator)
     steps = torch.rand(videos, total // per_step, generator=generator)
     if dropped >= probability:
@@ -69,5 +75,7 @@ def draw_dropout(
         scores = scores + (4 if strongly < 0.5 else 1) * steps.to(tokens.device).repeat_interleave(per_step, 1)
     if by_norm < SOMETIMES:
         scores = scores + (0.1 if weight < 0.5 else 0.5) * tokens.float().norm(dim=-1)
+    if favoured < OFTEN:
+        scores = scores + (1 if surely < 0.5 else 0.3) * shows
     count = min(total, max(FEWEST, int(total * SHARES[int(share * len(SHARES))])))
     return Dropout(scores.topk(count, 1).indices.sort(1).values, renumbered < renumber)

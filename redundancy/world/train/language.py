@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from redundancy.models import wrap_model
 from redundancy.world.clip import WorldVideo
+from redundancy.world.labels import DIGIT, THING
 from redundancy.world.questions import SKILLS
 from redundancy.world.scene import WorldConfig
 from redundancy.world.train.dropout import Dropout, draw_dropout
@@ -36,12 +37,15 @@ class TokenPool:
         bfloat16 tokens of each video.
     deepstack
         Features for the first layers of the language model, or empty.
+    shows
+        What each token shows: 0 the background, 1 a thing, 2 the digit.
     questions
         What is asked.
     """
 
     tokens: Tensor
     deepstack: tuple[Tensor, ...]
+    shows: UInt8[Tensor, "videos tokens"]
     questions: Questions
 
     def __len__(self) -> int:
@@ -65,7 +69,9 @@ def encode_pool(pool: Pool, tower: TowerStage) -> Iterator[int | TokenPool]:
         parts.append(tuple(x.unflatten(0, (-1, steps)).flatten(1, 2).bfloat16() for x in levels))
         yield min(start + videos, len(pool))
     tokens, *deepstack = (torch.cat(levels) for levels in zip(*parts, strict=True))
-    yield TokenPool(tokens, tuple(deepstack), pool.questions)
+    thing, digit = (pool.labels[..., part].any(-1).flatten(1) for part in (THING, DIGIT))
+    shows = torch.where(digit, 2, thing.byte()).byte()
+    yield TokenPool(tokens, tuple(deepstack), shows, pool.questions)
 
 
 @dataclass(frozen=True)
@@ -192,16 +198,18 @@ class LanguageStage(nn.Module):
     def loss(
         self, pool: TokenPool, rows: Int64[Tensor, " videos"], columns: Tensor, dropout: Dropout | None
     ) -> tuple[Float[Tensor, ""], Mapping[str, Tensor]]:
-        """Cross-entropy of the answers, and accuracy per skill."""
+        """Cross-entropy of the answers, all skills alike however often they are asked, and accuracy per skill."""
         asked = pool.questions
         words = asked.words[rows].gather(1, columns[..., None].expand(-1, -1, asked.words.shape[-1]))
         answers, at = asked.answers[rows].gather(1, columns), asked.asked_at[rows].gather(1, columns)
         logits = self(pool.tokens[rows], [level[rows] for level in pool.deepstack], words, dropout)
         logits = logits.gather(2, at[..., None, None].expand(-1, -1, 1, logits.shape[-1]))[:, :, 0].float()
-        loss = cross_entropy(logits.flatten(0, 1), answers.flatten(), ignore_index=IGNORED)
+        each = cross_entropy(logits.flatten(0, 1), answers.flatten(), ignore_index=IGNORED, reduction="none")
         right, valid = logits.detach().argmax(-1) == answers, answers != IGNORED
         skill = asked.skills[columns]
         of_skill = {name: valid & (skill == i) for i, name in enumerate(SKILLS)}
+        asked_skills = [here for here in of_skill.values() if here.any()]
+        loss = torch.stack([each.view_as(answers)[here].mean() for here in asked_skills]).mean()
         scores = {name: (right & here).sum() / here.sum() for name, here in of_skill.items()}  # NaN: not asked
         return loss, scores
 
@@ -217,6 +225,7 @@ class LanguageStage(nn.Module):
             pool.tokens[rows],
             self.size.cells**2,
             generator,
+            shows=pool.shows[rows],
             probability=self.drop,
             renumber=RENUMBER[self.family],
         )
