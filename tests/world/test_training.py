@@ -28,7 +28,9 @@ SHORT = Schedule(4, batch=4, rate=1e-2, other_rate=1e-3, warmup=2, decay=0.01)
 
 
 def short(family: str = "qwen2_5_vl", **changes: Any) -> Recipe:
-    given = Recipe(family=family, size="nano", videos=6, tower=SHORT, language=SHORT, questions=4, drop=0.7, seed=3)
+    given = Recipe(
+        family=family, size="nano", videos=6, tower=SHORT, language=SHORT, questions=4, drop=0.7, few_until=0.0, seed=3
+    )
     return replace(given, **changes)
 
 
@@ -158,7 +160,7 @@ def test_one_loss_that_is_not_finite_is_enough(tmp_path: Path):
     weight, bias = torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2))
     module = torch.nn.ParameterList([weight, bias])
 
-    def loss(generator: torch.Generator) -> Loss:
+    def loss(generator: torch.Generator, progress: float) -> Loss:
         return (weight.sum() + bias.sum()) * next(losses), {}
 
     with pytest.raises(FloatingPointError, match="tower: the loss up to step 4 is nan"):

@@ -236,6 +236,17 @@ def test_dropout_often_favours_what_shows_something():
     assert sum(chance) / len(chance) == pytest.approx(0.25, abs=0.05)
 
 
+def test_few_tokens_at_first_are_at_most_a_quarter():
+    language = LanguageStage("qwen3_vl", SIZE, None, None, drop=0.0)
+    tokens = torch.zeros(8, 64, 4)
+    words = torch.zeros(8, 3, 5, dtype=torch.long)
+    asked = Questions(words, words[..., 0], words[..., 0], torch.zeros(3, dtype=torch.long))
+    pool, generator = TokenPool(tokens, (), NOTHING, asked), torch.Generator().manual_seed(0)
+    few = [language.draw(pool, 2, 3, generator, few=True)[2] for _ in range(60)]
+    assert {0 if d is None else d.keep.shape[1] for d in few} == {max(FEWEST, int(64 * s)) for s in SHARES if s <= 0.25}
+    assert all(language.draw(pool, 2, 3, generator)[2] is None for _ in range(20))  # afterwards as `drop` says
+
+
 def test_every_skill_weighs_alike_in_the_loss():
     """Six questions about shapes and one about the digit: the mean of two means."""
     family, size = "qwen2_5_vl", SIZE

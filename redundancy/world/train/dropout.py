@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,6 +39,7 @@ def draw_dropout(
     shows: UInt8[Tensor, "videos tokens"],
     probability: float,
     renumber: float,
+    shares: Sequence[float] = SHARES,
 ) -> Dropout | None:
     """Draw what is kept; None keeps everything.
 
@@ -59,6 +61,8 @@ def draw_dropout(
         That tokens are dropped at all.
     renumber
         That the kept ones are renumbered.
+    shares
+        Of the tokens, one of which is kept.
 
     Source: own.
     """
@@ -77,5 +81,5 @@ def draw_dropout(
         scores = scores + (0.1 if weight < 0.5 else 0.5) * tokens.float().norm(dim=-1)
     if favoured < OFTEN:
         scores = scores + (1 if surely < 0.5 else 0.3) * shows
-    count = min(total, max(FEWEST, int(total * SHARES[int(share * len(SHARES))])))
+    count = min(total, max(FEWEST, int(total * shares[int(share * len(shares))])))
     return Dropout(scores.topk(count, 1).indices.sort(1).values, renumbered < renumber)

@@ -96,7 +96,7 @@ class Report:
 
 def fit(
     name: str,
-    loss_of: Callable[[torch.Generator], Loss],
+    loss_of: Callable[[torch.Generator, float], Loss],
     module: nn.Module,
     *,
     parameters: Mapping[str, nn.Parameter],
@@ -112,7 +112,8 @@ def fit(
     name
         Of the stage; its checkpoint is `<name>.pt`.
     loss_of
-        Draws a batch with the generator; returns its loss and scores. NaN scores are left out of averages.
+        Given the generator and the share of the steps that is done, draws a batch and returns its loss and scores. NaN
+        scores are left out of averages.
     module
         What the checkpoint holds.
     parameters
@@ -141,7 +142,7 @@ def fit(
         for optimizer, peak in zip(optimizers, peaks, strict=True):
             optimizer.param_groups[0]["lr"] = peak * factor
         with precision():
-            loss, scores = loss_of(run.generator)
+            loss, scores = loss_of(run.generator, run.step / schedule.steps)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -16,13 +16,14 @@ from redundancy.world.clip import WorldVideo
 from redundancy.world.labels import DIGIT, THING
 from redundancy.world.questions import SKILLS
 from redundancy.world.scene import WorldConfig
-from redundancy.world.train.dropout import Dropout, draw_dropout
+from redundancy.world.train.dropout import SHARES, Dropout, draw_dropout
 from redundancy.world.train.pool import IGNORED, Pool, Questions
 from redundancy.world.train.small_models import ModelSize, frames_per_step
 from redundancy.world.train.tower import TowerStage
 
 RENUMBER = {"llava_onevision": 0.25, "qwen2_5_vl": 0.1, "qwen3_vl": 0.1}
 """How often kept tokens are renumbered. On three axes that takes rows and columns away, so less often there."""
+FEW = 0.25
 STEPS_AT_ONCE = {"cpu": 32}
 STEPS_AT_ONCE_ELSEWHERE = 512
 
@@ -214,9 +215,9 @@ class LanguageStage(nn.Module):
         return loss, scores
 
     def draw(
-        self, pool: TokenPool, count: int, questions: int, generator: torch.Generator
+        self, pool: TokenPool, count: int, questions: int, generator: torch.Generator, *, few: bool = False
     ) -> tuple[Tensor, Tensor, Dropout | None]:
-        """Videos, the questions asked about each, and what is dropped."""
+        """Videos, the questions asked about each, and what is dropped; `few` keeps at most `FEW` of the tokens."""
         device = pool.tokens.device
         rows = torch.randint(len(pool), (count,), generator=generator).to(device)
         total = pool.questions.words.shape[1]
@@ -226,7 +227,8 @@ class LanguageStage(nn.Module):
             self.size.cells**2,
             generator,
             shows=pool.shows[rows],
-            probability=self.drop,
+            probability=1.0 if few else self.drop,
+            shares=[share for share in SHARES if share <= FEW] if few else SHARES,
             renumber=RENUMBER[self.family],
         )
         return rows, columns, dropout

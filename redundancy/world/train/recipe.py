@@ -18,6 +18,7 @@ USUAL: dict[str, dict[str, Any]] = {
         "language_batch": 32,
         "questions": 16,
         "drop": 0.7,
+        "few_until": 0.0,
     },
     "small": {
         "videos": 24_000,
@@ -27,6 +28,7 @@ USUAL: dict[str, dict[str, Any]] = {
         "language_batch": 64,
         "questions": 22,
         "drop": 0.9,
+        "few_until": 0.6,
     },
 }
 """Length, batches and share of steps that drop tokens of each size; the lengths of `small` are meant for a GPU."""
@@ -50,6 +52,9 @@ class Recipe:
         Asked about each video of a step.
     drop
         Probability that a step of stage 2 drops tokens.
+    few_until
+        Share of the steps of stage 2, from the first, that keep few tokens (`language.FEW`): cheap steps, in which what
+        is asked about is easily found.
     seed
         Of weights, videos and draws.
     """
@@ -61,6 +66,7 @@ class Recipe:
     language: Schedule
     questions: int
     drop: float
+    few_until: float
     seed: int = 0
 
     @classmethod
@@ -117,5 +123,6 @@ def recipe_of(
         language=Schedule(second, chosen["language_batch"], rate=1e-2, other_rate=1e-3, warmup=warm[1], decay=0.02),
         questions=chosen["questions"],
         drop=chosen["drop"],
+        few_until=chosen["few_until"],
         seed=seed,
     )

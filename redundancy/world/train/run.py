@@ -120,7 +120,7 @@ def train(
 
 
 def _fit_tower(tower: TowerStage, pool: Pool | None, recipe: Recipe, report: Report, device: torch.device) -> None:
-    def loss(generator: torch.Generator) -> Loss:
+    def loss(generator: torch.Generator, progress: float) -> Loss:
         assert pool is not None
         return tower.loss(*tower.draw(pool, recipe.tower.batch, generator))
 
@@ -139,9 +139,10 @@ def _fit_tower(tower: TowerStage, pool: Pool | None, recipe: Recipe, report: Rep
 def _fit_language(
     language: LanguageStage, pool: TokenPool | None, recipe: Recipe, report: Report, device: torch.device
 ) -> None:
-    def loss(generator: torch.Generator) -> Loss:
+    def loss(generator: torch.Generator, progress: float) -> Loss:
         assert pool is not None
-        drawn = language.draw(pool, recipe.language.batch, recipe.questions, generator)
+        few = progress < recipe.few_until
+        drawn = language.draw(pool, recipe.language.batch, recipe.questions, generator, few=few)
         return language.loss(pool, *drawn)
 
     fit(
