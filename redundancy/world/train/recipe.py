@@ -114,7 +114,7 @@ def recipe_of(
             raise ValueError(f"{name}={number} given, expected at least 1")
     chosen: dict[str, Any] = {**USUAL[size], **{name: number for name, number in given.items() if number is not None}}
     first, second = chosen["tower_steps"], chosen["language_steps"]
-    warm = min(50, first), min(100, second)
+    warm = min(50, max(1, first // 4)), min(100, max(1, second // 4))
     return Recipe(
         family=family,
         size=size,
