@@ -13,6 +13,7 @@ from redundancy.models import VideoLLM, wrap_model
 from redundancy.pruning import RandomTokens
 from redundancy.world.clip import WorldVideo
 from redundancy.world.clips import script_of
+from redundancy.world.labels import DIGIT
 from redundancy.world.questions import SKILLS
 from redundancy.world.scene import WorldConfig
 from redundancy.world.train.dropout import FEWEST, SHARES, Dropout, draw_dropout
@@ -27,7 +28,7 @@ from redundancy.world.train.small_models import (
     build_processor,
     frames_per_step,
 )
-from redundancy.world.train.tower import TowerStage
+from redundancy.world.train.tower import TowerStage, _named
 
 SIZE = ModelSize(64, 8, 48, 3, 64, 2)
 QUESTIONS = ("how many scenes ?", "in navy scene shape of red ?", "when digit flash ?")
@@ -182,6 +183,32 @@ def test_the_pool_holds_what_was_drawn():
     assert torch.equal(one.questions.words, again.questions.words)
     assert not torch.equal(one.frames, other.frames)
     assert torch.equal(one.frames[:5], pool(5, 1).frames)  # a longer pool begins with a shorter one's videos
+
+
+def test_half_of_the_steps_of_stage_1_show_the_digit(stages: Stages):
+    *_, last = make_pool(
+        stages[0], SIZE, 24, tokenizer=stages[3].processor.tokenizer, seed=4, device=torch.device("cpu")
+    )
+    assert isinstance(last, Pool)
+    frames, labels = stages[2].draw(last, 60, torch.Generator().manual_seed(0))
+    assert labels[:30, ..., DIGIT].flatten(1).any(1).all()
+    assert not labels[30:, ..., DIGIT].flatten(1).any(1).all()
+    assert frames.shape == (60, frames_per_step(stages[0]), 3, 64, 64)
+    shown = last.labels[..., DIGIT].flatten(2).any(2)
+    assert len(last.flashes) == shown.sum()
+    assert shown[last.flashes[:, 0], last.flashes[:, 1]].all()
+
+
+def test_only_cells_that_show_one_class_are_named():
+    target = torch.tensor([[[1.0, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]]])
+    read = torch.tensor([[[5.0, 0, 0], [5, 0, 0], [0, 0, 9], [0, 0, 9]]])
+    error, share = _named(read, target)
+    expected = -read[0, :2].log_softmax(-1)[[0, 1], [0, 1]].mean()
+    torch.testing.assert_close(error, expected)
+    assert share == 0.5
+    error, share = _named(read, torch.zeros_like(target))
+    assert error == 0
+    assert share.isnan()
 
 
 NOTHING = torch.zeros(8, 64, dtype=torch.uint8)

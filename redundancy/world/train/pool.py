@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Int64, UInt8
 from torch import Tensor
 
-from redundancy.world.labels import cell_labels
+from redundancy.world.labels import DIGIT, cell_labels
 from redundancy.world.questions import SKILLS, ask
 from redundancy.world.render import render
 from redundancy.world.scene import VideoScript, WorldConfig, sample_script
@@ -70,6 +71,11 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    @cached_property
+    def flashes(self) -> Int64[Tensor, "flashes 2"]:
+        """Video and temporal step of every step that shows the digit, on the CPU."""
+        return self.labels[..., DIGIT].any(-1).flatten(2).any(-1).nonzero().cpu()
 
 
 def make_pool(

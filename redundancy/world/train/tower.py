@@ -9,16 +9,18 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
 
 from redundancy.world.labels import CHANNELS, DIGIT, MOTION, THING
 from redundancy.world.train.pool import Pool
 from redundancy.world.train.small_models import MERGE, PATCH, ModelSize, frames_per_step
 
 SEEN_WEIGHT = 8.0  # of a true label, beside 1
-DIGIT_WEIGHT = 24.0  # of a digit that shows: rare and small
+NAME_WEIGHT = 0.3  # of telling apart what a cell shows
 PLACE_WEIGHT = 1.0
 FRAME_WEIGHT = 0.3
+SCALE_WEIGHT = 0.1  # of the tokens' root mean square, which is to be 1: words are no longer
+FLASHING = 0.5  # share of the temporal steps drawn in which the digit shows; at random a tenth
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,11 @@ class TowerStage(nn.Module):
         frames: UInt8[Tensor, "steps frames 3 height width"],
         labels: Bool[Tensor, "steps cells cells channels"],
     ) -> tuple[Float[Tensor, ""], Mapping[str, Tensor]]:
-        """Weighted binary cross-entropy of the labels, and recall and precision of the tokens' probe."""
+        """What the probes get wrong, and scores: precision, and the share of cells whose place or content is named."""
         seen = self(frames)
         target = labels.flatten(1, 2)[..., : self.classes].float()
         read = self.probe(seen.tokens).float()
         weight = 1 + SEEN_WEIGHT * target
-        weight[..., DIGIT] += DIGIT_WEIGHT * target[..., DIGIT]
         loss = (weight * binary_cross_entropy_with_logits(read[..., : self.classes], target, reduction="none")).mean()
         place = _places(self.size.cells).to(read).expand(len(read), -1, -1)
         where = read[..., self.classes :]
@@ -103,19 +104,25 @@ class TowerStage(nn.Module):
         if self.frame_probe is not None:
             whole = self.frame_probe(seen.pooled).float()
             loss = loss + FRAME_WEIGHT * binary_cross_entropy_with_logits(whole, target.amax(1))
+        for level in (seen.tokens, *seen.deepstack):
+            loss = loss + SCALE_WEIGHT * (level.float().square().mean(-1).sqrt() - 1).square().mean()
         said = read[..., : self.classes].detach() > 0
         right = said & (target > 0)
         scores = {"precision": right.sum() / said.sum().clamp(min=1), "place": _same_places(where.detach(), place)}
-        for name, part in (("things", THING), ("digits", DIGIT), ("motion", MOTION)):
+        for name, part in (("thing", THING), ("digit", DIGIT), ("motion", MOTION)):
             if part.start < self.classes:
-                scores[f"{name}_recall"] = right[..., part].sum() / target[..., part].sum().clamp(min=1)
+                error, scores[name] = _named(read[..., part], target[..., part])
+                loss = loss + NAME_WEIGHT * error
         return loss, scores
 
     def draw(self, pool: Pool, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Frames and labels of temporal steps drawn at random from all videos."""
+        """Frames and labels of temporal steps of all videos, half of them drawn from those with a digit."""
         joined = frames_per_step(self.family)
-        video = torch.randint(len(pool), (count,), generator=generator).to(pool.frames.device)
-        step = torch.randint(pool.labels.shape[1], (count,), generator=generator).to(pool.frames.device)
+        video = torch.randint(len(pool), (count,), generator=generator)
+        step = torch.randint(pool.labels.shape[1], (count,), generator=generator)
+        flashing = torch.randint(len(pool.flashes), (int(count * FLASHING),), generator=generator)
+        video[: len(flashing)], step[: len(flashing)] = pool.flashes[flashing].T
+        video, step = video.to(pool.frames.device), step.to(pool.frames.device)
         return pool.frames.unflatten(1, (-1, joined))[video, step], pool.labels[video, step]  # type: ignore[no-untyped-call]
 
 
@@ -147,6 +154,16 @@ def _same_places(
     """Share of tokens whose row and column are both read rightly."""
     rows, columns = (a.argmax(-1) == b.argmax(-1) for a, b in zip(read.chunk(2, -1), places.chunk(2, -1), strict=True))
     return (rows & columns).float().mean()
+
+
+def _named(
+    read: Float[Tensor, "steps tokens classes"], target: Float[Tensor, "steps tokens classes"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Cross-entropy and accuracy of naming the class of each cell that shows exactly one; 0 and NaN without such."""
+    one = target.sum(-1) == 1
+    truth = target[one].argmax(-1)
+    error = cross_entropy(read[one], truth, reduction="sum") / one.sum().clamp(min=1)
+    return error, (read[one].detach().argmax(-1) == truth).float().mean()
 
 
 def _pooling_head(model: Any) -> nn.Module:
