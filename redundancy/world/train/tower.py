@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from redundancy.world.labels import CHANNELS, DIGIT, MOTION, THING
 from redundancy.world.train.pool import Pool
@@ -17,7 +17,7 @@ from redundancy.world.train.small_models import MERGE, PATCH, ModelSize, frames_
 
 SEEN_WEIGHT = 8.0  # of a true label, beside 1
 NAME_WEIGHT = 0.3  # of telling apart what a cell shows
-PLACE_WEIGHT = 1.0
+PLACE_WEIGHT = 0.3  # of naming a token's row, and its column
 FRAME_WEIGHT = 0.3
 SCALE_WEIGHT = 0.1  # of the tokens' root mean square, which is to be 1: words are no longer
 FLASHING = 0.5  # share of the temporal steps drawn in which the digit shows; at random a tenth
@@ -98,17 +98,18 @@ class TowerStage(nn.Module):
         read = self.probe(seen.tokens).float()
         weight = 1 + SEEN_WEIGHT * target
         loss = (weight * binary_cross_entropy_with_logits(read[..., : self.classes], target, reduction="none")).mean()
-        place = _places(self.size.cells).to(read).expand(len(read), -1, -1)
-        where = read[..., self.classes :]
-        loss = loss + PLACE_WEIGHT * binary_cross_entropy_with_logits(where, place)
+        where = read[..., self.classes :].unflatten(-1, (2, -1))  # type: ignore[no-untyped-call]
+        place = _places(self.size.cells).to(where.device).expand(len(where), -1, -1)
+        loss = loss + PLACE_WEIGHT * 2 * cross_entropy(where.flatten(0, 2), place.flatten())
         if self.frame_probe is not None:
             whole = self.frame_probe(seen.pooled).float()
             loss = loss + FRAME_WEIGHT * binary_cross_entropy_with_logits(whole, target.amax(1))
         for level in (seen.tokens, *seen.deepstack):
             loss = loss + SCALE_WEIGHT * (level.float().square().mean(-1).sqrt() - 1).square().mean()
+        found = where.detach().argmax(-1) == place
         said = read[..., : self.classes].detach() > 0
         right = said & (target > 0)
-        scores = {"precision": right.sum() / said.sum().clamp(min=1), "place": _same_places(where.detach(), place)}
+        scores = {"precision": right.sum() / said.sum().clamp(min=1), "place": found.all(-1).float().mean()}
         for name, part in (("thing", THING), ("digit", DIGIT), ("motion", MOTION)):
             if part.start < self.classes:
                 error, scores[name] = _named(read[..., part], target[..., part])
@@ -141,19 +142,10 @@ def patchify(
     return patches, torch.tensor([[steps, rows * MERGE, columns * MERGE]], device=pixels.device)
 
 
-def _places(cells: int) -> Float[Tensor, "tokens places"]:
-    """Row and column of each token, one-hot."""
+def _places(cells: int) -> Int64[Tensor, "tokens 2"]:
+    """Row and column of each token."""
     index = torch.arange(cells)
-    row, column = index.repeat_interleave(cells), index.repeat(cells)
-    return torch.cat([one_hot(row, cells), one_hot(column, cells)], 1).float()
-
-
-def _same_places(
-    read: Float[Tensor, "steps tokens places"], places: Float[Tensor, "steps tokens places"]
-) -> Float[Tensor, ""]:
-    """Share of tokens whose row and column are both read rightly."""
-    rows, columns = (a.argmax(-1) == b.argmax(-1) for a, b in zip(read.chunk(2, -1), places.chunk(2, -1), strict=True))
-    return (rows & columns).float().mean()
+    return torch.stack([index.repeat_interleave(cells), index.repeat(cells)], 1)
 
 
 def _named(
