@@ -98,7 +98,7 @@ class TowerStage(nn.Module):
         read = self.probe(seen.tokens).float()
         weight = 1 + SEEN_WEIGHT * target
         loss = (weight * binary_cross_entropy_with_logits(read[..., : self.classes], target, reduction="none")).mean()
-        where = read[..., self.classes :].unflatten(-1, (2, -1))  # type: ignore[no-untyped-call]
+        where = read[..., self.classes :].unflatten(-1, (2, -1))
         place = _places(self.size.cells).to(where.device).expand(len(where), -1, -1)
         loss = loss + PLACE_WEIGHT * 2 * cross_entropy(where.flatten(0, 2), place.flatten())
         if self.frame_probe is not None:
