@@ -402,7 +402,7 @@ def main(options: Options) -> xr.Dataset:
         name: getattr(options, name) for name in ("frames", "seeds", "features", "retentions", "answer_draws", "skills")
     }
     measure = partial(measure_video, segmenters=segmenters, options=options)
-    run = run_study(NAME, options, list(segmenters), measure, version=VERSION, depends=depends)
+    run = run_study(options, list(segmenters), measure, name=NAME, version=VERSION, depends=depends)
     summary = summarise(run, segmenters, measures_of(options))
     summary = save_summary(summary, run, options.out, frames=options.frames, seeds=options.seeds)
     write_json(example(run, summary), options.out / "example.json")

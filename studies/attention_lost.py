@@ -260,10 +260,10 @@ def main(options: Options) -> xr.Dataset:
     conditions = {c.label: c for c in conditions_of(options.methods, options.retentions)}
     depends = {name: getattr(options, name) for name in ("frames", "seeds", "rows", "skills", "prompt")}
     run = run_study(
-        NAME,
         options,
         [*conditions, PREDICTION],
         partial(measure_video, conditions=conditions, options=options),
+        name=NAME,
         version=VERSION,
         depends=depends,
         sort_by=("video", "setting", "seed", "skill", "layer", "source"),

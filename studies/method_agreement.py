@@ -311,7 +311,7 @@ def main(options: Options) -> xr.Dataset:
     pairs = {p.label: p for p in pairs_of(options)}
     depends = {"frames": options.frames, "seeds": options.seeds}
     measure = partial(measure_video, pairs=pairs, options=options)
-    run = run_study(NAME, options, list(pairs), measure, version=VERSION, depends=depends)
+    run = run_study(options, list(pairs), measure, name=NAME, version=VERSION, depends=depends)
     notes = sorted({note for joined in run.rows["replaced"].fillna("") for note in joined.split("; ") if note})
     summary = summarise(run, list(pairs.values()), options.methods)
     summary = save_summary(summary, run, options.out, **depends, replaced=notes)

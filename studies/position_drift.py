@@ -260,10 +260,10 @@ def main(options: Options) -> xr.Dataset:
     conditions = {c.label: c for c in conditions_of(options.methods, options.retentions)}
     depends = {"frames": options.frames, "seeds": options.seeds, "prompt": options.prompt}
     run = run_study(
-        NAME,
         options,
         list(conditions),
         partial(measure_video, conditions=conditions, options=options),
+        name=NAME,
         version=VERSION,
         depends=depends,
         sort_by=("video", "setting", "seed", "variant", "draw"),

@@ -250,10 +250,10 @@ def main(options: Options) -> xr.Dataset:
     """
     settings = {"frames": options.frames, "draws": options.draws, "seed": options.seed, "nulls": list(options.nulls)}
     run = run_study(
-        NAME,
         options,
         options.metrics,
         partial(measure_video, options=options),
+        name=NAME,
         version=VERSION,
         depends=settings,
         sort_by=("video", "setting"),

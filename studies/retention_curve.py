@@ -306,10 +306,10 @@ def main(options: Options) -> xr.Dataset:
     conditions = {c.label: c for c in methods}
     depends = {"frames": options.frames, "seeds": options.seeds}
     run = run_study(
-        NAME,
         options,
         [WHOLE, *conditions],
         partial(measure_video, conditions=conditions, options=options),
+        name=NAME,
         version=VERSION,
         depends=depends,
         sort_by=("video", "setting", "seed", "question"),

@@ -147,11 +147,11 @@ class StudyOptions(Protocol):
 
 
 def run_study(
-    name: str,
     options: StudyOptions,
     settings: Sequence[str],
     measure: Callable[..., VideoResult],
     *,
+    name: str,
     version: int,
     depends: Mapping[str, Any],
     sort_by: Sequence[str] = ("video", "setting", "seed"),
@@ -160,14 +160,14 @@ def run_study(
 
     Parameters
     ----------
-    name, version
-        Of the study; rows of another version are computed again.
     options
         Model, videos, folder and limit.
     settings
         Names of the settings wanted.
     measure
         Called as `measure(source, missing, model=model)`, see `run_videos`.
+    name, version
+        Of the study; rows of another version are computed again.
     depends
         Everything else that rows depend on, by name.
     sort_by
