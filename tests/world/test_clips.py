@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from redundancy.world.clips import ENLARGE, balanced_seeds, load_clips, make_cli
 from redundancy.world.questions import SKILLS, ask_all
 from redundancy.world.render import render_frames
 from redundancy.world.scene import WorldConfig
+from redundancy.world.train.card import write_card
 from redundancy.world.train.held_out import ANSWERS, chance_beaten, load_answers
 from redundancy.world.train.small_models import FAMILIES
 
@@ -85,6 +87,16 @@ def test_bundled_models_are_as_good_on_the_clips_as_their_cards_say(name: str):
 def test_cards_are_of_the_weights_beside_them(name: str):
     folder = bundled_models()[name]
     assert load_answers(folder / ANSWERS).weights == weights_hash(folder)
+
+
+@pytest.mark.parametrize("name", ["tiny-qwen2.5-vl", "tiny-qwen3-vl"])
+def test_cards_can_be_written_again(name: str, tmp_path: Path):
+    """The LLaVA-OneVision is of an older recipe, without `training.json`."""
+    folder = tmp_path / name
+    shutil.copytree(bundled_models()[name], folder)
+    (folder / "README.md").unlink()
+    write_card(folder)
+    assert (folder / "README.md").read_text() == (bundled_models()[name] / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", sorted(bundled_models()))

@@ -80,8 +80,7 @@ def _card(folder: Path, told: Mapping[str, Any], answers: HeldOut) -> str:
         temporal steps, {minutes["tower"]:.0f} minutes: what each cell of a frame shows, read from its token by a
         linear probe. (2) Language model: {language.steps} steps of {language.batch} videos with {recipe.questions}
         questions each, {minutes["language"]:.0f} minutes, on {recipe.videos:,} videos; {recipe.drop:.0%} of the steps
-        drop video tokens (at random, by temporal step, by norm, by what they show; kept positions, sometimes
-        renumbered)."""
+        drop video tokens (`redundancy.world.train.dropout` of that commit; kept positions, sometimes renumbered)."""
     asked = f"""
         {videos} videos that training did not draw, {count:,} questions; 95% Wilson intervals, for the mean over
         skills a bootstrap over videos. Tokens are drawn over the whole video (seed 0); the achieved share is in

@@ -31,7 +31,7 @@ USUAL: dict[str, dict[str, Any]] = {
         "few_until": 0.6,
     },
 }
-"""Length, batches and share of steps that drop tokens of each size; the lengths of `small` are meant for a GPU."""
+"""Settings of a run of each size, as `Recipe` names them; the lengths of `small` are meant for a GPU."""
 
 
 @dataclass(frozen=True)
