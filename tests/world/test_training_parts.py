@@ -263,14 +263,19 @@ def test_dropout_often_favours_what_shows_something():
     assert sum(chance) / len(chance) == pytest.approx(0.25, abs=0.05)
 
 
-def test_few_tokens_at_first_are_at_most_a_quarter():
+def test_few_tokens_at_first_become_more():
     language = LanguageStage("qwen3_vl", SIZE, None, None, drop=0.0)
-    tokens = torch.zeros(8, 64, 4)
+    tokens = torch.zeros(8, 1600, 4)
     words = torch.zeros(8, 3, 5, dtype=torch.long)
     asked = Questions(words, words[..., 0], words[..., 0], torch.zeros(3, dtype=torch.long))
-    pool, generator = TokenPool(tokens, (), NOTHING, asked), torch.Generator().manual_seed(0)
-    few = [language.draw(pool, 2, 3, generator, few=True)[2] for _ in range(60)]
-    assert {0 if d is None else d.keep.shape[1] for d in few} == {max(FEWEST, int(64 * s)) for s in SHARES if s <= 0.25}
+    shows = torch.zeros(8, 1600, dtype=torch.uint8)
+    shows[:, 100:105] = 2
+    pool, generator = TokenPool(tokens, (), shows, asked), torch.Generator().manual_seed(0)
+    for few, most in ((0.0, 0.015), (0.125, (0.015 * 0.25) ** 0.5), (0.25, 0.25), (0.99, 0.25)):
+        kept = [language.draw(pool, 2, 3, generator, few=few)[2] for _ in range(60)]
+        assert {0 if d is None else d.keep.shape[1] for d in kept} == {int(1600 * most / k) for k in (1, 2, 4)}
+        found = [float((shows[:2].gather(1, d.keep) == 2).sum(1).float().mean()) / 5 for d in kept if d is not None]
+        assert sum(found) / len(found) > 0.3  # of the digit's five tokens; by chance a seventh of them
     assert all(language.draw(pool, 2, 3, generator)[2] is None for _ in range(20))  # afterwards as `drop` says
 
 

@@ -16,14 +16,17 @@ from redundancy.world.clip import WorldVideo
 from redundancy.world.labels import DIGIT, THING
 from redundancy.world.questions import SKILLS
 from redundancy.world.scene import WorldConfig
-from redundancy.world.train.dropout import SHARES, Dropout, draw_dropout
+from redundancy.world.train.dropout import OFTEN, SHARES, Dropout, draw_dropout
 from redundancy.world.train.pool import IGNORED, Pool, Questions
 from redundancy.world.train.small_models import ModelSize, frames_per_step
 from redundancy.world.train.tower import TowerStage
 
 RENUMBER = {"llava_onevision": 0.25, "qwen2_5_vl": 0.1, "qwen3_vl": 0.1}
 """How often kept tokens are renumbered. On three axes that takes rows and columns away, so less often there."""
-FEW = 0.25
+FEW = (0.015, 0.25)
+"""Largest share of the tokens kept in the first of the steps with few tokens, and after `RAMP` of them."""
+RAMP = 0.25
+FEWEST_SHOW = 0.8  # how often what shows something is favoured until then
 STEPS_AT_ONCE = {"cpu": 32}
 STEPS_AT_ONCE_ELSEWHERE = 512
 
@@ -215,20 +218,28 @@ class LanguageStage(nn.Module):
         return loss, scores
 
     def draw(
-        self, pool: TokenPool, count: int, questions: int, generator: torch.Generator, *, few: bool = False
+        self, pool: TokenPool, count: int, questions: int, generator: torch.Generator, *, few: float | None = None
     ) -> tuple[Tensor, Tensor, Dropout | None]:
-        """Videos, the questions asked about each, and what is dropped; `few` keeps at most `FEW` of the tokens."""
+        """Videos, the questions asked about each, and what is dropped.
+
+        With `few`, the share of such steps that is done, tokens are always dropped, and few are kept, fewest at first:
+        among a handful of tokens, most of which show something, even uniform attention finds what is asked about, which
+        among hundreds is a plateau of the loss for a thousand steps and more ("where").
+        """
         device = pool.tokens.device
         rows = torch.randint(len(pool), (count,), generator=generator).to(device)
         total = pool.questions.words.shape[1]
         columns = torch.rand(count, total, generator=generator).argsort(1)[:, :questions].to(device)
+        risen = 1.0 if few is None else min(1.0, few / RAMP)
+        most = FEW[0] * (FEW[1] / FEW[0]) ** risen
         dropout = draw_dropout(
             pool.tokens[rows],
             self.size.cells**2,
             generator,
             shows=pool.shows[rows],
-            probability=1.0 if few else self.drop,
-            shares=[share for share in SHARES if share <= FEW] if few else SHARES,
+            probability=self.drop if few is None else 1.0,
+            shares=SHARES if few is None else (most / 4, most / 2, most),
+            favour=OFTEN if risen == 1 else FEWEST_SHOW,
             renumber=RENUMBER[self.family],
         )
         return rows, columns, dropout

@@ -53,8 +53,8 @@ class Recipe:
     drop
         Probability that a step of stage 2 drops tokens.
     few_until
-        Share of the steps of stage 2, from the first, that keep few tokens (`language.FEW`): cheap steps, in which what
-        is asked about is easily found.
+        Share of the steps of stage 2, from the first, that keep few tokens, and fewest at first (`language.FEW`):
+        cheap steps, in which what is asked about is easily found.
     seed
         Of weights, videos and draws.
     """

@@ -141,7 +141,7 @@ def _fit_language(
 ) -> None:
     def loss(generator: torch.Generator, progress: float) -> Loss:
         assert pool is not None
-        few = progress < recipe.few_until
+        few = progress / recipe.few_until if progress < recipe.few_until else None
         drawn = language.draw(pool, recipe.language.batch, recipe.questions, generator, few=few)
         return language.loss(pool, *drawn)
 

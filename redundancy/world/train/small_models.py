@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from redundancy.models.torchvision_repair import import_torchvision
 from redundancy.world.questions import DIGITS, NUMBERS, QUARTERS
 from redundancy.world.scene import BACKGROUNDS, COLORS, DIRECTIONS, QUADRANTS, SHAPES
@@ -22,6 +24,7 @@ _SPOKEN = (
     *("when", "where", "how", "many", "scenes", "first", "or"),
 )
 _ANSWERS = (*COLORS, *SHAPES, *BACKGROUNDS, *DIRECTIONS, *NUMBERS, *DIGITS, *QUADRANTS, *QUARTERS)
+PLACES = 0.5  # spread of SigLIP's position embeddings, that of its patches; of a sixth places are learned late
 _LLAVA_SPECIAL = ("<video>", "<image>", "<vstart>", "<vend>")
 _QWEN_SPECIAL = ("<|video_pad|>", "<|image_pad|>", "<|vision_start|>", "<|vision_end|>")
 _TIMESTAMP = ("<", ">", ".", "seconds")
@@ -143,7 +146,11 @@ def _llava_onevision(size: ModelSize, text: dict[str, Any], special: Sequence[in
         image_grid_pinpoints=[[size.pixels, size.pixels]],
         tie_word_embeddings=True,
     )
-    return hf.LlavaOnevisionForConditionalGeneration(config)
+    model = hf.LlavaOnevisionForConditionalGeneration(config)
+    for name, parameter in model.named_parameters():
+        if name.endswith("position_embedding.weight"):  # SigLIP's only notion of place
+            torch.nn.init.normal_(parameter, std=PLACES)
+    return model
 
 
 def _qwen2_5_vl(size: ModelSize, text: dict[str, Any], special: Sequence[int]) -> Any:
