@@ -244,10 +244,11 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
 
 
 def _means(seen: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
-    """Means over steps; a score that a step did not have is left out, a loss never is."""
+    """Means over steps; a score that no step had is left out, a loss never is."""
     names = dict.fromkeys(name for scores in seen for name in scores)
     values = {name: torch.stack([s[name].float() for s in seen if name in s]) for name in names}
-    return {name: float(v.mean() if name == "loss" else v.nanmean()) for name, v in values.items()}
+    means = {name: float(v.mean() if name == "loss" else v.nanmean()) for name, v in values.items()}
+    return {name: mean for name, mean in means.items() if name == "loss" or not math.isnan(mean)}
 
 
 def _forget_after(folder: Path, name: str, step: int) -> None:
