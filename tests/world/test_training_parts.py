@@ -13,10 +13,11 @@ from redundancy.models import VideoLLM, wrap_model
 from redundancy.pruning import RandomTokens
 from redundancy.world.clip import WorldVideo
 from redundancy.world.clips import script_of
-from redundancy.world.labels import DIGIT
-from redundancy.world.questions import SKILLS
-from redundancy.world.scene import WorldConfig
+from redundancy.world.labels import CHANNELS, DIGIT, MOTION, THING, cell_labels
+from redundancy.world.questions import SKILLS, ask
+from redundancy.world.scene import BACKGROUNDS, COLORS, DIRECTIONS, SHAPES, WorldConfig, sample_script
 from redundancy.world.train.dropout import FEWEST, SHARES, Dropout, draw_dropout
+from redundancy.world.train.hints import asked_about, relevant_tokens, remaining
 from redundancy.world.train.language import LanguageStage, TokenPool, question_mask
 from redundancy.world.train.pool import ASKED, IGNORED, Pool, Questions, encode_questions, make_pool
 from redundancy.world.train.recipe import recipe_of
@@ -263,19 +264,16 @@ def test_dropout_often_favours_what_shows_something():
     assert sum(chance) / len(chance) == pytest.approx(0.25, abs=0.05)
 
 
-def test_few_tokens_at_first_become_more():
+def test_few_tokens_at_first_are_at_most_a_quarter():
     language = LanguageStage("qwen3_vl", SIZE, None, None, drop=0.0)
-    tokens = torch.zeros(8, 1600, 4)
+    tokens = torch.zeros(8, 64, 4)
     words = torch.zeros(8, 3, 5, dtype=torch.long)
-    asked = Questions(words, words[..., 0], words[..., 0], torch.zeros(3, dtype=torch.long))
-    shows = torch.zeros(8, 1600, dtype=torch.uint8)
-    shows[:, 100:105] = 2
-    pool, generator = TokenPool(tokens, (), shows, asked), torch.Generator().manual_seed(0)
-    for few, most in ((0.0, 0.015), (0.125, (0.015 * 0.25) ** 0.5), (0.25, 0.25), (0.99, 0.25)):
-        kept = [language.draw(pool, 2, 3, generator, few=few)[2] for _ in range(60)]
-        assert {0 if d is None else d.keep.shape[1] for d in kept} == {int(1600 * most / k) for k in (1, 2, 4)}
-        found = [float((shows[:2].gather(1, d.keep) == 2).sum(1).float().mean()) / 5 for d in kept if d is not None]
-        assert sum(found) / len(found) > 0.3  # of the digit's five tokens; by chance a seventh of them
+    skills, shown = torch.zeros(3, dtype=torch.long), torch.zeros(8, 3, CHANNELS, dtype=torch.bool)
+    asked = Questions(words, words[..., 0], words[..., 0], skills, shown, words[..., 0])
+    labels = torch.zeros(8, 64, CHANNELS, dtype=torch.bool)
+    pool, generator = TokenPool(tokens, (), labels, asked), torch.Generator().manual_seed(0)
+    few = [language.draw(pool, 2, 3, generator, few=True)[2] for _ in range(60)]
+    assert {0 if d is None else d.keep.shape[1] for d in few} == {max(FEWEST, int(64 * s)) for s in SHARES if s <= 0.25}
     assert all(language.draw(pool, 2, 3, generator)[2] is None for _ in range(20))  # afterwards as `drop` says
 
 
@@ -290,13 +288,83 @@ def test_every_skill_weighs_alike_in_the_loss():
         asked_at=torch.full((1, 7), 4),
         answers=torch.tensor([[20, 21, 22, 23, 24, IGNORED, 25]]),
         skills=torch.tensor([SKILLS.index("shape")] * 6 + [SKILLS.index("digit")]),
+        shown=torch.zeros(1, 7, CHANNELS, dtype=torch.bool),
+        scenes=torch.full((1, 7), -1),
     )
     tokens = torch.randn(1, size.frames // 2 * size.cells**2, size.width)
-    pool = TokenPool(tokens, (), torch.zeros(tokens.shape[:2], dtype=torch.uint8), questions)
+    pool = TokenPool(tokens, (), torch.zeros(*tokens.shape[:2], CHANNELS, dtype=torch.bool), questions)
     loss, _ = language.loss(pool, torch.tensor([0]), torch.arange(7)[None], None)
     logits = language(tokens, (), questions.words)[0, :, 4].log_softmax(-1)
     each = -logits.gather(1, questions.answers[0].clamp(min=0)[:, None])[:, 0]
     torch.testing.assert_close(loss, (each[:5].mean() + each[6]) / 2)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_hinted_tokens_show_the_answer(seed: int):
+    generator, draw = torch.Generator().manual_seed(seed), random.Random(seed)
+    script = sample_script(WorldConfig(16, 64), generator)
+    labels = cell_labels([script], 4).flatten(1, 3)
+    hinted = 0
+    for skill in [skill for skill in SKILLS for _ in range(4)]:
+        question = ask(script, skill, draw)
+        if question is None:
+            continue
+        shown, scene = asked_about(question)
+        (relevant,) = relevant_tokens(labels, shown[None, None], torch.tensor([[scene]]))[0]
+        seen = labels[0, relevant]
+        hinted += len(seen)
+        words = question.text.split()
+        if skill in ("digit", "when", "where"):
+            assert len(seen) == int(labels[0][:, DIGIT].any(1).sum()) > 0
+            assert seen[:, DIGIT.start + script.flash.digit].all()
+        elif skill == "direction":
+            assert seen[:, MOTION.start + list(DIRECTIONS).index(question.answer)].all()
+        elif skill in ("shape", "color"):
+            shape, color = (question.answer, words[-2]) if skill == "shape" else (words[-2], question.answer)
+            kind = SHAPES.index(shape) * len(COLORS) + list(COLORS).index(color)
+            assert seen[:, THING.start + kind].all()
+        else:
+            assert len(seen) == 0  # about the whole video
+        if scene >= 0:
+            assert list(BACKGROUNDS)[scene] == words[1]
+            assert seen[:, scene].all()
+    assert hinted > 20
+
+
+def test_hints_fade():
+    assert [remaining(progress) for progress in (0.0, 0.2, 0.4, 1.0)] == pytest.approx([1.0, 0.5, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_hints_are_added_where_questions_look_at_tokens(family: str, monkeypatch: pytest.MonkeyPatch):
+    """Each question's own rows, in the columns of the tokens that are kept; nothing else changes."""
+    torch.manual_seed(0)
+    model, processor = build_model(family, SIZE), build_processor(family, SIZE)
+    language = LanguageStage(family, SIZE, model, processor).eval()
+    given: list[torch.Tensor] = []
+    inner = model.model.language_model.forward
+    monkeypatch.setattr(
+        model.model.language_model, "forward", lambda **kw: (given.append(kw["attention_mask"]), inner(**kw))[1]
+    )
+    count = SIZE.frames // frames_per_step(family) * SIZE.cells**2
+    tokens, words = torch.randn(2, count, SIZE.width), torch.randint(11, 20, (2, 3, 5))
+    deepstack = [torch.randn(2, count, SIZE.width)] if family == "qwen3_vl" else []
+    keep = torch.stack([torch.randperm(count)[:6].sort().values for _ in range(2)])
+    hints = torch.rand(2, 3, count)
+    plain = language(tokens, deepstack, words, Dropout(keep, False))
+    language(tokens, deepstack, words, Dropout(keep, False), hints)
+    same = language(tokens, deepstack, words, Dropout(keep, False), torch.zeros_like(hints))
+    torch.testing.assert_close(plain, same)
+    allowed, scores = given[0], given[1]
+    assert allowed.dtype == torch.bool
+    assert (scores[~allowed] < -1e30).all()
+    prompt = allowed.shape[-1] - 15
+    assert (scores[:, :, :prompt][allowed[:, :, :prompt]] == 0).all()
+    for video in range(2):
+        for question in range(3):
+            rows = scores[video, 0, prompt + 5 * question : prompt + 5 * question + 5, :prompt]
+            for row in rows:
+                assert row[row != 0].tolist() == hints[video, question, keep[video]].tolist()
 
 
 def test_small_models_fit_their_limit():

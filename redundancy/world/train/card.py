@@ -19,6 +19,7 @@ from safetensors import safe_open
 from redundancy.plot import accuracy_over_retention, learning_curve, save
 from redundancy.world.train.export import TRAINING
 from redundancy.world.train.held_out import ANSWERS, METHODS, HeldOut, as_dataset, load_answers
+from redundancy.world.train.hints import UNTIL
 from redundancy.world.train.recipe import Recipe
 from redundancy.world.train.small_models import frames_per_step
 
@@ -74,13 +75,16 @@ def _card(folder: Path, told: Mapping[str, Any], answers: HeldOut) -> str:
         reduction can be studied offline on a model whose answers mean something. It sees {size.frames} frames of
         {size.pixels} px, with {size.cells**2} tokens for each {each}; a question is a sentence of its word-level
         vocabulary, an answer one word. It knows nothing but this world."""
+    hinted = f"""In the first {UNTIL:.0%} of the steps attention is drawn to the tokens that show what is asked about,
+        ever less (`redundancy.world.train.hints`)."""
     made = f"""
         With redundancy {used["redundancy"]} (commit {used["commit"]}), torch {used["torch"]}, transformers
         {used["transformers"]}, {used["machine"]}. (1) Vision tower: {tower.steps} steps of {tower.batch}
         temporal steps, {minutes["tower"]:.0f} minutes: what each cell of a frame shows, read from its token by a
         linear probe. (2) Language model: {language.steps} steps of {language.batch} videos with {recipe.questions}
         questions each, {minutes["language"]:.0f} minutes, on {recipe.videos:,} videos; {recipe.drop:.0%} of the steps
-        drop video tokens (`redundancy.world.train.dropout` of that commit; kept positions, sometimes renumbered)."""
+        drop video tokens (`redundancy.world.train.dropout` of that commit; kept positions, sometimes renumbered).
+        {hinted if recipe.hint else ""}"""
     asked = f"""
         {videos} videos that training did not draw, {count:,} questions; 95% Wilson intervals, for the mean over
         skills a bootstrap over videos. Tokens are drawn over the whole video (seed 0); the achieved share is in

@@ -12,7 +12,7 @@ from torch import Tensor
 SHARES = (0.05, 0.1, 0.15, 0.25, 0.4, 0.6)
 FEWEST = 4
 SOMETIMES = 0.3  # how often each bias is in use
-OFTEN = 0.5  # how often what shows something is favoured, unless said otherwise
+OFTEN = 0.5  # how often what shows something is favoured
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,12 @@ def draw_dropout(
     probability: float,
     renumber: float,
     shares: Sequence[float] = SHARES,
-    favour: float = OFTEN,
 ) -> Dropout | None:
     """Draw what is kept; None keeps everything.
 
     Tokens are drawn at random. In `SOMETIMES` of the steps, each on its own, some temporal steps are favoured (mildly,
-    or so that whole steps vanish), and tokens of large norm are; more often tokens that show something are, as methods
-    favour them: what is asked about is then seen among few tokens, and found sooner among many.
+    or so that whole steps vanish), and tokens of large norm are; in `OFTEN` of them tokens that show something are, as
+    methods favour them: what is asked about is then seen among few tokens, and found sooner among many.
 
     Parameters
     ----------
@@ -64,8 +63,6 @@ def draw_dropout(
         That the kept ones are renumbered.
     shares
         Of the tokens, one of which is kept.
-    favour
-        Probability that tokens that show something are favoured.
 
     Source: own.
     """
@@ -82,7 +79,7 @@ def draw_dropout(
         scores = scores + (4 if strongly < 0.5 else 1) * steps.to(tokens.device).repeat_interleave(per_step, 1)
     if by_norm < SOMETIMES:
         scores = scores + (0.1 if weight < 0.5 else 0.5) * tokens.float().norm(dim=-1)
-    if favoured < favour:
+    if favoured < OFTEN:
         scores = scores + (1 if surely < 0.5 else 0.3) * shows
     count = min(total, max(FEWEST, int(total * shares[int(share * len(shares))])))
     return Dropout(scores.topk(count, 1).indices.sort(1).values, renumbered < renumber)

@@ -16,17 +16,15 @@ from redundancy.world.clip import WorldVideo
 from redundancy.world.labels import DIGIT, THING
 from redundancy.world.questions import SKILLS
 from redundancy.world.scene import WorldConfig
-from redundancy.world.train.dropout import OFTEN, SHARES, Dropout, draw_dropout
+from redundancy.world.train.dropout import SHARES, Dropout, draw_dropout
+from redundancy.world.train.hints import relevant_tokens
 from redundancy.world.train.pool import IGNORED, Pool, Questions
 from redundancy.world.train.small_models import ModelSize, frames_per_step
 from redundancy.world.train.tower import TowerStage
 
 RENUMBER = {"llava_onevision": 0.25, "qwen2_5_vl": 0.1, "qwen3_vl": 0.1}
 """How often kept tokens are renumbered. On three axes that takes rows and columns away, so less often there."""
-FEW = (0.015, 0.25)
-"""Largest share of the tokens kept in the first of the steps with few tokens, and after `RAMP` of them."""
-RAMP = 0.25
-FEWEST_SHOW = 0.8  # how often what shows something is favoured until then
+FEW = 0.25
 STEPS_AT_ONCE = {"cpu": 32}
 STEPS_AT_ONCE_ELSEWHERE = 512
 
@@ -41,15 +39,15 @@ class TokenPool:
         bfloat16 tokens of each video.
     deepstack
         Features for the first layers of the language model, or empty.
-    shows
-        What each token shows: 0 the background, 1 a thing, 2 the digit.
+    labels
+        What each token shows, see `cell_labels`.
     questions
         What is asked.
     """
 
     tokens: Tensor
     deepstack: tuple[Tensor, ...]
-    shows: UInt8[Tensor, "videos tokens"]
+    labels: Bool[Tensor, "videos tokens channels"]
     questions: Questions
 
     def __len__(self) -> int:
@@ -73,9 +71,16 @@ def encode_pool(pool: Pool, tower: TowerStage) -> Iterator[int | TokenPool]:
         parts.append(tuple(x.unflatten(0, (-1, steps)).flatten(1, 2).bfloat16() for x in levels))
         yield min(start + videos, len(pool))
     tokens, *deepstack = (torch.cat(levels) for levels in zip(*parts, strict=True))
-    thing, digit = (pool.labels[..., part].any(-1).flatten(1) for part in (THING, DIGIT))
-    shows = torch.where(digit, 2, thing.byte()).byte()
-    yield TokenPool(tokens, tuple(deepstack), shows, pool.questions)
+    yield TokenPool(tokens, tuple(deepstack), pool.labels.flatten(1, 3), pool.questions)
+
+
+def what_shows(labels: Bool[Tensor, "videos tokens channels"]) -> UInt8[Tensor, "videos tokens"]:
+    """What each token shows: 0 the background, 1 a thing, 2 the digit.
+
+    Source: own.
+    """
+    thing, digit = (labels[..., part].any(-1) for part in (THING, DIGIT))
+    return torch.where(digit, 2, thing.byte()).byte()
 
 
 @dataclass(frozen=True)
@@ -161,8 +166,9 @@ class LanguageStage(nn.Module):
         deepstack: Sequence[Float[Tensor, "videos tokens width"]],
         words: Int64[Tensor, "videos questions words"],
         dropout: Dropout | None = None,
+        hints: Float[Tensor, "videos questions tokens"] | None = None,
     ) -> Float[Tensor, "videos questions words vocabulary"]:
-        """Logits of the word after each word of the questions."""
+        """Logits of the word after each word of the questions; `hints` are added to their scores of video tokens."""
         core = self.model.model
         language = core.language_model
         videos, questions, length = words.shape
@@ -179,6 +185,8 @@ class LanguageStage(nn.Module):
             before = before.gather(1, columns[..., None].expand(-1, -1, before.shape[-1]))
             place, shown = place.gather(2, columns.expand(len(place), -1, -1)), shown.gather(1, columns)
             deepstack = [x.gather(1, dropout.keep[..., None].expand(-1, -1, x.shape[-1])) for x in deepstack]
+            if hints is not None:
+                hints = hints.gather(2, dropout.keep[:, None].expand(-1, questions, -1))
             if dropout.renumbered:
                 place = torch.arange(place.shape[-1], device=place.device).expand_as(place)
                 behind = place.shape[-1] + torch.arange(length, device=place.device).expand_as(behind)
@@ -189,10 +197,12 @@ class LanguageStage(nn.Module):
             shown = torch.cat([shown, shown.new_zeros(videos, questions * length)], 1)
             levels = [x.flatten(0, 1).to(before.dtype) for x in deepstack]
             arguments |= {"visual_pos_masks": shown, "deepstack_visual_embeds": levels}
-        mask = question_mask(before.shape[1], questions, length).to(before.device)
+        mask = question_mask(before.shape[1], questions, length).to(before.device).expand(videos, -1, -1, -1)
+        if hints is not None:
+            mask = _with_hints(mask, shown[:, : before.shape[1]], hints)
         hidden = language(
             inputs_embeds=torch.cat([before, asked], 1),
-            attention_mask=mask.expand(videos, -1, -1, -1),
+            attention_mask=mask,
             use_cache=False,
             **arguments,
         ).last_hidden_state
@@ -200,13 +210,26 @@ class LanguageStage(nn.Module):
         return logits.view(videos, questions, length, -1)
 
     def loss(
-        self, pool: TokenPool, rows: Int64[Tensor, " videos"], columns: Tensor, dropout: Dropout | None
+        self,
+        pool: TokenPool,
+        rows: Int64[Tensor, " videos"],
+        columns: Tensor,
+        dropout: Dropout | None,
+        *,
+        hint: float = 0.0,
     ) -> tuple[Float[Tensor, ""], Mapping[str, Tensor]]:
-        """Cross-entropy of the answers, all skills alike however often they are asked, and accuracy per skill."""
+        """Cross-entropy of the answers, all skills alike however often they are asked, and accuracy per skill.
+
+        `hint` is added to the scores of tokens that show what is asked about, see `redundancy.world.train.hints`.
+        """
         asked = pool.questions
         words = asked.words[rows].gather(1, columns[..., None].expand(-1, -1, asked.words.shape[-1]))
         answers, at = asked.answers[rows].gather(1, columns), asked.asked_at[rows].gather(1, columns)
-        logits = self(pool.tokens[rows], [level[rows] for level in pool.deepstack], words, dropout)
+        hints = None
+        if hint:
+            shown = asked.shown[rows].gather(1, columns[..., None].expand(-1, -1, asked.shown.shape[-1]))
+            hints = hint * relevant_tokens(pool.labels[rows], shown, asked.scenes[rows].gather(1, columns)).float()
+        logits = self(pool.tokens[rows], [level[rows] for level in pool.deepstack], words, dropout, hints)
         logits = logits.gather(2, at[..., None, None].expand(-1, -1, 1, logits.shape[-1]))[:, :, 0].float()
         each = cross_entropy(logits.flatten(0, 1), answers.flatten(), ignore_index=IGNORED, reduction="none")
         right, valid = logits.detach().argmax(-1) == answers, answers != IGNORED
@@ -218,28 +241,20 @@ class LanguageStage(nn.Module):
         return loss, scores
 
     def draw(
-        self, pool: TokenPool, count: int, questions: int, generator: torch.Generator, *, few: float | None = None
+        self, pool: TokenPool, count: int, questions: int, generator: torch.Generator, *, few: bool = False
     ) -> tuple[Tensor, Tensor, Dropout | None]:
-        """Videos, the questions asked about each, and what is dropped.
-
-        With `few`, the share of such steps that is done, tokens are always dropped, and few are kept, fewest at first:
-        among a handful of tokens, most of which show something, even uniform attention finds what is asked about, which
-        among hundreds is a plateau of the loss for a thousand steps and more ("where").
-        """
+        """Videos, the questions asked about each, and what is dropped; `few` keeps at most `FEW` of the tokens."""
         device = pool.tokens.device
         rows = torch.randint(len(pool), (count,), generator=generator).to(device)
         total = pool.questions.words.shape[1]
         columns = torch.rand(count, total, generator=generator).argsort(1)[:, :questions].to(device)
-        risen = 1.0 if few is None else min(1.0, few / RAMP)
-        most = FEW[0] * (FEW[1] / FEW[0]) ** risen
         dropout = draw_dropout(
             pool.tokens[rows],
             self.size.cells**2,
             generator,
-            shows=pool.shows[rows],
-            probability=self.drop if few is None else 1.0,
-            shares=SHARES if few is None else (most / 4, most / 2, most),
-            favour=OFTEN if risen == 1 else FEWEST_SHOW,
+            shows=what_shows(pool.labels[rows]),
+            probability=1.0 if few else self.drop,
+            shares=[share for share in SHARES if share <= FEW] if few else SHARES,
             renumber=RENUMBER[self.family],
         )
         return rows, columns, dropout
@@ -254,6 +269,21 @@ def question_mask(prompt: int, questions: int, words: int) -> Bool[Tensor, "1 1 
     block = torch.cat([torch.full((prompt,), -1), torch.arange(questions).repeat_interleave(words)])
     same = (block[:, None] == block[None]) | (block[None] == -1)
     return (same & torch.ones(length, length, dtype=torch.bool).tril())[None, None]
+
+
+def _with_hints(
+    mask: Bool[Tensor, "videos 1 length length"],
+    shown: Bool[Tensor, "videos prompt"],
+    hints: Float[Tensor, "videos questions tokens"],
+) -> Float[Tensor, "videos 1 length length"]:
+    """The mask as scores to add, with the hints between the questions' words and the video's tokens."""
+    videos, questions, _ = hints.shape
+    prompt = shown.shape[1]
+    scores = torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, torch.finfo(hints.dtype).min)
+    of_prompt = hints.new_zeros(videos, questions, prompt)
+    of_prompt.masked_scatter_(shown[:, None].expand_as(of_prompt), hints)
+    scores[:, 0, prompt:, :prompt] += of_prompt.repeat_interleave((mask.shape[2] - prompt) // questions, 1)
+    return scores
 
 
 def _kept_columns(

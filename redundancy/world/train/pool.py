@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Bool, Int64, UInt8
 from torch import Tensor
 
-from redundancy.world.labels import DIGIT, cell_labels
+from redundancy.world.labels import CHANNELS, DIGIT, cell_labels
 from redundancy.world.questions import SKILLS, ask
 from redundancy.world.render import render
 from redundancy.world.scene import VideoScript, WorldConfig, sample_script
+from redundancy.world.train.hints import asked_about
 from redundancy.world.train.small_models import ModelSize, frames_per_step
 
 ASKED = {"shape": 6, "direction": 4, "color": 6, "digit": 1, "when": 1, "where": 1, "count": 1, "first": 2}
@@ -39,12 +40,18 @@ class Questions:
         Token ids; `IGNORED` where the video does not allow the question.
     skills
         Index in `SKILLS` of each column.
+    shown
+        Channels of the labels that show what is asked about, see `asked_about`.
+    scenes
+        Background of the scene that is asked about, or -1.
     """
 
     words: Int64[Tensor, "videos questions words"]
     asked_at: Int64[Tensor, "videos questions"]
     answers: Int64[Tensor, "videos questions"]
     skills: Int64[Tensor, " questions"]
+    shown: Bool[Tensor, "videos questions channels"]
+    scenes: Int64[Tensor, "videos questions"]
 
     def to(self, device: torch.device) -> Questions:
         """The same on another device."""
@@ -126,15 +133,18 @@ def encode_questions(scripts: Sequence[VideoScript], tokenizer: Any, draw: rando
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     skills = [skill for skill in SKILLS for _ in range(ASKED[skill])]
     rows: list[list[tuple[list[int], int]]] = []
-    for script in scripts:
+    shown = torch.zeros(len(scripts), len(skills), CHANNELS, dtype=torch.bool)
+    scenes = torch.full(shown.shape[:2], -1)
+    for i, script in enumerate(scripts):
         row = []
-        for skill in skills:
+        for j, skill in enumerate(skills):
             question = ask(script, skill, draw)
             if question is None:
                 row.append(([vocabulary["q"], vocabulary["a"]], IGNORED))
             else:
                 words = ["q", *question.text.split(), "a"]
                 row.append(([vocabulary[w] for w in words], vocabulary[question.answer]))
+                shown[i, j], scenes[i, j] = asked_about(question)
         rows.append(row)
     longest = max(len(words) for row in rows for words, _ in row)
     padded = [[words + [0] * (longest - len(words)) for words, _ in row] for row in rows]
@@ -143,4 +153,6 @@ def encode_questions(scripts: Sequence[VideoScript], tokenizer: Any, draw: rando
         asked_at=torch.tensor([[len(words) - 1 for words, _ in row] for row in rows]),
         answers=torch.tensor([[answer for _, answer in row] for row in rows]),
         skills=torch.tensor([SKILLS.index(skill) for skill in skills]),
+        shown=shown,
+        scenes=scenes,
     )

@@ -19,6 +19,7 @@ USUAL: dict[str, dict[str, Any]] = {
         "questions": 16,
         "drop": 0.7,
         "few_until": 0.0,
+        "hint": 4.0,
     },
     "small": {
         "videos": 24_000,
@@ -29,6 +30,7 @@ USUAL: dict[str, dict[str, Any]] = {
         "questions": 22,
         "drop": 0.9,
         "few_until": 0.6,
+        "hint": 4.0,
     },
 }
 """Settings of a run of each size, as `Recipe` names them; the lengths of `small` are meant for a GPU."""
@@ -53,10 +55,12 @@ class Recipe:
     drop
         Probability that a step of stage 2 drops tokens.
     few_until
-        Share of the steps of stage 2, from the first, that keep few tokens, and fewest at first (`language.FEW`):
-        cheap steps, in which what is asked about is easily found.
+        Share of the steps of stage 2, from the first, that keep few tokens (`language.FEW`): cheap steps, in which what
+        is asked about is easily found.
     seed
         Of weights, videos and draws.
+    hint
+        Added at first to the attention scores of tokens that show what is asked about (`redundancy.world.train.hints`).
     """
 
     family: str
@@ -68,6 +72,7 @@ class Recipe:
     drop: float
     few_until: float
     seed: int = 0
+    hint: float | int = 0
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Recipe:
@@ -124,5 +129,6 @@ def recipe_of(
         questions=chosen["questions"],
         drop=chosen["drop"],
         few_until=chosen["few_until"],
+        hint=chosen["hint"],
         seed=seed,
     )

@@ -16,6 +16,7 @@ import torch
 
 from redundancy.provenance import commit
 from redundancy.world.train.fit import Loss, Report, fit, read_history
+from redundancy.world.train.hints import remaining
 from redundancy.world.train.language import LanguageStage, TokenPool, encode_pool
 from redundancy.world.train.pool import Pool, make_pool
 from redundancy.world.train.recipe import Recipe
@@ -141,9 +142,9 @@ def _fit_language(
 ) -> None:
     def loss(generator: torch.Generator, progress: float) -> Loss:
         assert pool is not None
-        few = progress / recipe.few_until if progress < recipe.few_until else None
+        few = progress < recipe.few_until
         drawn = language.draw(pool, recipe.language.batch, recipe.questions, generator, few=few)
-        return language.loss(pool, *drawn)
+        return language.loss(pool, *drawn, hint=recipe.hint * remaining(progress))
 
     fit(
         "language",
