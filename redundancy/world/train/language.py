@@ -25,8 +25,7 @@ from redundancy.world.train.tower import TowerStage
 RENUMBER = {"llava_onevision": 0.25, "qwen2_5_vl": 0.1, "qwen3_vl": 0.1}
 """How often kept tokens are renumbered. On three axes that takes rows and columns away, so less often there."""
 FEW = 0.25
-STEPS_AT_ONCE = {"cpu": 32}
-STEPS_AT_ONCE_ELSEWHERE = 512
+STEPS_AT_ONCE, STEPS_AT_ONCE_ON_CPU = 512, 32  # temporal steps that the tower encodes together
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,8 @@ def encode_pool(pool: Pool, tower: TowerStage) -> Iterator[int | TokenPool]:
     """
     joined = frames_per_step(tower.family)
     steps = pool.labels.shape[1]
-    videos = max(1, STEPS_AT_ONCE.get(pool.frames.device.type, STEPS_AT_ONCE_ELSEWHERE) // steps)
+    together = STEPS_AT_ONCE_ON_CPU if pool.frames.device.type == "cpu" else STEPS_AT_ONCE
+    videos = max(1, together // steps)
     parts: list[tuple[Tensor, ...]] = []
     for start in range(0, len(pool), videos):
         frames = pool.frames[start : start + videos].unflatten(1, (-1, joined)).flatten(0, 1)  # type: ignore[no-untyped-call]

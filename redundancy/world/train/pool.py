@@ -22,8 +22,7 @@ from redundancy.world.train.small_models import ModelSize, frames_per_step
 ASKED = {"shape": 6, "direction": 4, "color": 6, "digit": 1, "when": 1, "where": 1, "count": 1, "first": 2}
 """Questions of each skill about each training video."""
 IGNORED = -100  # the answer of a question that a video does not allow
-AT_ONCE = {"cpu": 2}  # videos that are drawn together: few enough for the caches of a CPU
-AT_ONCE_ELSEWHERE = 64
+AT_ONCE, AT_ONCE_ON_CPU = 64, 2  # videos that are drawn together: few enough for the caches of a CPU
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def make_pool(
     frames = torch.empty(count, size.frames, 3, size.pixels, size.pixels, dtype=torch.uint8, device=device)
     scripts: list[VideoScript] = []
     labels = []
-    together = AT_ONCE.get(device.type, AT_ONCE_ELSEWHERE)
+    together = AT_ONCE_ON_CPU if device.type == "cpu" else AT_ONCE
     for start in range(0, count, together):
         some = [sample_script(config, generator) for _ in range(min(together, count - start))]
         image = render(some, generator=noise, device=device)
