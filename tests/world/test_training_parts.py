@@ -331,6 +331,37 @@ def test_hinted_tokens_show_the_answer(seed: int):
     assert hinted > 20
 
 
+def test_the_loss_hints_at_what_each_drawn_question_asks():
+    """Two videos, questions in another order in each: as `forward` with hints that are worked out one by one."""
+    family, size = "qwen2_5_vl", SIZE
+    torch.manual_seed(0)
+    model, processor = build_model(family, size), build_processor(family, size)
+    language = LanguageStage(family, size, model, processor)
+    *_, pool = make_pool(family, size, 2, tokenizer=processor.tokenizer, seed=3, device=torch.device("cpu"))
+    tokens, labels, asked = torch.randn(2, 64, size.width), pool.labels.flatten(1, 3), pool.questions
+    columns = torch.stack([torch.arange(22)[::3], torch.arange(22).flip(0)[::3]])
+    hints = torch.zeros(2, columns.shape[1], 64)
+    for video, row in enumerate(columns):
+        for i, column in enumerate(row):
+            for token in range(64):
+                seen, scene = labels[video, token], int(asked.scenes[video, column])
+                shows = bool((seen & asked.shown[video, column]).any())
+                hints[video, i, token] = 3.0 if shows and (scene < 0 or seen[scene]) else 0.0
+    assert 0 < hints.mean() < 1
+    words = torch.stack([asked.words[video, row] for video, row in enumerate(columns)])
+    logits = language(tokens, (), words, None, hints)
+    plain = language.loss(TokenPool(tokens, (), labels, asked), torch.arange(2), columns, None)[0]
+    loss = language.loss(TokenPool(tokens, (), labels, asked), torch.arange(2), columns, None, hint=3.0)[0]
+    each: dict[int, list[torch.Tensor]] = {}
+    for video, row in enumerate(columns):
+        for i, column in enumerate(row):
+            answer, at = int(asked.answers[video, column]), int(asked.asked_at[video, column])
+            if answer != IGNORED:
+                each.setdefault(int(asked.skills[column]), []).append(-logits[video, i, at].log_softmax(-1)[answer])
+    torch.testing.assert_close(loss, torch.stack([torch.stack(e).mean() for e in each.values()]).mean())
+    assert (loss - plain).detach().abs() > 1e-4
+
+
 def test_hints_fade():
     assert [remaining(progress) for progress in (0.0, 0.2, 0.4, 1.0)] == pytest.approx([1.0, 0.5, 0.0, 0.0])
 

@@ -52,7 +52,7 @@ def relevant_tokens(
     shown: Bool[Tensor, "videos questions channels"],
     scene: Int64[Tensor, "videos questions"],
 ) -> Bool[Tensor, "videos questions tokens"]:
-    """Which tokens show what each question is about.
+    """Which tokens show what each question is about: one of its channels, in its scene where `scene` is not -1.
 
     Source: own.
     """
