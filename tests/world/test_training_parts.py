@@ -363,7 +363,8 @@ def test_the_loss_hints_at_what_each_drawn_question_asks():
 
 
 def test_hints_fade():
-    assert [remaining(progress) for progress in (0.0, 0.2, 0.4, 1.0)] == pytest.approx([1.0, 0.5, 0.0, 0.0])
+    assert [remaining(progress, 0.4) for progress in (0.0, 0.2, 0.4, 1.0)] == pytest.approx([1.0, 0.5, 0.0, 0.0])
+    assert remaining(0.4, 0.8) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -19,7 +19,6 @@ from safetensors import safe_open
 from redundancy.plot import accuracy_over_retention, learning_curve, save
 from redundancy.world.train.export import TRAINING
 from redundancy.world.train.held_out import ANSWERS, METHODS, HeldOut, as_dataset, load_answers
-from redundancy.world.train.hints import UNTIL
 from redundancy.world.train.recipe import Recipe
 from redundancy.world.train.small_models import frames_per_step
 
@@ -75,8 +74,8 @@ def _card(folder: Path, told: Mapping[str, Any], answers: HeldOut) -> str:
         reduction can be studied offline on a model whose answers mean something. It sees {size.frames} frames of
         {size.pixels} px, with {size.cells**2} tokens for each {each}; a question is a sentence of its word-level
         vocabulary, an answer one word. It knows nothing but this world."""
-    hinted = f"""In the first {UNTIL:.0%} of the steps attention is drawn to the tokens that show what is asked about,
-        ever less (`redundancy.world.train.hints`)."""
+    hinted = f"""In the first {recipe.hint_until:.0%} of the steps attention is drawn to the tokens that show what is
+        asked about, ever less (`redundancy.world.train.hints`)."""
     made = f"""
         With redundancy {used["redundancy"]} (commit {used["commit"]}), torch {used["torch"]}, transformers
         {used["transformers"]}, {used["machine"]}. (1) Vision tower: {tower.steps} steps of {tower.batch}

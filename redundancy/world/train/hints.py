@@ -3,7 +3,8 @@
 Where attention starts out even over hundreds of tokens, no gradient says which of them to look at: nothing is read from
 them yet, and nothing is read because none is looked at. Skills that need one place ("where", a thing of one scene) then
 stay at chance for a thousand steps and more, some for the whole training. A hint of 4 lets a token weigh e^4 times as
-much as others.
+much as others. Hints that fade too soon leave what they taught about things at a plateau: it is found out which of them
+are meant only while neither most nor next to none of the attention is drawn there.
 """
 
 from __future__ import annotations
@@ -16,16 +17,15 @@ from redundancy.world.labels import CHANNELS, DIGIT, MOTION, THING
 from redundancy.world.questions import Question
 from redundancy.world.scene import BACKGROUNDS, COLORS, SHAPES
 
-UNTIL = 0.4  # share of the steps in which hints fade
 _ABOUT_DIGIT = ("digit", "when", "where")
 
 
-def remaining(progress: float) -> float:
-    """What is left of the hints, from 1 to 0, when a share of the steps is done.
+def remaining(progress: float, until: float) -> float:
+    """What is left of the hints, from 1 to 0, when a share of the steps is done, if they fade over the first `until`.
 
     Source: own.
     """
-    return max(0.0, 1 - progress / UNTIL)
+    return max(0.0, 1 - progress / until)
 
 
 def asked_about(question: Question) -> tuple[Bool[Tensor, " channels"], int]:

@@ -20,6 +20,7 @@ USUAL: dict[str, dict[str, Any]] = {
         "drop": 0.7,
         "few_until": 0.0,
         "hint": 4.0,
+        "hint_until": 0.4,
     },
     "small": {
         "videos": 4_000,
@@ -30,7 +31,8 @@ USUAL: dict[str, dict[str, Any]] = {
         "questions": 22,
         "drop": 0.9,
         "few_until": 0.6,
-        "hint": 4.0,
+        "hint": 6.0,
+        "hint_until": 0.6,
     },
 }
 """Settings of a run, as `Recipe` names them: on one core `nano` takes about an hour, `small` an hour and a half."""
@@ -61,6 +63,8 @@ class Recipe:
         Of weights, videos and draws.
     hint
         Added at first to the attention scores of tokens that show what is asked about (`redundancy.world.train.hints`).
+    hint_until
+        Share of the steps of stage 2, from the first, over which the hint fades to nothing.
     """
 
     family: str
@@ -73,6 +77,7 @@ class Recipe:
     few_until: float
     seed: int = 0
     hint: float | int = 0
+    hint_until: float = 0.4
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Recipe:
@@ -130,5 +135,6 @@ def recipe_of(
         drop=chosen["drop"],
         few_until=chosen["few_until"],
         hint=chosen["hint"],
+        hint_until=chosen["hint_until"],
         seed=seed,
     )

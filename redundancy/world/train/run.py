@@ -144,7 +144,7 @@ def _fit_language(
         assert pool is not None
         few = progress < recipe.few_until
         drawn = language.draw(pool, recipe.language.batch, recipe.questions, generator, few=few)
-        return language.loss(pool, *drawn, hint=recipe.hint * remaining(progress))
+        return language.loss(pool, *drawn, hint=recipe.hint * remaining(progress, recipe.hint_until))
 
     fit(
         "language",
