@@ -368,27 +368,33 @@ def test_hints_fade():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_hints_are_added_where_questions_look_at_tokens(family: str, monkeypatch: pytest.MonkeyPatch):
-    """Each question's own rows, in the columns of the tokens that are kept; nothing else changes."""
+def test_hints_are_added_where_questions_look_at_tokens(family: str):
+    """Each question's own rows, in the columns of the tokens that are kept, in all layers but the first."""
     torch.manual_seed(0)
     model, processor = build_model(family, SIZE), build_processor(family, SIZE)
     language = LanguageStage(family, SIZE, model, processor).eval()
-    given: list[torch.Tensor] = []
-    inner = model.model.language_model.forward
-    monkeypatch.setattr(
-        model.model.language_model, "forward", lambda **kw: (given.append(kw["attention_mask"]), inner(**kw))[1]
-    )
+    layers, given = model.model.language_model.layers, []
+    for layer in layers:  # what its attention is given, whatever was put in front of the layer
+        layer.self_attn.register_forward_pre_hook(
+            lambda module, args, kwargs: given.append(kwargs["attention_mask"]), with_kwargs=True
+        )
     count = SIZE.frames // frames_per_step(family) * SIZE.cells**2
     tokens, words = torch.randn(2, count, SIZE.width), torch.randint(11, 20, (2, 3, 5))
     deepstack = [torch.randn(2, count, SIZE.width)] if family == "qwen3_vl" else []
     keep = torch.stack([torch.randperm(count)[:6].sort().values for _ in range(2)])
     hints = torch.rand(2, 3, count)
     plain = language(tokens, deepstack, words, Dropout(keep, False))
-    language(tokens, deepstack, words, Dropout(keep, False), hints)
+    hinted = language(tokens, deepstack, words, Dropout(keep, False), hints)
     same = language(tokens, deepstack, words, Dropout(keep, False), torch.zeros_like(hints))
     torch.testing.assert_close(plain, same)
-    allowed, scores = given[0], given[1]
+    assert (plain - hinted).abs().max() > 1e-4
+    torch.testing.assert_close(plain, language(tokens, deepstack, words, Dropout(keep, False)), rtol=0, atol=0)
+    assert len(layers) > 1
+    masks = [given[i : i + len(layers)] for i in range(0, len(given), len(layers))]
+    allowed, scores = masks[0][0], masks[1][1]
     assert allowed.dtype == torch.bool
+    assert all(mask.equal(allowed) for mask in (*masks[0], masks[1][0], *masks[3]))
+    assert all(mask.equal(scores) for mask in masks[1][1:])
     assert (scores[~allowed] < -1e30).all()
     prompt = allowed.shape[-1] - 15
     assert (scores[:, :, :prompt][allowed[:, :, :prompt]] == 0).all()

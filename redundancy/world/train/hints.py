@@ -3,8 +3,8 @@
 Where attention starts out even over hundreds of tokens, no gradient says which of them to look at: nothing is read from
 them yet, and nothing is read because none is looked at. Skills that need one place ("where", a thing of one scene) then
 stay at chance for a thousand steps and more, some for the whole training. A hint of 4 lets a token weigh e^4 times as
-much as others. Hints that fade too soon leave what they taught about things at a plateau: it is found out which of them
-are meant only while neither most nor next to none of the attention is drawn there.
+much as others. The first layer is given none: its queries are single words, which do not say what is asked about, so
+that what it learnt to read by hints would be lost with them.
 """
 
 from __future__ import annotations

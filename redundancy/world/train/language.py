@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from redundancy.world.train.tower import TowerStage
 RENUMBER = {"llava_onevision": 0.25, "qwen2_5_vl": 0.1, "qwen3_vl": 0.1}
 """How often kept tokens are renumbered. On three axes that takes rows and columns away, so less often there."""
 FEW = 0.25
+HINTED_FROM = 1  # layer; what the first one reads by a hint it could never find by itself
 STEPS_AT_ONCE, STEPS_AT_ONCE_ON_CPU = 512, 32  # temporal steps that the tower encodes together
 
 
@@ -168,7 +170,10 @@ class LanguageStage(nn.Module):
         dropout: Dropout | None = None,
         hints: Float[Tensor, "videos questions tokens"] | None = None,
     ) -> Float[Tensor, "videos questions words vocabulary"]:
-        """Logits of the word after each word of the questions; `hints` are added to their scores of video tokens."""
+        """Logits of the word after each word of the questions.
+
+        `hints` are added to the scores of video tokens, in the second layer and those behind it.
+        """
         core = self.model.model
         language = core.language_model
         videos, questions, length = words.shape
@@ -198,14 +203,14 @@ class LanguageStage(nn.Module):
             levels = [x.flatten(0, 1).to(before.dtype) for x in deepstack]
             arguments |= {"visual_pos_masks": shown, "deepstack_visual_embeds": levels}
         mask = question_mask(before.shape[1], questions, length).to(before.device).expand(videos, -1, -1, -1)
-        if hints is not None:
-            mask = _with_hints(mask, shown[:, : before.shape[1]], hints)
-        hidden = language(
-            inputs_embeds=torch.cat([before, asked], 1),
-            attention_mask=mask,
-            use_cache=False,
-            **arguments,
-        ).last_hidden_state
+        hinted = None if hints is None else _with_hints(mask, shown[:, : before.shape[1]], hints)
+        with _another_mask(language.layers[HINTED_FROM:], hinted):
+            hidden = language(
+                inputs_embeds=torch.cat([before, asked], 1),
+                attention_mask=mask,
+                use_cache=False,
+                **arguments,
+            ).last_hidden_state
         logits: Tensor = self.model.lm_head(hidden[:, before.shape[1] :])
         return logits.view(videos, questions, length, -1)
 
@@ -284,6 +289,19 @@ def _with_hints(
     of_prompt.masked_scatter_(shown[:, None].expand_as(of_prompt), hints)
     scores[:, 0, prompt:, :prompt] += of_prompt.repeat_interleave((mask.shape[2] - prompt) // questions, 1)
     return scores
+
+
+@contextmanager
+def _another_mask(layers: Iterable[nn.Module], mask: Tensor | None) -> Iterator[None]:
+    """Give these layers another attention mask than the language model is given; None: the same."""
+
+    def swap(layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return args, {**kwargs, "attention_mask": mask}
+
+    with ExitStack() as stack:
+        for layer in layers if mask is not None else ():
+            stack.callback(layer.register_forward_pre_hook(swap, with_kwargs=True).remove)
+        yield
 
 
 def _kept_columns(

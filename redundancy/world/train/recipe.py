@@ -32,7 +32,7 @@ USUAL: dict[str, dict[str, Any]] = {
         "drop": 0.9,
         "few_until": 0.6,
         "hint": 6.0,
-        "hint_until": 0.6,
+        "hint_until": 0.5,
     },
 }
 """Settings of a run, as `Recipe` names them: on one core `nano` takes about an hour, `small` an hour and a half."""
