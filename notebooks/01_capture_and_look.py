@@ -40,12 +40,12 @@ MODEL = "tiny-llava-onevision"  # or the folder or hub id of any supported famil
 # %%
 source = next(s for s in list_videos() if s.record and len(s.record.scene_cuts) == 3)
 model = rd.load_model(MODEL)
-clip = model.load_video(source.path, frames=16)
+clip = model.load_video(source.path, frames=32)
 print(f"{source.name}: {len(clip.frames)} frames, {clip.duration:.0f} s, read by {clip.decoder}")
 
 with plot.style():
     figure, axes = plot.new_figure(1, 1, height=0.9)
-    plot.film_strip(axes[0, 0], clip.frames, clip.timestamps)
+    plot.film_strip(axes[0, 0], clip.frames[::2], clip.timestamps[::2])
 figure
 
 # %%
@@ -85,7 +85,7 @@ time = tokens.frame_time.numpy()
 shown_frames = clip.frames[tokens.frame_members[:, 0].numpy()]  # families that pair frames show the first of each pair
 with plot.style():
     figure, axes = plot.new_figure(3, 1, height=4.2, height_ratios=[1, 2, 2])
-    plot.film_strip(axes[0, 0], clip.frames, clip.timestamps)
+    plot.film_strip(axes[0, 0], clip.frames[::2], clip.timestamps[::2])
     plot.segment_bars(axes[2, 0], time, lengths, palette=plot.colours(list(lengths)), known_cuts=known)
     plot.similarity_over_time(axes[1, 0], time, similarity.numpy(), known_cuts=known)
     axes[1, 0].set_xlim(axes[2, 0].get_xlim())

@@ -53,7 +53,7 @@ class Options:
     prompt: str = "how many scenes ?"
     method: str = "fastvid"
     retention: float | None = None
-    frames: int = 16
+    frames: int = 32
     max_new_tokens: int = 1
     repeats: int = 5
 

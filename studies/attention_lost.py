@@ -81,7 +81,7 @@ class Options:
 
     model: str = "tiny-llava-onevision"
     videos: tuple[Path, ...] = ()
-    frames: int = 16
+    frames: int = 32
     rows: Literal["last", "question"] = "last"
     skills: tuple[str, ...] = ("digit", "when", "where")
     prompt: str = "what happens in the video ?"

@@ -106,7 +106,7 @@ class Options:
     model: str = "tiny-llava-onevision"
     shape: str | None = None
     videos: tuple[Path, ...] = ()
-    frames: int = 16
+    frames: int = 32
     prompt: str = "how many scenes ?"
     methods: tuple[str, ...] = tuple(METHODS)
     retentions: tuple[float, ...] = (0.5, 0.25, 0.1)

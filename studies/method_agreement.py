@@ -97,7 +97,7 @@ class Options:
 
     model: str = "tiny-llava-onevision"
     videos: tuple[Path, ...] = ()
-    frames: int = 16
+    frames: int = 32
     methods: tuple[str, ...] = tuple(METHODS)
     retentions: tuple[float, ...] = RETENTIONS
     seeds: int = 5

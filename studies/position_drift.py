@@ -83,7 +83,7 @@ class Options:
 
     model: str = "tiny-llava-onevision"
     videos: tuple[Path, ...] = ()
-    frames: int = 16
+    frames: int = 32
     prompt: str = "how many scenes ?"
     methods: tuple[str, ...] = tuple(METHODS)
     retentions: tuple[float, ...] = RETENTIONS

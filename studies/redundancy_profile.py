@@ -80,7 +80,7 @@ class Options:
 
     model: str = "tiny-llava-onevision"
     videos: tuple[str, ...] = ()
-    frames: int = 16
+    frames: int = 32
     metrics: tuple[str, ...] = PROFILED
     nulls: tuple[str, ...] = NULLS
     draws: int = 19

@@ -108,7 +108,7 @@ class Options:
 
     model: str = "tiny-llava-onevision"
     videos: tuple[str, ...] = ()
-    frames: int = 16
+    frames: int = 32
     methods: tuple[str, ...] = tuple(METHODS)
     retentions: tuple[float, ...] = (1.0, 0.5, 0.25, 0.1, 0.05)
     seeds: int = 3

@@ -77,20 +77,20 @@ def test_files_are_read_as_the_model_reads_them():
 
 
 def test_the_world_is_a_source():
-    sources = list_videos(["world:3", Path("world:2?frames=32&scenes=3&seed=7")])
+    sources = list_videos(["world:3", Path("world:2?frames=16&scenes=3&seed=7")])
     assert [s.name for s in sources] == [
         "world 2000000",
         "world 2000001",
         "world 2000002",
-        "world 2700000 frames=32 scenes=3",
-        "world 2700001 frames=32 scenes=3",
+        "world 2700000 frames=16 scenes=3",
+        "world 2700001 frames=16 scenes=3",
     ]
     assert [s.kind for s in sources[3:]] == ["3 scenes"] * 2
     assert len({s.digest for s in sources}) == 5
     for source in sources:
         assert source.record is not None
         clip = source.load(frames=16)
-        assert clip.frames.shape == (16, 64, 64, 3)
+        assert clip.frames.shape == (16, 112, 112, 3)
         assert clip.source == source.name
         assert {q.skill for q in source.record.questions} >= {"digit", "when", "where", "count"}
     assert list_videos(["world:3"]) == sources[:3]
@@ -104,12 +104,12 @@ def test_the_world_is_a_source():
 
 
 def test_every_option_of_the_world():
-    options = "frames=32&size=112&scenes=3&drift=1&noise=2&tail=8&duplicates=1&seed=7"
+    options = "frames=24&size=64&scenes=3&drift=1&noise=2&tail=8&duplicates=1&seed=7"
     source = list_videos([f"world:1?{options}"])[0]
     assert source.world is not None
-    assert source.world.config == WorldConfig(32, 112, scenes=3, drift=1, noise=2, tail=8, duplicates=1)
+    assert source.world.config == WorldConfig(24, 64, scenes=3, drift=1, noise=2, tail=8, duplicates=1)
     assert source.world.seed == WORLD_SEED + 7 * SEED_STEP
-    assert source.name == "world 2700000 frames=32 size=112 scenes=3 drift=1 noise=2 tail=8 duplicates=1"
+    assert source.name == "world 2700000 frames=24 size=64 scenes=3 drift=1 noise=2 tail=8 duplicates=1"
     assert list_videos([f"world:1?{options.replace('drift=1', 'drift=1.0')}"])[0] == source
 
 
@@ -125,12 +125,12 @@ def test_every_option_of_the_world():
         ("world:2?frames=many", "frames='many' given in 'world:2.frames=many', expected a whole number"),
         ("world:2?frames=1.5", "expected a whole number"),
         ("world:2?noise=loud", "noise='loud' given in 'world:2.noise=loud', expected a number"),
-        ("world:2?frames=4", "at least 8 frames of 32 pixels are needed, given 4 of 64"),
+        ("world:2?frames=4", "at least 8 frames of 32 pixels are needed, given 4 of 112"),
         ("world:2?scenes=9", "scenes=9 given, expected a number in .1, 8."),
         ("world:2?scenes=0", "scenes=0 given, expected a number in .1, 8."),
         ("world:2?duplicates=3", "duplicates=3 given, expected a number in .0, 2."),
         ("world:2?scenes=1&duplicates=1", "duplicates=1 given, expected a number in .0, 0."),
-        ("world:2?tail=9", "tail=9 given, expected a number in .0, 8."),
+        ("world:2?tail=25", "tail=25 given, expected a number in .0, 24."),
         ("world:2?drift=nan", "drift=nan given"),
         ("world:2?noise=-1", "noise=-1"),
         ("world:2?seed=-1", "seed=-1 given"),

@@ -25,8 +25,15 @@ from redundancy.world.scene import MAX_SCENES, VideoScript, WorldConfig, sample_
 RECORDS = "clips.json"
 FIRST_SEED = 1_000_000
 FPS = 2
-ENLARGE = 4  # chroma is stored at half resolution: enlarged pixels keep their colours
-ENCODER = {"codec": "libx264", "pix_fmt": "yuv420p", "crf": "23", "preset": "medium", "threads": "1"}
+ENLARGE = 2  # chroma is stored at half resolution: enlarged pixels keep their colours
+ENCODER = {
+    "codec": "libx264",
+    "pix_fmt": "yuv420p",
+    "crf": "23",
+    "preset": "medium",
+    "threads": "1",
+    "x264-params": "no-asm=1",  # with it, widths that are no multiple of 64 gave other bytes in every run
+}
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,7 @@ def encode(frames: UInt8[np.ndarray, "frames height width 3"], path: Path) -> No
 
     large = frames.repeat(ENLARGE, axis=1).repeat(ENLARGE, axis=2)
     with av.open(str(path), "w") as container:
-        options = {k: ENCODER[k] for k in ("crf", "preset", "threads")}
+        options = {k: v for k, v in ENCODER.items() if k not in ("codec", "pix_fmt")}
         stream = container.add_stream(ENCODER["codec"], rate=Fraction(FPS), options=options)
         stream.width, stream.height, stream.pix_fmt = large.shape[2], large.shape[1], ENCODER["pix_fmt"]
         for image in large:
@@ -204,8 +211,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m redundancy.world.clips", description="Render the bundled clips.")
     parser.add_argument("--out", type=Path, default=Path("data/clips"), help="folder of the clips")
     parser.add_argument("--count", type=int, default=64, help="number of clips, a multiple of four")
-    parser.add_argument("--frames", type=int, default=16, help="frames of each clip")
-    parser.add_argument("--size", type=int, default=64, help="pixels along each side before enlarging")
+    parser.add_argument("--frames", type=int, default=WorldConfig().frames, help="frames of each clip")
+    parser.add_argument("--size", type=int, default=WorldConfig().size, help="pixels along each side before enlarging")
     given = parser.parse_args(arguments)
     records = make_clips(given.out, count=given.count, config=WorldConfig(given.frames, given.size))
     print(f"{len(records)} clips in {given.out}")

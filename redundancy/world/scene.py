@@ -64,8 +64,8 @@ class WorldConfig:
         If a number is outside its range.
     """
 
-    frames: int = 16
-    size: int = 64
+    frames: int = 32
+    size: int = 112
     scenes: int | None = None
     drift: float | int = 0
     noise: float | int = 1

@@ -25,6 +25,7 @@ from tests.evaluation.test_scoring import QUESTIONS, every_third
 from tests.tiny_models import make_clip
 
 SOURCES = list_videos(limit=6)
+TOKENS = 32 * 49
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +35,12 @@ def model() -> VideoLLM:
 
 @pytest.fixture(scope="module")
 def whole(model: VideoLLM) -> pd.DataFrame:
-    return evaluate(model, SOURCES, frames=16, max_new_tokens=1, keep_logits=True)
+    return evaluate(model, SOURCES, frames=32, max_new_tokens=1, keep_logits=True)
 
 
 @pytest.fixture(scope="module")
 def reduced(model: VideoLLM, whole: pd.DataFrame) -> pd.DataFrame:
-    return evaluate(model, SOURCES, FastVID(retention=0.25), frames=16, reference=whole, max_new_tokens=1)
+    return evaluate(model, SOURCES, FastVID(retention=0.25), frames=32, reference=whole, max_new_tokens=1)
 
 
 def test_rows_are_the_questions(whole: pd.DataFrame):
@@ -64,7 +65,7 @@ def test_likelihood_and_generation_agree(model: VideoLLM, whole: pd.DataFrame, r
         assert (rows["generated"] == rows["predicted"]).all()
         assert (rows["generated_correct"] == rows["correct"]).all()
         for source in SOURCES[:2]:
-            clip, about = source.load(model, frames=16), rows[rows["video"] == source.name]
+            clip, about = source.load(model, frames=32), rows[rows["video"] == source.name]
             if method is None:
                 assert about["predicted"].tolist() == [model.generate(clip, t, max_new_tokens=1) for t in about["text"]]
             else:
@@ -75,13 +76,13 @@ def test_likelihood_and_generation_agree(model: VideoLLM, whole: pd.DataFrame, r
 
 def test_retention_and_settings_are_reported(whole: pd.DataFrame, reduced: pd.DataFrame, model: VideoLLM):
     assert (whole[["requested", "achieved", "achieved_with_newlines", "achieved_inside"]] == 1).all(axis=None)
-    assert (whole[["kept", "video_tokens"]] == 256).all(axis=None)
+    assert (whole[["kept", "video_tokens"]] == TOKENS).all(axis=None)
     assert (whole["method"] == "none").all()
     assert (reduced["requested"] == 0.25).all()
-    assert (reduced["achieved"] == reduced["kept"] / 256).all()
+    assert (reduced["achieved"] == reduced["kept"] / TOKENS).all()
     assert set(reduced["method"]) == {"FastVID"}
     assert json.loads(reduced["settings"].iloc[0])["retention"] == 0.25
-    inner = evaluate(model, SOURCES[0], inner=[RandomInner(layer=1, drop_rate=0.5)], frames=16)
+    inner = evaluate(model, SOURCES[0], inner=[RandomInner(layer=1, drop_rate=0.5)], frames=32)
     assert (inner["achieved"] == 1).all()
     assert (inner["achieved_inside"] == 0.5).all()
     assert set(inner["inner"]) == {"RandomInner"}
@@ -91,17 +92,17 @@ def test_retention_and_settings_are_reported(whole: pd.DataFrame, reduced: pd.Da
 
 
 def test_fidelity_by_reference_and_by_running_are_the_same(model: VideoLLM, whole: pd.DataFrame, reduced: pd.DataFrame):
-    run = evaluate(model, SOURCES, FastVID(retention=0.25), frames=16, fidelity=True, max_new_tokens=1)
+    run = evaluate(model, SOURCES, FastVID(retention=0.25), frames=32, fidelity=True, max_new_tokens=1)
     pd.testing.assert_frame_equal(run, reduced, check_exact=True)
     assert "logits" not in run
-    kept = evaluate(model, SOURCES[0], FastVID(retention=0.25), frames=16, fidelity=True, keep_logits=True)
+    kept = evaluate(model, SOURCES[0], FastVID(retention=0.25), frames=32, fidelity=True, keep_logits=True)
     first = whole[whole["video"] == SOURCES[0].name]
     kl = next_token_kl(*(torch.tensor(np.stack(list(t["logits"]))) for t in (first, kept)))
     np.testing.assert_allclose(kept["kl"], kl.numpy())
     assert (reduced["agreement"] == (reduced["predicted"] == reduced["whole_predicted"])).all()
     assert reduced["whole_predicted"].tolist() == whole["predicted"].tolist()
     assert reduced["kl"].gt(0).all()
-    itself = evaluate(model, SOURCES, frames=16, reference=whole)
+    itself = evaluate(model, SOURCES, frames=32, reference=whole)
     assert (itself["agreement"] == 1).all()
     assert itself["kl"].abs().max() == 0
 
@@ -113,7 +114,7 @@ def test_tables_of_it_can_be_read(whole: pd.DataFrame, reduced: pd.DataFrame):
 
 
 def test_everything_again_is_the_same(model: VideoLLM, reduced: pd.DataFrame, whole: pd.DataFrame, tmp_path: Path):
-    again = evaluate(model, SOURCES, FastVID(retention=0.25), frames=16, reference=whole, max_new_tokens=1)
+    again = evaluate(model, SOURCES, FastVID(retention=0.25), frames=32, reference=whole, max_new_tokens=1)
     pd.testing.assert_frame_equal(again, reduced, check_exact=True)
     for name, rows in (("a", again), ("b", reduced)):
         rows.to_parquet(tmp_path / name)
@@ -121,14 +122,14 @@ def test_everything_again_is_the_same(model: VideoLLM, reduced: pd.DataFrame, wh
 
 
 def test_methods_that_read_the_question_share_nothing(model: VideoLLM):
-    source, clip = SOURCES[5], SOURCES[5].load(model, frames=16)
+    source, clip = SOURCES[5], SOURCES[5].load(model, frames=32)
     for method, inner in (
         (None, [FastV(layer=1, drop_rate=0.9)]),
         (FastVID(retention=0.5), [FastV(layer=2, drop_rate=0.5), RandomInner(layer=3, drop_rate=0.5)]),
         (PruneVid(), [PruneVidStage2(layer=1, alpha=0.3)]),
     ):
         assert reads_question(inner)
-        rows = evaluate(model, source, method, inner=inner, frames=16, keep_logits=True)
+        rows = evaluate(model, source, method, inner=inner, frames=32, keep_logits=True)
         assert not rows["shared"].any()
         for row in rows.itertuples():
             with prune(model, method, inner=inner) as pruned:
@@ -136,14 +137,14 @@ def test_methods_that_read_the_question_share_nothing(model: VideoLLM):
             np.testing.assert_array_equal(row.logits, logits.numpy())  # the very same computation
             assert row.achieved_inside == pruned.inner[-1].achieved
         with pytest.raises(ValueError, match="shared=True given with a method inside the model that reads"):
-            evaluate(model, source, method, inner=inner, frames=16, shared=True)
+            evaluate(model, source, method, inner=inner, frames=32, shared=True)
     assert not reads_question([RandomInner(layer=1)])
 
 
 def test_what_would_go_wrong_if_it_were_shared(model: VideoLLM):
     """The test above can fail: with one prefill for all, FastV would keep other tokens."""
     source = SOURCES[5]
-    clip, asked = source.load(model, frames=16), source.record.questions  # type: ignore[union-attr]
+    clip, asked = source.load(model, frames=32), source.record.questions  # type: ignore[union-attr]
     with prune(model, None, inner=[FastV(layer=1, drop_rate=0.9)]):
         alone = score_questions(model, clip, asked)
         together = score_questions(model, clip, asked, shared=True)
@@ -176,23 +177,23 @@ def test_every_family(family_model: VideoLLM):
 
 def test_seeds_are_given_to_what_draws(model: VideoLLM):
     drawn = {
-        seed: evaluate(model, SOURCES[0], RandomTokens(retention=0.1), frames=16, seed=seed, keep_logits=True)
+        seed: evaluate(model, SOURCES[0], RandomTokens(retention=0.1), frames=32, seed=seed, keep_logits=True)
         for seed in (0, 1)
     }
     assert json.loads(drawn[1]["settings"].iloc[0])["seed"] == 1
     assert (drawn[1]["seed"] == 1).all()
     assert not np.array_equal(drawn[0]["logits"].iloc[0], drawn[1]["logits"].iloc[0])
-    inner = evaluate(model, SOURCES[0], inner=[RandomInner(layer=1), FastV(layer=2)], frames=16, seed=5)
+    inner = evaluate(model, SOURCES[0], inner=[RandomInner(layer=1), FastV(layer=2)], frames=32, seed=5)
     assert json.loads(inner["inner_settings"].iloc[0])[0]["seed"] == 5
     with pytest.raises(ValueError, match="seed=1 given and no method has a seed"):
-        evaluate(model, SOURCES[0], FastVID(), frames=16, seed=1)
+        evaluate(model, SOURCES[0], FastVID(), frames=32, seed=1)
 
 
 def test_the_world_and_paths_are_sources(model: VideoLLM):
-    rows = evaluate(model, "world:2?scenes=2", frames=16)
+    rows = evaluate(model, "world:2?scenes=2", frames=32)
     assert rows["video"].nunique() == 2
     assert set(rows["kind"]) == {"2 scenes"}
-    assert rows["frames"].eq(16).all()
+    assert rows["frames"].eq(32).all()
     path = SOURCES[0].path
     asked = [Question("count", "how many scenes ?", "two", ("one", "two"))]
     assert evaluate(model, path, questions=asked, frames=8)["frames"].tolist() == [8]
@@ -211,9 +212,9 @@ def test_wrong_input_is_refused(model: VideoLLM, whole: pd.DataFrame):
     with pytest.raises(ValueError, match="fidelity=True and reference"):
         evaluate(model, SOURCES[0], fidelity=True, reference=whole)
     with pytest.raises(ValueError, match=r"a reference without \['logits'\] given"):
-        evaluate(model, SOURCES[0], frames=16, reference=whole.drop(columns="logits"))
+        evaluate(model, SOURCES[0], frames=32, reference=whole.drop(columns="logits"))
     with pytest.raises(ValueError, match="expected exactly one for each question about 'clip_000"):
-        evaluate(model, SOURCES[0], frames=16, reference=whole.iloc[1:])
+        evaluate(model, SOURCES[0], frames=32, reference=whole.iloc[1:])
     unknown = replace(SOURCES[0].record.questions[0], answer="hexagon", options=("hexagon", "ring"))  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="option 'hexagon' given"):
-        evaluate(model, SOURCES[0], frames=16, questions=[unknown])
+        evaluate(model, SOURCES[0], frames=32, questions=[unknown])

@@ -131,7 +131,9 @@ def test_collecting_tokens_is_part_of_shortening(model: VideoLLM, clock: Clock, 
 
 
 def test_a_real_clock(model: VideoLLM):
-    times = time_answer(model, CLIP, QUESTION, method=RandomTokens(retention=0.25), frames=16, new_tokens=3)
+    times = time_answer(
+        model, CLIP, QUESTION, method=RandomTokens(retention=0.25, across_frames=True), frames=16, new_tokens=3
+    )
     assert all(times.seconds[stage] > 0 for stage in STAGES)
     assert times.first_token == pytest.approx(sum(times.seconds[s] for s in PROMPT_STAGES), rel=1e-12)  # sum of floats
     assert times.reduction is not None
@@ -173,19 +175,20 @@ def test_every_family(family_model: VideoLLM):
 
 
 def test_flops_of_a_report_by_hand(model: VideoLLM):
-    """4 layers of 128 channels, 384 inside, keys and values as wide as queries."""
-    whole = 4 * (2 * 256 * 128**2 + 2 * 256 * 128 * 128 + 2 * 256**2 * 128 + 3 * 256 * 128 * 384)
-    assert whole == 285_212_672
-    size = VideoSize(tokens=256, newlines=0, prompt=264)
+    """4 layers of 160 channels, 480 inside, keys and values as wide as queries; 16 frames of 49 tokens."""
+    whole = 4 * (2 * 784 * 160**2 + 2 * 784 * 160 * 160 + 2 * 784**2 * 160 + 3 * 784 * 160 * 480)
+    assert whole == 1_830_420_480
+    size = VideoSize(tokens=784, newlines=0, prompt=792)
     times = time_answer(model, CLIP, QUESTION, frames=16, new_tokens=2)
-    assert prompt_flops(model, size, times=times) == PromptFlops(285_212_672.0, 234_881_024.0)
-    times = time_answer(model, CLIP, QUESTION, method=RandomTokens(retention=0.25), frames=16, new_tokens=2)
-    assert prompt_flops(model, size, times=times) == PromptFlops(58_720_256.0, 46_137_344.0)
+    assert prompt_flops(model, size, times=times) == PromptFlops(1_830_420_480.0, 1_589_575_680.0)
+    method = RandomTokens(retention=0.25, across_frames=True)
+    times = time_answer(model, CLIP, QUESTION, method=method, frames=16, new_tokens=2)
+    assert prompt_flops(model, size, times=times) == PromptFlops(310_087_680.0, 249_876_480.0)
 
 
 def test_fastvids_formula_counts_what_the_language_model_multiplies():
     eager = load_model("tiny-llava-onevision", device="cpu", attn_implementation="eager")
-    embeds = torch.zeros(1, 200, 128)
+    embeds = torch.zeros(1, 200, 160)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         eager.family.text_model(inputs_embeds=embeds)
     shape = DecoderShape.from_config(eager.family.text_model.config)

@@ -21,7 +21,7 @@ from studies.ablate_segments import Options, measures_of
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("results") / "ablate_segments"
-    ablate_segments.main(Options(limit=8, seeds=5, out=out))
+    ablate_segments.main(Options(limit=8, seeds=5, frames=16, out=out))
     return out
 
 
@@ -143,4 +143,4 @@ def test_fastvid_is_compared_at_equal_numbers_of_tokens(finished: Path):
     assert float(at.sel(statistic="mean")) == pytest.approx(np.mean(differences))
     assert float(at.sel(statistic="videos")) == len(differences)
     assert (rows["kept_0.25"] <= 0.25).all()
-    assert (rows["error_0.25"] >= rows["error_0.5"]).mean() > 0.95
+    assert (rows["error_0.1"] >= rows["error_0.25"]).mean() > 0.95

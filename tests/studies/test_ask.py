@@ -10,8 +10,8 @@ from studies.ask import Options, main, method_of
 def test_all_tokens_and_the_methods(capsys: pytest.CaptureFixture[str]):
     answers = main(Options(method="fastvid", retention=0.25, repeats=1))
     whole, pruned = answers["all tokens"], answers["fastvid"]
-    assert (whole.tokens_before, whole.tokens_after) == (256, 256)
-    assert (pruned.tokens_before, pruned.tokens_after) == (256, 64)
+    assert (whole.tokens_before, whole.tokens_after) == (1568, 1568)
+    assert (pruned.tokens_before, pruned.tokens_after) == (1568, 384)  # 12 of 49 in every frame
     assert whole.text in {"one", "two", "three", "four"}
     assert whole.seconds > 0
     assert pruned.seconds > 0

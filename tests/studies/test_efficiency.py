@@ -24,7 +24,9 @@ from redundancy.tokens import VideoTokens
 from studies import efficiency
 from studies.efficiency import QUANTITIES, Options, conditions_of, draw, main, summarise, table
 
-SMALL = Options(methods=("fastvid", "average_pool"), retentions=(0.5, 0.25), limit=1, repeats=2, new_tokens=3)
+SMALL = Options(
+    methods=("fastvid", "average_pool"), retentions=(0.5, 0.25), limit=1, repeats=2, new_tokens=3, frames=16
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,23 +63,23 @@ def test_requested_and_achieved_stand_beside_each_other(summary: xr.Dataset):
     assert np.isnan(summary["requested"].values[3])  # a fixed rate is not requested
     achieved = summary["achieved"].sel(over_clips="mean")
     assert achieved.sel(condition="whole") == 1
-    assert achieved.sel(condition="average_pool") == 0.25  # blocks of 2 x 2
-    assert achieved.sel(condition="fastvid(0.5)") == pytest.approx(0.5, abs=1 / 16)  # rounding in frames of 16 tokens
+    assert achieved.sel(condition="average_pool") == 16 / 49  # blocks of 2 x 2
+    assert achieved.sel(condition="fastvid(0.5)") == pytest.approx(0.5, abs=1 / 49)  # rounding in frames of 49 tokens
     printed = table(summary)
     assert printed["requested"].tolist() == ["1", "0.5", "0.25", "fixed"]
-    assert printed["achieved"].tolist()[3] == "0.250"
+    assert printed["achieved"].tolist()[3] == "0.327"
 
 
 def test_flops_by_hand(summary: xr.Dataset):
-    """4 layers of 128 channels, 384 inside; 64 of 256 tokens are kept."""
-    n = 64
-    fastvid = 4 * (2 * n * 128**2 + 2 * n * 128 * 128 + 2 * n**2 * 128 + 3 * n * 128 * 384) / 1e9
-    holitom = 4 * (4 * n * 128**2 + 2 * n**2 * 128 + 2 * n * 128 * 384) / 1e9
+    """4 layers of 160 channels, 480 inside; of 7 x 7 tokens 4 x 4 are kept, in 16 frames."""
+    n = 16 * 16
+    fastvid = 4 * (2 * n * 160**2 + 2 * n * 160 * 160 + 2 * n**2 * 160 + 3 * n * 160 * 480) / 1e9
+    holitom = 4 * (4 * n * 160**2 + 2 * n**2 * 160 + 2 * n * 160 * 480) / 1e9
     pooled = summary["value"].sel(condition="average_pool", statistic="median")
     assert pooled.sel(quantity="flops_fastvid") == fastvid
     assert pooled.sel(quantity="flops_holitom") == holitom
     ratio = summary["ratio"].sel(condition="average_pool", statistic="median")
-    assert float(ratio.sel(quantity="flops_fastvid")) == pytest.approx(fastvid / 0.285212672, rel=1e-12)
+    assert float(ratio.sel(quantity="flops_fastvid")) == pytest.approx(fastvid / 1.83042048, rel=1e-12)
 
 
 def test_memory_and_provenance(summary: xr.Dataset):

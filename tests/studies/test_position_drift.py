@@ -23,7 +23,7 @@ from studies import position_drift
 from studies.position_drift import Bench, Options, anchors_alone, tokens_and_last, variants_of
 
 SMALL = Options(
-    methods=("fastvid", "holitom", "random_tokens", "average_pool"), retentions=(0.5, 0.25), seeds=2, limit=2
+    methods=("fastvid", "holitom", "random_tokens", "average_pool"), retentions=(0.5, 0.25), seeds=2, limit=2, frames=16
 )
 PROMPT = "which digit flash ?"
 
@@ -74,22 +74,26 @@ def test_the_gap_is_that_of_the_metric(measured: tuple[VideoTokens, int]):
 
 
 def test_average_pooling_by_hand(measured: tuple[VideoTokens, int]):
-    """The mean of a 2 x 2 block stands half a cell down and right of its first cell."""
+    """The mean of a 2 x 2 block stands half a cell down and right of its first cell; 7 x 7 leave partial blocks."""
     tokens, last = measured
     row = Bench(tokens, last).drift(AveragePool()(tokens))
-    assert row["moved_cells"] == pytest.approx(np.sqrt(0.5))
+    assert row["moved_cells"] == pytest.approx((9 * np.sqrt(0.5) + 6 * 0.5) / 16)
     assert row["moved_seconds"] == 0
-    assert row["moved_ids"] == pytest.approx((0 + 1 + 4 + 5) / 4)  # rows of four tokens
+    assert row["moved_ids"] == pytest.approx((9 * (0 + 1 + 7 + 8) / 4 + 3 * 7 / 2 + 3 * 1 / 2) / 16)  # rows of seven
     assert row["distance_ratio"] == pytest.approx(1)
     assert tokens.rotary is not None
-    offsets = torch.tensor([0.0, 1.0, 4.0, 5.0], dtype=torch.float64)
-    turned = torch.polar(torch.ones(1, dtype=torch.float64), tokens.rotary.inverse_frequency[:, None] * offsets)
-    assert row["alignment"] == pytest.approx(turned.mean(1).real.mean().item(), rel=1e-6)
-    assert row["coherence"] == pytest.approx(turned.mean(1).abs().mean().item(), rel=1e-6)
+    frequencies = tokens.rotary.inverse_frequency[:, None].double()
+    turned = [
+        torch.polar(torch.ones(1, dtype=torch.float64), frequencies * torch.tensor(offsets)).mean(1)
+        for offsets, times in (([0, 1, 7, 8], 9), ([0, 7], 3), ([0, 1], 3), ([0], 1))
+        for _ in range(times)
+    ]
+    assert row["alignment"] == pytest.approx(torch.stack(turned).real.mean().item(), rel=1e-6)
+    assert row["coherence"] == pytest.approx(torch.stack(turned).abs().mean().item(), rel=1e-6)
 
 
 def test_renumbering_by_hand(measured: tuple[VideoTokens, int]):
-    """Every fourth token, numbered on: the k-th output moves from its own id to k."""
+    """Twelve of 49 tokens a frame, numbered on: the k-th output moves from its own id to k."""
     tokens, last = measured
     variants = {name: r for name, _, r in variants_of(UniformTokens(0.25)(tokens), tokens, seeds=1)}
     assert set(variants) == {"own", "at_anchors", "renumbered", "random"}  # nothing is merged
@@ -98,8 +102,8 @@ def test_renumbering_by_hand(measured: tuple[VideoTokens, int]):
     kept, there = bench.drift(variants["at_anchors"]), bench.drift(variants["renumbered"])
     assert (kept["alignment"], kept["moved_ids"], kept["distance_ratio"]) == pytest.approx((1, 0, 1))
     anchor = variants["own"].anchor.double()
-    assert there["moved_ids"] == pytest.approx((anchor - torch.arange(64)).mean().item())
-    old, new = last - (1 + anchor), (last - 192) - (1 + torch.arange(64).double())
+    assert there["moved_ids"] == pytest.approx((anchor - torch.arange(192)).mean().item())
+    old, new = last - (1 + anchor), (last - 592) - (1 + torch.arange(192).double())
     assert there["distance_ratio"] == pytest.approx((new / old).mean().item(), rel=1e-6)
     assert there["alignment"] < 0.9
     assert np.isnan(there["moved_cells"])

@@ -30,7 +30,7 @@ from studies.redundancy_profile_summary import (
     unit_of,
 )
 
-SMALL = Options(limit=5, draws=3)  # the first five clips: 2, 3 and 4 scenes
+SMALL = Options(limit=5, draws=3, frames=16)  # the first five clips: 2, 3 and 4 scenes
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,9 @@ from studies.retention_curve import FEWEST, MEASURED, WHOLE, Options, attention_
 from studies.runner import write_rows
 
 CLIPS = ("clip_000.mp4", "clip_011.mp4")  # with 8 and 7 questions
-SMALL = Options(methods=("fastvid", "holitom", "random_tokens", "first_of_2x2"), retentions=(1.0, 0.25), seeds=2)
+SMALL = Options(
+    methods=("fastvid", "holitom", "random_tokens", "first_of_2x2"), retentions=(1.0, 0.25), seeds=2, frames=16
+)
 SETTINGS = {
     WHOLE,
     *("fastvid(1)", "fastvid(0.25)", "holitom(1)", "holitom(0.25)"),
@@ -78,9 +80,10 @@ def test_requested_and_achieved_are_both_there(rows: pd.DataFrame):
     assert (requested.loc["fastvid(0.25)"] == 0.25).all()
     assert (requested.loc[WHOLE] == 1).all()
     assert requested.loc["first_of_2x2"].isna().all()
-    assert np.array_equal(rows["achieved"], rows["kept"] / 256)  # 16 frames of 16 tokens
+    assert np.array_equal(rows["achieved"], rows["kept"] / 784)  # 16 frames of 49 tokens
     achieved = rows.groupby("setting")["achieved"].agg(["min", "max"])
-    assert tuple(achieved.loc["random_tokens(0.25)"]) == tuple(achieved.loc["first_of_2x2"]) == (0.25, 0.25)
+    assert tuple(achieved.loc["random_tokens(0.25)"]) == (12 / 49, 12 / 49)
+    assert tuple(achieved.loc["first_of_2x2"]) == (16 / 49, 16 / 49)  # blocks of 2 x 2 of 7 x 7
     assert achieved.loc["holitom(0.25)", "min"] < 0.2  # far from what was asked for, and said
 
 
@@ -110,7 +113,7 @@ def test_attention_lost_is_a_plain_sum_over_the_mean_attention_of_the_questions(
     captures = [rd.capture(model, clip, q.text, attention_rows="last") for q in asked]
     reduction = conditions_of(["fastvid"], [0.25])[0].method(VideoTokens.from_capture(captures[0]))
     attention = np.mean([c["attention"].isel(query=0).values.astype(float) for c in captures], axis=0)
-    attention = attention.reshape(-1, 256)  # a row for each layer
+    attention = attention.reshape(-1, 784)  # a row for each layer
     kept = attention[..., reduction.anchor.numpy()].sum(-1) / attention.sum(-1)
     own = rows[(rows["video"] == source.name) & (rows["setting"] == "fastvid(0.25)")]
     assert len(set(own["attention_lost"])) == 1
@@ -174,7 +177,7 @@ def test_cost_is_that_of_the_formulas(rows: pd.DataFrame):
     holitom = layers * (4 * n * D**2 + 2 * n**2 * D + 2 * n * D * ffn)
     np.testing.assert_allclose(rows["flops_fastvid"], fastvid, rtol=1e-12)
     np.testing.assert_allclose(rows["flops_holitom"], holitom, rtol=1e-12)
-    assert (rows[rows["setting"] == WHOLE]["kept"] == 256).all()
+    assert (rows[rows["setting"] == WHOLE]["kept"] == 784).all()
     cost = rows.groupby("kept")[["flops_fastvid", "flops_holitom"]].max()
     assert len(cost) > 3
     assert (cost.diff().dropna() > 0).all(axis=None)
@@ -228,7 +231,7 @@ def test_the_figure_is_drawn_from_stored_results_alone(finished: Path, tmp_path:
 def test_killed_and_resumed_the_rows_are_the_same_bytes(rows: pd.DataFrame, clips: Path, tmp_path: Path):
     """SIGKILL of the command once some clips are stored; `test_runner_kill` does it at many more moments."""
     few = replace(SMALL, methods=("fastvid", "random_tokens"), retentions=(0.25,), videos=(str(clips),), out=tmp_path)
-    chosen = ["--methods", *few.methods, "--retentions", "0.25", "--seeds", "2"]
+    chosen = ["--methods", *few.methods, "--retentions", "0.25", "--seeds", "2", "--frames", "16"]
     command = [sys.executable, "-m", "studies.retention_curve", "--videos", str(clips), "--out", str(tmp_path), *chosen]
     root = data_folder().parent
     one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # as here: other sums, other last bits

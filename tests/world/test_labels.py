@@ -13,7 +13,7 @@ from redundancy.world.questions import DIGITS
 from redundancy.world.scene import BACKGROUNDS, COLORS, DIRECTIONS, SHAPES, Thing, VideoScript, WorldConfig
 
 CELLS = 4
-CONFIG = WorldConfig()
+CONFIG = WorldConfig(16, 64)
 
 
 def script(seed: int = 3) -> VideoScript:
@@ -81,7 +81,7 @@ def test_hidden_pixels_do_not_count():
 
 
 def test_the_tail_repeats_the_last_frame():
-    given = script_of(3, WorldConfig(frames=16, tail=4))
+    given = script_of(3, WorldConfig(16, 64, tail=4))
     labels = cell_labels([given], CELLS)[0]
     assert labels.shape[0] == 16
     assert all(torch.equal(labels[i], labels[11]) for i in range(12, 16))
@@ -102,4 +102,4 @@ def test_impossible_grids_are_refused(cells: int):
 
 def test_videos_of_different_size_are_refused():
     with pytest.raises(ValueError, match="videos of one size"):
-        cell_labels([script(), script_of(0, WorldConfig(size=112))], CELLS)
+        cell_labels([script(), script_of(0, WorldConfig(16, 112))], CELLS)

@@ -19,7 +19,7 @@ from redundancy.world.questions import ask_all
 from redundancy.world.render import NOISE, render, render_frames
 from redundancy.world.scene import JITTER, SWING, VideoScript, WorldConfig
 
-USUAL = WorldConfig()
+USUAL = WorldConfig(16, 64)
 BEFORE = "063304b265bd3219aee86e4b7c5ed8ff2c76a39a6190073ee0dfabacebf176d3"
 
 
@@ -43,7 +43,7 @@ def test_usual_videos_are_what_they_were():
 def test_scripts_keep_the_rules(seed: int, scenes: int | None, moving: int, duplicates: int, tail: int):
     most = 4 if scenes is None else scenes
     duplicates = min(duplicates, max(most - 2, 0))
-    config = WorldConfig(moving + tail, scenes=scenes, duplicates=duplicates, tail=tail)
+    config = WorldConfig(moving + tail, 64, scenes=scenes, duplicates=duplicates, tail=tail)
     script = script_of(seed, config)
     assert script == script_of(seed, config)
     lengths = [s.length for s in script.scenes]
@@ -61,7 +61,7 @@ def test_scripts_keep_the_rules(seed: int, scenes: int | None, moving: int, dupl
 
 
 def test_near_duplicates_have_the_things_of_their_scene():
-    script = script_of(3, WorldConfig(scenes=4, duplicates=2))
+    script = script_of(3, WorldConfig(16, 64, scenes=4, duplicates=2))
     for first, again in zip(script.scenes[:2], script.scenes[2:], strict=True):
         assert (again.background, again.direction) == (first.background, first.direction)
         for a, b in ((first.mover, again.mover), (first.still, again.still)):
@@ -84,7 +84,7 @@ def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_drift_moves_the_picture_and_changes_nothing_else(seed: int):
-    config = WorldConfig(size=128, scenes=1)
+    config = WorldConfig(16, size=128, scenes=1)
     still, moving = script_of(seed, config), script_of(seed, replace(config, drift=2))
     assert replace(moving, config=config, camera=(0.0, 0.0)) == still
     assert np.hypot(*moving.camera) == pytest.approx(2)
@@ -101,7 +101,7 @@ def test_drift_moves_the_picture_and_changes_nothing_else(seed: int):
 
 
 def test_drift_turns_before_things_leave():
-    script = script_of(0, WorldConfig(frames=64, scenes=1, drift=3))
+    script = script_of(0, WorldConfig(64, 64, scenes=1, drift=3))
     scene = script.scenes[0]
     middle = replace(scene, still=replace(scene.still, x=0.5, y=0.5, color="red", radius=0.05))
     lone = replace(middle, mover=replace(scene.mover, radius=0.0))
@@ -115,7 +115,7 @@ def test_drift_turns_before_things_leave():
 
 
 def test_the_digit_stays_on_the_screen():
-    a, b = (script_of(1, WorldConfig(drift=d)) for d in (0, 3))
+    a, b = (script_of(1, WorldConfig(16, 64, drift=d)) for d in (0, 3))
     t = a.flash.onset
     boxes = []
     for script in (a, b):
@@ -125,7 +125,7 @@ def test_the_digit_stays_on_the_screen():
 
 
 def test_noise_is_of_backgrounds_alone():
-    script = hidden(script_of(0, WorldConfig(size=128, noise=3)))
+    script = hidden(script_of(0, WorldConfig(16, size=128, noise=3)))
     clean = render([script])[0]
     noisy = render([script], generator=torch.Generator().manual_seed(0))[0]
     usual = render(
@@ -140,7 +140,7 @@ def test_noise_is_of_backgrounds_alone():
 
 
 def test_tails_are_static_to_the_bit():
-    config = WorldConfig(24, tail=9)
+    config = WorldConfig(24, 64, tail=9)
     frames = render_frames(script_of(5, config), seed=5)
     assert len(frames) == 24
     assert (frames[15:] == frames[14]).all()
@@ -152,14 +152,14 @@ def test_tails_are_static_to_the_bit():
 
 def test_questions_name_only_scenes_that_are_told_apart():
     for seed in range(40):
-        config = WorldConfig(scenes=8, frames=32)
+        config = WorldConfig(32, 64, scenes=8)
         script = script_of(seed, config)
         backgrounds = [s.background for s in script.scenes]
         for question in ask_all(script, seed=seed):
             named = [b for b in set(backgrounds) if b in question.text.split()]
             assert all(backgrounds.count(b) == 1 for b in named)
             assert question.skill != "count"
-        copies = script_of(seed, WorldConfig(scenes=4, duplicates=2))
+        copies = script_of(seed, WorldConfig(16, 64, scenes=4, duplicates=2))
         answers = {q.skill: q for q in ask_all(copies, seed=seed)}
         assert answers["count"].answer == "four"
         own = {s.background: s for s in copies.scenes[:2]}
@@ -169,7 +169,7 @@ def test_questions_name_only_scenes_that_are_told_apart():
 
 
 def test_clips_in_memory():
-    video = WorldVideo(3, WorldConfig(frames=32))
+    video = WorldVideo(3, WorldConfig(32, 64))
     clip, drawn = video.clip(8), render_frames(script_of(3, video.config), seed=3)
     assert clip.indices.tolist() == np.linspace(0, 31, 8).astype(int).tolist()
     assert np.array_equal(clip.frames, drawn[clip.indices])
@@ -189,11 +189,11 @@ def test_clips_in_memory():
 def test_records():
     video = WorldVideo(3, WorldConfig(scenes=2))
     record = video.record()
-    assert (record.seed, record.kind, record.frames, record.fps) == (3, "2 scenes", 16, 2)
+    assert (record.seed, record.kind, record.frames, record.fps) == (3, "2 scenes", 32, 2)
     assert record.questions == ask_all(script_of(3, video.config), seed=3)
     assert video.name == "world 3 scenes=2"
 
 
 def test_balanced_seeds_need_free_numbers_of_scenes():
     with pytest.raises(ValueError, match="scenes=2, duplicates=0 given, expected a free number"):
-        balanced_seeds(4, WorldConfig(scenes=2))
+        balanced_seeds(4, WorldConfig(16, 64, scenes=2))

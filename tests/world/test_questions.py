@@ -49,7 +49,7 @@ def answer(text: str, script: VideoScript) -> str:
 @pytest.mark.parametrize("frames", [16, 32])
 def test_answers_are_right_and_among_the_options(frames: int):
     for seed in range(200):
-        script = script_of(seed, WorldConfig(frames=frames))
+        script = script_of(seed, WorldConfig(frames, 64))
         questions = ask_all(script, seed=seed)
         expected = [s for s in SKILLS if s != "first" or len(script.scenes) > 1]
         assert [q.skill for q in questions] == expected
@@ -62,17 +62,17 @@ def test_answers_are_right_and_among_the_options(frames: int):
 def test_direction_is_asked_only_where_something_moves():
     lengths = []
     for seed in range(100):
-        script = script_of(seed, WorldConfig(frames=8))
+        script = script_of(seed, WorldConfig(8, 64))
         by_background = {s.background: s.length for s in script.scenes}
         asked = [q for q in ask_all(script, seed=seed) if q.skill == "direction"]
         lengths += [by_background[q.text.split()[1]] for q in asked]
         assert bool(asked) == (max(by_background.values()) > 1)
     assert min(lengths) == 2
-    assert min(s.length for seed in range(100) for s in script_of(seed, WorldConfig(frames=8)).scenes) == 1
+    assert min(s.length for seed in range(100) for s in script_of(seed, WorldConfig(8, 64)).scenes) == 1
 
 
 def test_same_seed_same_questions():
-    script = script_of(7, WorldConfig())
+    script = script_of(7, WorldConfig(16, 64))
     assert ask_all(script, seed=1) == ask_all(script, seed=1)
     assert len({ask_all(script, seed=s) for s in range(20)}) > 1
 
@@ -82,5 +82,5 @@ def test_words_are_those_of_the_bundled_model():
 
     vocabulary = load_model("tiny-llava-onevision", device="cpu").processor.tokenizer.get_vocab()
     for seed in range(50):
-        for question in ask_all(script_of(seed, WorldConfig()), seed=seed):
+        for question in ask_all(script_of(seed, WorldConfig(16, 64)), seed=seed):
             assert set(question.text.split()) | set(question.options) <= set(vocabulary)

@@ -12,7 +12,7 @@ from redundancy.world.clips import script_of
 from redundancy.world.render import GLYPHS, render, render_frames
 from redundancy.world.scene import BACKGROUNDS, COLORS, DIRECTIONS, QUADRANTS, Flash, VideoScript, WorldConfig
 
-CONFIG = WorldConfig()
+CONFIG = WorldConfig(16, 64)
 
 
 def plain(seed: int) -> tuple[VideoScript, torch.Tensor]:
@@ -109,7 +109,7 @@ def test_background_changes_at_scene_cuts_and_nowhere_else(seed: int):
     ],
 )
 def test_shapes_cover_their_area(shape: str, area: float):
-    config = WorldConfig(size=256)
+    config = WorldConfig(16, 256)
     script = script_of(0, config)
     scene = script.scenes[0]
     thing = replace(scene.still, shape=shape, color="red", x=0.5, y=0.5, radius=0.2)
@@ -128,7 +128,7 @@ def test_every_digit_has_its_own_glyph():
 
 @pytest.mark.parametrize("digit", range(10))
 def test_digit_is_drawn_with_its_own_glyph(digit: int):
-    config = WorldConfig(size=256)
+    config = WorldConfig(16, 256)
     flash = Flash(digit=digit, onset=0, length=1, quadrant="northwest", offset=(0.0, 0.0))
     frame = render([replace(script_of(0, config), flash=flash)])[0, 0, 0]
     # from 112 pixels on the box is .16 wide, from .06 on: the middle of each of its 7 x 5 cells

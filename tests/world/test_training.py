@@ -195,7 +195,7 @@ def test_schedules_rise_and_fall():
 
 def test_held_out_answers_come_with_their_controls():
     model = load_model("tiny-llava-onevision", device="cpu")
-    answers = answer_held_out(model, SIZES["nano"], videos=12, compared=6, say=silent)
+    answers = answer_held_out(model, SIZES["small"], videos=6, compared=3, say=silent)
     random, methods = answers.random, answers.methods
     assert random.groupby("share")["skill"].nunique().eq(9).all()
     whole = random[random["share"] == 1].set_index("skill")
@@ -206,7 +206,7 @@ def test_held_out_answers_come_with_their_controls():
     assert set(methods["kind"]) == {"whole", "method", "control"}
     assert len(methods) == 1 + 6 * 4
     assert (methods["achieved"] <= 1).all()
-    assert methods["videos"].eq(6).all()
+    assert methods["videos"].eq(3).all()
     beaten = chance_beaten(random, 1.0)
     assert beaten == [s for s in skills.index if skills.loc[s, "low"] > skills.loc[s, "chance"]]
     assert "count" in beaten
@@ -216,11 +216,11 @@ def test_held_out_answers_come_with_their_controls():
 
 
 def test_held_out_videos_are_none_of_the_bundled_clips():
-    videos = held_out_videos(SIZES["nano"], 3)
+    videos = held_out_videos(SIZES["small"], 3)
     assert [v.world for v in videos] == [WorldVideo(2_000_000 + i) for i in range(3)]
 
 
 def test_more_videos_to_compare_than_there_are_is_refused():
     model = load_model("tiny-llava-onevision", device="cpu")
     with pytest.raises(ValueError, match=r"compared=5 given, expected a number in \[1, 4\]"):
-        answer_held_out(model, SIZES["nano"], videos=4, compared=5)
+        answer_held_out(model, SIZES["small"], videos=4, compared=5)
