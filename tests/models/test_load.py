@@ -87,10 +87,10 @@ def test_a_processor_without_chat_template_is_refused(tiny_folder: Callable[[str
 def test_the_bundled_model_has_its_head_and_answers() -> None:
     model = load_model("tiny-llava-onevision", device="cpu")
     assert available_salience(model) == ("pooling_head", "received", "norm")
-    answer = model.generate(make_clip(8, 64, 64), "which digit flash ?", max_new_tokens=4)
+    answer = model.generate(make_clip(8, 112, 112), "which digit flash ?", max_new_tokens=4)
     assert 0 < len(answer.split()) <= 4
-    tokens = video_tokens(model, make_clip(8, 64, 64))
-    assert tokens.frame_features["pooling_head"].shape == (8, 96)
+    tokens = video_tokens(model, make_clip(8, 112, 112))
+    assert tokens.frame_features["pooling_head"].shape == (8, model.model.config.vision_config.hidden_size)
 
 
 def test_another_architecture_is_refused_with_the_list(tmp_path: Path) -> None:
