@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from redundancy.models import wrap_model
+from redundancy.models.hooks import Hooks
 from redundancy.world.clip import WorldVideo
 from redundancy.world.labels import DIGIT, THING
 from redundancy.world.questions import SKILLS
@@ -203,8 +203,11 @@ class LanguageStage(nn.Module):
             levels = [x.flatten(0, 1).to(before.dtype) for x in deepstack]
             arguments |= {"visual_pos_masks": shown, "deepstack_visual_embeds": levels}
         mask = question_mask(before.shape[1], questions, length).to(before.device).expand(videos, -1, -1, -1)
-        hinted = None if hints is None else _with_hints(mask, shown[:, : before.shape[1]], hints)
-        with _another_mask(language.layers[HINTED_FROM:], hinted):
+        with Hooks() as hooks:
+            if hints is not None:
+                scores = {"attention_mask": _with_hints(mask, shown[:, : before.shape[1]], hints)}
+                for layer in language.layers[HINTED_FROM:]:
+                    hooks.before(layer, lambda module, args, kwargs: (args, {**kwargs, **scores}))
             hidden = language(
                 inputs_embeds=torch.cat([before, asked], 1),
                 attention_mask=mask,
@@ -289,19 +292,6 @@ def _with_hints(
     of_prompt.masked_scatter_(shown[:, None].expand_as(of_prompt), hints)
     scores[:, 0, prompt:, :prompt] += of_prompt.repeat_interleave((mask.shape[2] - prompt) // questions, 1)
     return scores
-
-
-@contextmanager
-def _another_mask(layers: Iterable[nn.Module], mask: Tensor | None) -> Iterator[None]:
-    """Give these layers another attention mask than the language model is given; None: the same."""
-
-    def swap(layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        return args, {**kwargs, "attention_mask": mask}
-
-    with ExitStack() as stack:
-        for layer in layers if mask is not None else ():
-            stack.callback(layer.register_forward_pre_hook(swap, with_kwargs=True).remove)
-        yield
 
 
 def _kept_columns(
