@@ -144,3 +144,14 @@ def test_fastvid_is_compared_at_equal_numbers_of_tokens(finished: Path):
     assert float(at.sel(statistic="videos")) == len(differences)
     assert (rows["kept_0.25"] <= 0.25).all()
     assert (rows["error_0.1"] >= rows["error_0.25"]).mean() > 0.95
+
+
+def test_the_model_answers_at_the_least_retention(finished: Path):
+    assert "accuracy_0.25" not in measures_of(Options())
+    setting, rows = "dyseg(c=4, tau=0.9)", pd.read_parquet(finished / "rows.parquet")
+    own = rows[(rows["setting"] == setting) & ~rows["control"].astype(bool)]["accuracy_0.1"]
+    summary = open_dataset(finished / "summary.zarr").load()
+    at = summary["value"].sel(measure="accuracy_0.1", setting=setting, statistic="mean")
+    assert 0 < float(at) == pytest.approx(own.mean())
+    with pytest.raises(ValueError, match="retentions is empty"):
+        Options(retentions=())
