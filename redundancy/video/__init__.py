@@ -6,6 +6,7 @@ from redundancy.video.errors import (
     CorruptVideoError,
     DirectoryVideoError,
     EmptyVideoError,
+    FrameSizeError,
     MissingVideoError,
     NoFramesError,
     NotAVideoError,
@@ -15,6 +16,7 @@ from redundancy.video.errors import (
     UnreadableVideoError,
     UnsupportedCodecError,
     VideoError,
+    VideoMemoryError,
 )
 from redundancy.video.load import DECODERS, load_video
 from redundancy.video.path import video_path
@@ -27,6 +29,7 @@ __all__ = [
     "DirectoryVideoError",
     "Downsample",
     "EmptyVideoError",
+    "FrameSizeError",
     "MissingVideoError",
     "NoFramesError",
     "NoVideoStreamError",
@@ -38,6 +41,7 @@ __all__ = [
     "UnsupportedCodecError",
     "VideoClip",
     "VideoError",
+    "VideoMemoryError",
     "load_video",
     "video_path",
 ]

@@ -112,8 +112,22 @@ class CorruptVideoError(VideoError):
     advice = "Fetch the file again, or encode it again from its source."
 
 
+class FrameSizeError(VideoError):
+    """The frames of one stream differ in size, as in recordings of a turned phone. Source: own."""
+
+    cause = "changes the size of its frames"
+    advice = "Encode it again at one size, or cut it where the size changes."
+
+
+class VideoMemoryError(VideoError):
+    """There is too little memory for the frames asked for; nothing is said of the file. Source: own."""
+
+    cause = "needs more memory than there is"
+    advice = "Ask for fewer frames, or give the process more memory."
+
+
 class UnsupportedCodecError(VideoError):
-    """No reader that may be used decodes the file's codec, or none decodes it rightly. Source: own."""
+    """The reader does not decode the file, or not rightly. Source: own."""
 
     cause = "cannot be decoded here"
-    advice = "Install the second reader by `pip install 'redundancy[av]'`, or encode the video as H.264."
+    advice = "Read it with decoder='pyav', or encode the video as H.264."
