@@ -72,7 +72,9 @@ def grainy_frame(number: int) -> np.ndarray:
     return frame
 
 
-def copy_packets(source: Path, target: Path, *, start: float = 0.0, drop: Callable[[int], bool] = lambda _: False) -> Path:
+def copy_packets(
+    source: Path, target: Path, *, start: float = 0.0, drop: Callable[[int], bool] = lambda _: False
+) -> Path:
     """Write the packets of a file without decoding them, with times counted from `start` seconds, some dropped."""
     import av
 

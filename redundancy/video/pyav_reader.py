@@ -87,13 +87,18 @@ def _read_whole(path: Path, table: PacketTable, choose: Choose) -> tuple[Pixels,
     if not np.array_equal(wanted, guess):
         run = _Run(path, wanted, _needed(table, np.array(run.packets)[wanted]))
         run.decode_whole(stop_at_damage=False)
-    damage = Damage(table, run.packets, run.keys, damaged | run.failed)
+    _check_damage(path, Damage(table, run.packets, run.keys, damaged | run.failed), wanted, timeline)
+    return run.pixels(), wanted, timeline
+
+
+def _check_damage(path: Path, damage: Damage, wanted: Wanted, timeline: Timeline) -> None:
     spoiled = [i for i in wanted.tolist() if damage.reaches(i)]
     if spoiled:
         times = ", ".join(f"{timeline.times[i]:.3f}" for i in spoiled[:5])
         what = f"{len(spoiled)} of {len(wanted)} frames asked for, at {times} s{' and later' if spoiled[5:] else ''}"
         raise CorruptVideoError(path, f"{what}, need damaged pictures")
-    return run.pixels(), wanted, timeline
+    if damage.loses_frames(int(wanted[-1])):
+        raise CorruptVideoError(path, "frames before those asked for, or at its end, cannot be decoded")
 
 
 def _likely_order(table: PacketTable) -> list[int]:

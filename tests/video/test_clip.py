@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from redundancy.video import Downsample, VideoClip
+from redundancy.video.clip import _check_frames, _check_rising  # in tests, the checker of shapes would speak first
 
 
 def _clip(count: int = 3) -> VideoClip:
@@ -30,34 +32,34 @@ def test_plain_clips_are_accepted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "kind", "message"),
+    ("changes", "message"),
     [
-        ({"frames": np.zeros((3, 4, 6, 3), dtype=np.uint8)[:0]}, ValueError, r"shape \(0, 4, 6, 3\).*at least 1"),
-        ({"frames": np.zeros((3, 4, 6, 1), dtype=np.uint8)}, ValueError, r"shape \(3, 4, 6, 1\)"),
-        ({"frames": np.zeros((3, 0, 6, 3), dtype=np.uint8)}, ValueError, r"shape \(3, 0, 6, 3\)"),
-        ({"frames": np.zeros((3, 4, 6, 3), dtype=np.uint8)[0]}, ValueError, r"shape \(4, 6, 3\)"),
-        ({"timestamps": np.array([0.0, np.nan, 1.0])}, ValueError, "finite and rising"),
-        ({"timestamps": np.array([0.0, np.inf, 1.0])}, ValueError, "finite and rising"),
-        ({"timestamps": np.array([0.0, 0.0, 1.0])}, ValueError, "finite and rising"),
-        ({"timestamps": np.array([0.0, 1.0])}, ValueError, "one for each of 3 frames"),
-        ({"indices": np.array([0, 2, 1])}, ValueError, "indices are .*rising"),
-        ({"fps": 0.0}, ValueError, "fps is 0.0"),
-        ({"fps": float("nan")}, ValueError, "fps is nan"),
-        ({"fps": float("inf")}, ValueError, "fps is inf"),
+        ({"timestamps": np.array([0.0, np.nan, 1.0])}, "finite and rising"),
+        ({"timestamps": np.array([0.0, np.inf, 1.0])}, "finite and rising"),
+        ({"timestamps": np.array([0.0, 0.0, 1.0])}, "finite and rising"),
+        ({"indices": np.array([0, 2, 1])}, "indices are .*rising"),
+        ({"fps": 0.0}, "fps is 0.0"),
+        ({"fps": float("nan")}, "fps is nan"),
+        ({"fps": float("inf")}, "fps is inf"),
     ],
 )
-def test_other_values_are_refused(changes: dict, kind: type[Exception], message: str) -> None:
-    with pytest.raises(kind, match=message):
+def test_other_values_are_refused(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         replace(_clip(), **changes)
 
 
-def test_floats_are_refused() -> None:
-    # The checker of shapes in tests would speak first.
-    from redundancy.video.clip import _check_frames, _check_rising
+@pytest.mark.parametrize("shape", [(0, 4, 6, 3), (3, 4, 6, 1), (3, 0, 6, 3), (4, 6, 3)])
+def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"the shape {shape}")):
+        _check_frames(np.zeros(shape, dtype=np.uint8))
 
+
+def test_other_types_are_refused() -> None:
     with pytest.raises(TypeError, match="frames are float32, expected a uint8 array"):
         _check_frames(np.zeros((3, 4, 6, 3), dtype=np.float32))
     with pytest.raises(TypeError, match="frames are a list"):
         _check_frames([0])
     with pytest.raises(TypeError, match="indices are float64, expected an array"):
         _check_rising("indices", np.zeros(3), 3, "integers", "iu")
+    with pytest.raises(ValueError, match="one for each of 3 frames"):
+        _check_rising("timestamps", np.zeros(2), 3, "float64 seconds", "f")

@@ -28,7 +28,7 @@ FORMATS = {
 def test_damaged_pictures_are_not_given(kind: str, tmp_path: Path) -> None:
     name, codec, options = FORMATS[kind]
     path = encode(tmp_path / name, codec, options=options, picture=grainy_frame)
-    whole, data = load_video(path, 10), path.read_bytes()
+    whole, data = load_video(path, 60), path.read_bytes()
     start = data.find(b"mdat") + 800 if name != "a.ts" else 2000
     stop = data.find(b"moov") if data.find(b"moov") > start else len(data)
     given = 0
@@ -42,8 +42,9 @@ def test_damaged_pictures_are_not_given(kind: str, tmp_path: Path) -> None:
         except video.VideoError:
             continue
         given += 1
-        # 3 grey values: what a single wrong block changes, and nobody sees.
-        assert np.abs(clip.frames.astype(int) - whole.frames).mean(axis=(1, 2, 3)).max() <= 3
+        same = np.abs(whole.timestamps[:, None] - clip.timestamps).argmin(axis=0)  # MPEG-TS can lose whole packets
+        wrong = np.abs(clip.frames.astype(int) - whole.frames[same]).mean(axis=(1, 2, 3)).max()
+        assert wrong <= 3  # grey values: bits that mean something near the truth cannot be told from the truth
     assert given < 12
 
 
@@ -55,7 +56,7 @@ def test_frames_before_the_damage_are_given(tmp_path: Path) -> None:
     path.write_bytes(data)
     clip = load_video(path, 10, end=0.4)
     np.testing.assert_array_equal(clip.frames, whole.frames[clip.indices])
-    with pytest.raises(video.CorruptVideoError, match=r"frames asked for, at 1\.\d+"):
+    with pytest.raises(video.CorruptVideoError, match=r"of \d+ frames asked for, at 0.960, "):
         load_video(path, 60)
 
 
