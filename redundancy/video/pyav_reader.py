@@ -75,7 +75,7 @@ def _read_whole(path: Path, table: PacketTable, choose: Choose) -> tuple[Pixels,
     needed = _needed(table, np.array(likely, dtype=np.int64)[guess])
     run = _Run(path, guess, needed)
     run.decode_whole(stop_at_damage=table.codec not in MARKS_DAMAGE)
-    damaged = set(run.failed)
+    damaged, told = set(run.failed), set(np.flatnonzero(table.corrupt).tolist())
     if damaged and table.codec not in MARKS_DAMAGE:  # a player goes on after damage: so does the timeline
         run = _Run(path, guess, needed)
         run.decode_whole(stop_at_damage=False)
@@ -87,7 +87,7 @@ def _read_whole(path: Path, table: PacketTable, choose: Choose) -> tuple[Pixels,
     if not np.array_equal(wanted, guess):
         run = _Run(path, wanted, _needed(table, np.array(run.packets)[wanted]))
         run.decode_whole(stop_at_damage=False)
-    _check_damage(path, Damage(table, run.packets, run.keys, damaged | run.failed), wanted, timeline)
+    _check_damage(path, Damage(table, run.packets, run.keys, damaged | run.failed | told), wanted, timeline)
     return run.pixels(), wanted, timeline
 
 
