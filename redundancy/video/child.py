@@ -49,7 +49,10 @@ def main() -> None:
 def _take_stdout() -> FileIO:
     """The pipe to the parent; what libraries print goes to the standard error."""
     answers = FileIO(os.dup(1), "w")
-    os.dup2(2, 1)
+    try:
+        os.dup2(2, 1)
+    except OSError:  # the study has closed it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     with suppress(ImportError, AttributeError, OSError):  # only Linux has it, and it only saves time
         fcntl = import_module("fcntl")
         fcntl.fcntl(answers, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
