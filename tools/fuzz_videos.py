@@ -214,7 +214,8 @@ class Pass:
     planes: list[str] = field(default_factory=list)  # digests, as decoded
     times: list[float | None] = field(default_factory=list)
     keys: list[bool] = field(default_factory=list)
-    errors: list[int] = field(default_factory=list)  # frames that were there before each error or mark of damage
+    packets: list[int] = field(default_factory=list)  # number of the one that each frame came in
+    errors: list[int] = field(default_factory=list)  # packets with an error or a mark of damage
 
 
 def decode(path: Path, *, stop_at_damage: bool = False) -> Pass:
@@ -225,14 +226,16 @@ def decode(path: Path, *, stop_at_damage: bool = False) -> Pass:
         stream.thread_type, stream.codec_context.thread_count = "NONE", 1  # else what is lost to damage is by chance
         if stop_at_damage:
             stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
-        for packet in _demuxed(container, stream):
+        stream.codec_context.copy_opaque = True
+        for number, packet in enumerate(_demuxed(container, stream)):
+            packet.opaque = number
             try:
                 frames = packet.decode()
             except av.FFmpegError:
-                found.errors.append(len(found.pixels))
+                found.errors.append(number)
                 continue
             for frame in frames:
-                _note(found, frame)
+                _note(found, frame, number if frame.opaque is None else frame.opaque)
     return found
 
 
@@ -245,9 +248,10 @@ def _demuxed(container: Any, stream: Any) -> Iterator[Any]:
             return
 
 
-def _note(found: Pass, frame: Any) -> None:
+def _note(found: Pass, frame: Any, packet: int) -> None:
     if frame.is_corrupt:
-        found.errors.append(len(found.pixels))
+        found.errors.append(packet)
+    found.packets.append(packet)
     upright = np.rot90(frame.to_ndarray(format="rgb24"), k=round(frame.rotation / 90))
     found.pixels.append(_hash(upright))
     found.planes.append(_hash(frame.to_ndarray()))
@@ -310,9 +314,10 @@ def _difference(ordered: Pass, number: int, pixels: str, second: float) -> str:
 
 
 def _marked(ordered: Pass, number: int) -> bool:
-    """An error or mark between the key frame before and the frame."""
-    key = max((i for i in range(number + 1) if ordered.keys[i]), default=0)
-    return any(key <= at <= number for at in ordered.errors)
+    """An error or mark from the key frame before a frame to the frame itself, in the order of decoding."""
+    last = ordered.packets[number]
+    first = max((p for p, key in zip(ordered.packets, ordered.keys, strict=True) if key and p <= last), default=0)
+    return any(first <= error <= last for error in ordered.errors)
 
 
 def _missing_when_stopped(path: Path, ordered: Pass, altered: list[int]) -> list[int]:
