@@ -216,7 +216,7 @@ class _Run:
         if _is_key(frame):
             self.keys.append(len(self.packets))
             data = self.data.pop(packet, None)
-            if data is not None and self.slice_end is not None and self.slice_end.is_early(data, frame):
+            if data is not None and self.slice_end is not None and self.slice_end.is_early(data):
                 self.failed.add(packet)
         self.packets.append(packet)
         size = (frame.width, frame.height)
