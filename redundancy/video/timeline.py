@@ -97,7 +97,8 @@ def _rising(times: Float64[np.ndarray, "total"], step: float) -> Float64[np.ndar
     back = np.flatnonzero(np.diff(times) <= 0) + 1
     shift = np.zeros_like(times)
     shift[back] = times[back - 1] - times[back] + step
-    return times + np.cumsum(shift)
+    shifted: np.ndarray = times + np.cumsum(shift)
+    return shifted
 
 
 Choose = Callable[[Timeline], Int64[np.ndarray, "frames"]]
