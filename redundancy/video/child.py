@@ -41,9 +41,10 @@ def main() -> None:
     _prefer_to_end()
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, requests), daemon=True).start()
-    _send(answers)
-    while True:
-        _send(answers, **_answer(json.loads(requests.get())))
+    with suppress(BrokenPipeError):  # the parent is gone
+        _send(answers)
+        while True:
+            _send(answers, **_answer(json.loads(requests.get())))
 
 
 def _take_stdout() -> FileIO:
@@ -91,8 +92,9 @@ def _plain(value: Any) -> Any:
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     arguments = request["arguments"]
-    with suppress(ImportError):  # libraries are no part of what a video takes; the reader says which are missing
-        import_module("decord" if arguments.get("decoder") == "decord" else "av")
+    for library in ("av", "decord")[: 1 + (arguments.get("decoder") == "decord")]:
+        with suppress(ImportError):  # libraries are no part of what a video takes; the reader says which are missing
+            import_module(library)
     _end_after(request["timeout"] + GRACE)
     limit_memory(request["memory"])
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 _STATUS = Path("/proc/self/statm")
@@ -12,20 +13,16 @@ _limited = False
 def limit_memory(extra: int | None) -> None:
     """Let this process grow by at most `extra` bytes from now on; None lifts the limit.
 
-    The limit is one of the address space (`RLIMIT_AS`). Only Linux keeps it;
-    elsewhere none is set.
+    The limit is one of the address space (`RLIMIT_AS`), never above the one that the process began with. Only Linux
+    keeps it; elsewhere none is set.
 
     Source: own.
     """
     global _limited
     if not _STATUS.is_file():
         return
-    import resource
-
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = hard if extra is None else int(_STATUS.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") + extra
-    resource.setrlimit(resource.RLIMIT_AS, (_at_most(hard, wanted), hard))
     _limited = extra is not None
+    _set(_first_limit() if extra is None else int(_STATUS.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") + extra)
 
 
 def reserve(size: int) -> None:
@@ -33,15 +30,22 @@ def reserve(size: int) -> None:
 
     Source: own.
     """
-    if not _limited:
-        return
+    if _limited:
+        import resource
+
+        _set(resource.getrlimit(resource.RLIMIT_AS)[0] + size)
+
+
+@lru_cache(maxsize=1)
+def _first_limit() -> int:
     import resource
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (_at_most(hard, soft + size), hard))
+    return resource.getrlimit(resource.RLIMIT_AS)[0]
 
 
-def _at_most(hard: int, wanted: int) -> int:
+def _set(wanted: int) -> None:
     import resource
 
-    return wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    most = _first_limit()
+    soft = wanted if most == resource.RLIM_INFINITY else min(most, wanted)
+    resource.setrlimit(resource.RLIMIT_AS, (soft, resource.getrlimit(resource.RLIMIT_AS)[1]))
