@@ -65,7 +65,9 @@ def test_frames_and_times_are_exact(clips, kind: str, decoder: str, capfd: pytes
     path = clips(kind)
     capfd.readouterr()  # what encoders write
     if decoder == "decord" and kind in BY_PYAV_ALONE:
-        with pytest.raises(video.UnsupportedCodecError, match="decord would give wrong frames or times, or none: the codec is"):
+        with pytest.raises(
+            video.UnsupportedCodecError, match="decord would give wrong frames or times, or none: the codec is"
+        ):
             load_video(path, decoder=decoder)
         return
     ticks = np.array(CLIPS[kind].get("ticks", regular(60)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def encode(
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
     rotation: float | None = None,
+    picture: Callable[[int], np.ndarray] = numbered_frame,
 ) -> Path:
     """Write numbered frames, shown at `ticks`."""
     import av
@@ -50,16 +52,42 @@ def encode(
     ticks = regular(60, fps) if ticks is None else ticks
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=fps, options=options or {})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        (stream.height, stream.width), stream.pix_fmt = picture(0).shape[:2], "yuv420p"
         stream.codec_context.time_base = Fraction(1, TICKS)
         if rotation is not None:
             stream.set_display_rotation(rotation)
         for number, tick in enumerate(ticks):
-            frame = av.VideoFrame.from_ndarray(numbered_frame(number), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
             frame.pts, frame.time_base = tick, Fraction(1, TICKS)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+def grainy_frame(number: int) -> np.ndarray:
+    """`numbered_frame` over noise that changes every 8 frames: pictures of some kB."""
+    noise = np.random.default_rng(number // 8).integers(60, 190, (BLOCK, WIDTH, 1), dtype=np.uint8)
+    frame = numbered_frame(number)
+    frame[-BLOCK:] = noise
+    return frame
+
+
+def copy_packets(
+    source: Path, target: Path, *, start: float = 0.0, drop: Callable[[int], bool] = lambda _: False
+) -> Path:
+    """Write the packets of a file without decoding them, with times counted from `start` seconds, some dropped."""
+    import av
+
+    with av.open(str(source)) as file, av.open(str(target), "w") as out:
+        stream = file.streams.video[0]
+        copy = out.add_stream_from_template(stream)
+        zero = round(start / stream.time_base)
+        file.seek(zero, stream=stream)
+        for number, packet in enumerate(file.demux(stream)):
+            if packet.dts is not None and not drop(number):
+                packet.pts, packet.dts, packet.stream = packet.pts - zero, packet.dts - zero, copy
+                out.mux(packet)
+    return target
 
 
 def encode_sound(path: Path, codec: str = "aac") -> Path:

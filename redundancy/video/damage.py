@@ -44,6 +44,19 @@ class Damage:
             return self._spoils(key, packet)
         return self._spoils(self.keys[at - 1] if at else None, key) or any(key <= bad <= packet for bad in self.failed)
 
+    def loses_frames(self, last: int) -> bool:
+        """True if packets up to a frame, or at the end of the video, gave no frame: later numbers are others.
+
+        Leading frames at the start, which players drop, are not lost.
+        """
+        stop = self.packets[last] if last + 1 < len(self.packets) else len(self.table.pts)
+        return any(self.packets[0] < bad < stop and self._is_lost(bad) for bad in self.failed)
+
+    def _is_lost(self, packet: int) -> bool:
+        at = bisect_right(self.keys, packet) - 1
+        known = packet in self.frame_of or self.table.dropped[packet]
+        return not known and not (at >= 0 and self._leads(packet, self.keys[at]))
+
     def _spoils(self, key: int | None, last: int) -> bool:
         """True if a damaged packet that does not lead stands between a key packet (None: the start) and the last."""
         if key is None:

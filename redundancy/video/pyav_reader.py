@@ -76,7 +76,7 @@ def _read_whole(path: Path, table: PacketTable, choose: Choose) -> tuple[Pixels,
     needed = _needed(table, np.array(likely, dtype=np.int64)[guess])
     run = _Run(path, guess, needed)
     run.decode_whole(stop_at_damage=table.codec not in MARKS_DAMAGE)
-    damaged = set(run.failed)
+    damaged, told = set(run.failed), set(np.flatnonzero(table.corrupt).tolist())
     if damaged and table.codec not in MARKS_DAMAGE:  # a player goes on after damage: so does the timeline
         run = _Run(path, guess, needed)
         run.decode_whole(stop_at_damage=False)
@@ -88,13 +88,18 @@ def _read_whole(path: Path, table: PacketTable, choose: Choose) -> tuple[Pixels,
     if not np.array_equal(wanted, guess):
         run = _Run(path, wanted, _needed(table, np.array(run.packets)[wanted]))
         run.decode_whole(stop_at_damage=False)
-    damage = Damage(table, run.packets, run.keys, damaged | run.failed)
+    _check_damage(path, Damage(table, run.packets, run.keys, damaged | run.failed | told), wanted, timeline)
+    return run.pixels(), wanted, timeline
+
+
+def _check_damage(path: Path, damage: Damage, wanted: Wanted, timeline: Timeline) -> None:
     spoiled = [i for i in wanted.tolist() if damage.reaches(i)]
     if spoiled:
         times = ", ".join(f"{timeline.times[i]:.3f}" for i in spoiled[:5])
         what = f"{len(spoiled)} of {len(wanted)} frames asked for, at {times} s{' and later' if spoiled[5:] else ''}"
         raise CorruptVideoError(path, f"{what}, need damaged pictures")
-    return run.pixels(), wanted, timeline
+    if damage.loses_frames(int(wanted[-1])):
+        raise CorruptVideoError(path, "frames before those asked for, or at its end, cannot be decoded")
 
 
 def _likely_order(table: PacketTable) -> list[int]:
