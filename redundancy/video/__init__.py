@@ -7,19 +7,23 @@ from redundancy.video.errors import (
     DirectoryVideoError,
     EmptyVideoError,
     FrameSizeError,
+    MismatchedVideoError,
     MissingVideoError,
     NoFramesError,
     NotAVideoError,
     NoVideoStreamError,
+    ReaderDiedError,
     RemoteVideoError,
     TruncatedVideoError,
     UnreadableVideoError,
     UnsupportedCodecError,
     VideoError,
     VideoMemoryError,
+    VideoTimeoutError,
 )
 from redundancy.video.load import DECODERS, load_video
 from redundancy.video.path import video_path
+from redundancy.video.reader import VideoReader
 from redundancy.video.sampling import SAMPLINGS, Sampling
 
 __all__ = [
@@ -30,10 +34,12 @@ __all__ = [
     "Downsample",
     "EmptyVideoError",
     "FrameSizeError",
+    "MismatchedVideoError",
     "MissingVideoError",
     "NoFramesError",
     "NoVideoStreamError",
     "NotAVideoError",
+    "ReaderDiedError",
     "RemoteVideoError",
     "Sampling",
     "TruncatedVideoError",
@@ -42,6 +48,8 @@ __all__ = [
     "VideoClip",
     "VideoError",
     "VideoMemoryError",
+    "VideoReader",
+    "VideoTimeoutError",
     "load_video",
     "video_path",
 ]

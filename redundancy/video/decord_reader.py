@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from redundancy.video.errors import UnsupportedCodecError
-from redundancy.video.packets import PacketTable, packet_table
+from redundancy.video.memory import reserve
+from redundancy.video.packets import PacketTable, open_stream, packet_table
 from redundancy.video.timeline import Choose, Decoded, make_timeline
 
 # Measured right on clips with the frame number in the pixels. HEVC: some frames are two off. AV1: cannot be opened.
@@ -47,6 +48,8 @@ def read_decord(path: Path, choose: Choose) -> Decoded:
         raise UnsupportedCodecError(path, "decord cannot open it") from error
     timeline = make_timeline(table, np.argsort(table.shown).tolist())
     indices = choose(timeline)
+    with open_stream(path) as (_, stream):  # decord tells the size of frames that it has decoded alone
+        reserve(2 * len(indices) * stream.width * stream.height * 3)  # its own array and numpy's
     try:
         frames = reader.get_batch(indices).asnumpy()
     except failures as error:

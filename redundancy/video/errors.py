@@ -8,11 +8,12 @@ from typing import ClassVar
 
 
 def printable(name: str | os.PathLike[str]) -> str:
-    r"""A name as text that can be printed and stored: a byte that is not UTF-8 is written as `\udcff`.
+    r"""A name as text that can be printed and stored: a byte that is not UTF-8 is `\udcff`, a newline is `\n`.
 
     Source: own.
     """
-    return os.fsdecode(name).encode("utf-8", "backslashreplace").decode("utf-8")
+    text = os.fsdecode(name).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class VideoError(Exception):
@@ -123,7 +124,7 @@ class VideoMemoryError(VideoError):
     """There is too little memory for the frames asked for; nothing is said of the file. Source: own."""
 
     cause = "needs more memory than there is"
-    advice = "Ask for fewer frames, or give the process more memory."
+    advice = "Ask for fewer frames, or allow more memory: VideoReader(memory=...) in bytes where a VideoReader reads."
 
 
 class UnsupportedCodecError(VideoError):
@@ -131,3 +132,24 @@ class UnsupportedCodecError(VideoError):
 
     cause = "cannot be decoded here"
     advice = "Read it with decoder='pyav', or encode the video as H.264."
+
+
+class VideoTimeoutError(VideoError):
+    """Reading takes longer than it may. Source: own."""
+
+    cause = "takes longer to read than the time limit"
+    advice = "Allow more: VideoReader(timeout=...) in seconds, --decode-timeout in a study."
+
+
+class ReaderDiedError(VideoError):
+    """The process that read the file ended. Source: own."""
+
+    cause = "ended the process that read it"
+    advice = "Encode it again, try the other decoder, or, if it is large, allow more memory: VideoReader(memory=...)."
+
+
+class MismatchedVideoError(VideoError):
+    """The file's bytes are not those that a record of it speaks of. Source: own."""
+
+    cause = "is another file than its record speaks of"
+    advice = "Restore the file, or make its record again."
