@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,16 +83,16 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def check_manifest(folder: Path, manifest: Manifest) -> None:
-    """Compare the files that are there, and their sizes, with the manifest; contents are compared as they are read.
+    """Compare with the manifest which files there are, their sizes, and metadata; chunks are compared as they are read.
 
     Raises
     ------
     IncompleteStoreError
-        Naming the variable and chunk of the first that is missing, has another size, or is not in the manifest.
+        Naming variable and chunk of the first that is missing, was added, or is not what was written.
 
     Source: own.
     """
-    wrong = [message for key, entry in manifest.items() if (message := _wrong(folder / key, key, entry.size))]
+    wrong = [f"{_named(key)} {what}" for key, entry in manifest.items() if (what := _wrong(folder / key, entry))]
     wrong += [f"{_named(key)} was added" for key in sorted(_files(folder) - set(manifest)) if not _is_litter(key)]
     if wrong:
         more = f" (and {len(wrong) - 1} more files)" * (len(wrong) > 1)
@@ -183,13 +184,14 @@ class VerifiedStore(LocalStore):  # type: ignore[misc]  # zarr is read without i
             yield name
 
     def _error(self, key: str, what: str) -> IncompleteStoreError:
-        try:
-            replaced = read_manifest(self.root) != self._manifest
-        except OSError:
-            replaced = False
-        if replaced:
-            return IncompleteStoreError(f"{self.root} was replaced after it was opened; open it again")
-        return IncompleteStoreError(f"{self.root}: {_named(key)} {what}; {ADVICE}")
+        message = f"{_named(key)} {what}; {ADVICE}"
+        if not self.root.exists():
+            message = "the store was moved or removed after it was opened"
+        else:
+            with suppress(OSError):
+                if read_manifest(self.root) != self._manifest:
+                    message = "the store was replaced after it was opened; open it again"
+        return IncompleteStoreError(f"{self.root}: {message}")
 
 
 ADVICE = "copy the store again from where it was whole, or make it again"
@@ -236,14 +238,19 @@ def _is_litter(key: str) -> bool:
     return name.startswith(".") or name in LITTER
 
 
-def _wrong(path: Path, key: str, size: int) -> str:
+def _wrong(path: Path, entry: Entry) -> str:
+    """What is wrong with a file, as far as that is cheap to say; empty if nothing is."""
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        return f"{_named(key)} is missing"
+        return "is missing"
     if not stat.S_ISREG(found.st_mode):
-        return f"{_named(key)} is no file"
-    return f"{_named(key)} has {found.st_size} bytes, {size} were written" if found.st_size != size else ""
+        return "is no file"
+    if found.st_size != entry.size:
+        return f"has {found.st_size} bytes, {entry.size} were written"
+    if path.name == METADATA and hashlib.sha256(path.read_bytes()).hexdigest() != entry.sha256:
+        return "is not what was written"
+    return ""
 
 
 def _named(key: str) -> str:
