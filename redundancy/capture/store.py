@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping
+import threading
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
+import zarr
 
 from redundancy.capture.bfloat16 import decoded, encoded
 from redundancy.capture.manifest import (
@@ -23,6 +26,7 @@ from redundancy.tokens import TORCH_DTYPE, is_bfloat16
 
 CHUNK = 2**21  # bytes: less than a frame of a large model, in float32
 OPENINGS = 20  # tries to open a store that others replace again and again
+_SETTINGS = threading.Lock()
 
 
 def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -61,10 +65,20 @@ def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite
     path = _expanded(path)
     with written_whole(Path(os.path.realpath(path)), overwrite=overwrite) as fresh:
         stored, chunks = _in_chunks(_storable(dataset))
-        # a chunk that zarr leaves out because it holds the fill value alone could not be told from a lost one
-        stored.to_zarr(fresh, mode="w", zarr_format=3, consolidated=False, encoding=chunks, write_empty_chunks=True)
+        with _every_chunk():
+            stored.to_zarr(fresh, mode="w", zarr_format=3, consolidated=False, encoding=chunks)
         write_manifest(fresh)
     return path
+
+
+@contextmanager
+def _every_chunk() -> Iterator[None]:
+    """Have zarr write chunks that hold the fill value alone: if left out they could not be told from lost ones.
+
+    By zarr's setting, since not every version of xarray hands its argument on; settings hold for all threads.
+    """
+    with _SETTINGS, zarr.config.set({"array.write_empty_chunks": True}):
+        yield
 
 
 def _expanded(path: str | os.PathLike[str]) -> Path:
@@ -74,7 +88,7 @@ def _expanded(path: str | os.PathLike[str]) -> Path:
 def _storable(dataset: xr.Dataset) -> xr.Dataset:
     """Bfloat16 as bits, and text as variable-length strings: zarr v3 specifies neither."""
     dataset = dataset.drop_encoding()  # of the store that it was read from
-    text = {name: v.astype(object) for name, v in dataset.variables.items() if v.dtype.kind == "U"}
+    text = {name: v.compute().astype(object) for name, v in dataset.variables.items() if v.dtype.kind in "UO"}
     return _with(dataset, text | {name: encoded(v) for name, v in dataset.variables.items() if is_bfloat16(v)})
 
 
