@@ -116,7 +116,7 @@ def holitom_loops(x: Tensor, salience: Tensor, *, r: float, tau: float, beta: fl
 def vcast_loops(x: Tensor, *, r: float, temperature: float = 0.7) -> tuple[Tensor, Tensor]:
     """V-CAST: kept indices and values."""
     T, N, _ = x.shape
-    z = normalize(x.mean(1), dim=-1)
+    z = normalize(torch.bmm(x.new_full((T, 1, N), 1 / N), x).squeeze(1), dim=-1)  # the mean; faster than .mean(1)
     step = z[1:] - z[:-1]
     kappa = torch.ones(T, device=x.device)
     kappa[1:-1] = 1 - cosine_similarity(step[:-1], step[1:], dim=-1)
