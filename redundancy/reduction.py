@@ -14,6 +14,8 @@ Contract
 from __future__ import annotations
 
 import json
+import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field, replace
 from functools import cached_property
@@ -23,7 +25,7 @@ from typing import Any
 import torch
 import xarray as xr
 from jaxtyping import Float64, Int64, Shaped
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import embedding_bag
@@ -256,28 +258,47 @@ class Reduction:
         tensors = {str(n): torch.from_numpy(data[n].values.copy()) for n in data.data_vars}
         return cls._from_parts(tensors, data.attrs["reduction"])
 
-    def save(self, path: Path | str) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file: the tensors, and the rest as json in its header.
+
+        `~` is the home folder; folders above the file are made. A file that exists is replaced when the new one is
+        whole.
 
         Source: own.
         """
         tensors = {n: getattr(self, n) for n in _TENSORS}
         tensors |= {f"stage_{k}": v for k, v in self.stages.items() if isinstance(v, Tensor)}
         clones = {n: v.detach().cpu().clone(memory_format=torch.contiguous_format) for n, v in tensors.items()}
-        save_file(clones, str(path), metadata={"reduction": self._header()})
+        path = Path(os.path.expanduser(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}.writing")
+        try:
+            save_file(clones, fresh, metadata={"reduction": self._header()})
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
 
     @classmethod
-    def load(cls, path: Path | str) -> Reduction:
-        """Read what `save` wrote.
+    def load(cls, path: str | os.PathLike[str]) -> Reduction:
+        """Read what `save` wrote; `~` is the home folder.
 
         Raises
         ------
+        FileNotFoundError
+            If there is no file.
         ValueError
-            If the file is safetensors but holds no reduction.
+            If the file is no whole safetensors file, or holds no reduction.
 
         Source: own.
         """
-        with safe_open(str(path), framework="pt") as file:
+        path = Path(os.path.expanduser(path))
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is no file; expected one that Reduction.save wrote")
+        try:
+            opened = safe_open(path, framework="pt")
+        except SafetensorError as error:
+            raise ValueError(f"{path} is no whole file that Reduction.save wrote: {error}") from None
+        with opened as file:
             header = (file.metadata() or {}).get("reduction")
             if header is None:
                 raise ValueError(f"{path} holds no reduction; expected a file written by Reduction.save")

@@ -105,7 +105,7 @@ def test_token_map_of_bfloat16_shows_numbers_and_not_bits() -> None:
     tokens = video(T, ROWS, COLS, 8).to(dtype=torch.bfloat16)
     given = replace(tokens, salience={"norm": torch.full((T, ROWS * COLS), 0.5, dtype=torch.bfloat16)})
     capture = given.to_xarray()
-    assert capture["salience_norm"].dtype == np.uint16
+    assert capture["salience_norm"].dtype == np.float32
     np.testing.assert_array_equal(images(capture.redundancy.token_map("salience_norm"))[0], np.full((ROWS, COLS), 0.5))
 
 

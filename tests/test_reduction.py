@@ -191,12 +191,31 @@ def test_round_trip(route: str, tmp_path: Path) -> None:
     assert back.stages["ratio"] == 0.3
 
 
+def test_a_file_is_saved_whole_and_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    first, second = random_reduction(0), random_reduction(1)
+    first.save("~/kept/r.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr("redundancy.reduction.save_file", lambda _, path, **__: Path(path).write_bytes(b"half") and 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            second.save("~/kept/r.safetensors")
+    assert torch.equal(Reduction.load("~/kept/r.safetensors").anchor, first.anchor)
+    second.save("~/kept/r.safetensors")
+    assert torch.equal(Reduction.load(tmp_path / "kept" / "r.safetensors").anchor, second.anchor)
+    assert [p.name for p in (tmp_path / "kept").iterdir()] == ["r.safetensors"]
+
+
 def test_load_refuses_other_files(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     save_file({"x": torch.zeros(1)}, str(tmp_path / "x.safetensors"))
     with pytest.raises(ValueError, match="holds no reduction"):
         Reduction.load(tmp_path / "x.safetensors")
+    (tmp_path / "half.safetensors").write_bytes((tmp_path / "x.safetensors").read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"no whole file that Reduction.save wrote"):
+        Reduction.load(tmp_path / "half.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"is no file; expected one that Reduction.save wrote"):
+        Reduction.load(tmp_path)
     with pytest.raises(ValueError, match="no reduction"):
         Reduction.from_xarray(random_reduction(0).to_xarray().drop_vars("anchor"))
 

@@ -3,6 +3,7 @@
 import sys
 from types import ModuleType
 
+from redundancy.capture.manifest import IncompleteStoreError
 from redundancy.capture.record import capture, model_provenance, provenance
 from redundancy.capture.store import open_capture, open_dataset, save_capture, save_dataset
 from redundancy.capture.tokens import (
@@ -14,6 +15,7 @@ from redundancy.capture.tokens import (
 )
 
 __all__ = [
+    "IncompleteStoreError",
     "available_frame_features",
     "available_salience",
     "capture",

@@ -71,7 +71,8 @@ def capture(
     attributes that say where everything comes from. Inside `prune`: the tokens that the reduced model sees, with dims
     kept and channel, labelled by their anchors, beside the arrays of the Reduction. As asked for also `attention`,
     `attention_mass` and `attention_received`, see `attention_dataset`, and `hidden_video` and `hidden_text`, see
-    `hidden_dataset`; then the language model runs too.
+    `hidden_dataset`; then the language model runs too. What the model has in bfloat16 is float32, exactly, with the
+    attribute `torch_dtype`; stores and `VideoTokens.from_capture` make bfloat16 of it again.
 
     Raises
     ------

@@ -1,78 +1,129 @@
-"""Captures on disk: zarr v3, whole or not there at all."""
+"""Captures on disk: zarr v3 with a manifest, whole or not there at all."""
 
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Mapping
+import threading
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
+import zarr
+
+from redundancy.capture.bfloat16 import decoded, encoded
+from redundancy.capture.manifest import (
+    MANIFEST,
+    METADATA,
+    VerifiedStore,
+    check_manifest,
+    read_manifest,
+    write_manifest,
+)
+from redundancy.capture.replace import recover, written_whole
+from redundancy.tokens import TORCH_DTYPE, is_bfloat16
 
 CHUNK = 2**21  # bytes: less than a frame of a large model, in float32
+OPENINGS = 20  # tries to open a store that others replace again and again
+_SETTINGS = threading.Lock()
 
 
-def save_dataset(dataset: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write a dataset as a zarr v3 store, under a temporary name that is renamed when everything is written.
+def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Write a dataset as a zarr v3 store with a manifest, which appears at its path when everything is written.
 
-    A run that is killed leaves no half store, and a store that is replaced stays until the new one is whole.
+    A run that is killed leaves no half store, and a store that is replaced stays until the new one is whole; what
+    killed runs left beside it is removed. `manifest.json` holds the size and SHA-256 of every file.
+
+    Variables with the attribute `torch_dtype="bfloat16"` are stored as the uint16 of their bits. If one holds other
+    values by now (arithmetic keeps attributes), it is stored as float32 and without the attribute: nothing is rounded.
+
+    Parameters
+    ----------
+    dataset
+        What to store; lazy variables are computed in parts.
+    path
+        Folder to write; `~` is the home folder, and a link stands for what it points to.
+    overwrite
+        Replace a store that exists. Other folders, and files, are never replaced.
+
+    Returns
+    -------
+    The path.
 
     Raises
     ------
     FileExistsError
-        If `path` exists and `overwrite` is False.
+        If something is at `path`, and `overwrite` is False or it is not a store with a whole manifest.
+
+    Examples
+    --------
+    >>> save_dataset(rd.measure(tokens), "~/results/measured.zarr", overwrite=True)  # doctest: +SKIP
 
     Source: own.
     """
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; give another path, or overwrite=True to replace it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.writing")
-    old = path.with_name(f".{path.name}.{os.getpid()}.replaced")
-    try:
-        stored = _storable(dataset)
-        stored.to_zarr(fresh, mode="w", zarr_format=3, consolidated=False, encoding=_by_frames(stored))
-        if path.exists():
-            path.rename(old)
-        fresh.rename(path)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+    path = _expanded(path)
+    with written_whole(Path(os.path.realpath(path)), overwrite=overwrite) as fresh:
+        stored, chunks = _in_chunks(_storable(dataset))
+        with _every_chunk():
+            stored.to_zarr(fresh, mode="w", zarr_format=3, consolidated=False, encoding=chunks)
+        write_manifest(fresh)
     return path
 
 
-def _by_frames(dataset: xr.Dataset) -> dict[str, dict[str, tuple[int, ...]]]:
-    """Chunks of some frames in a row, alike for all arrays, so that a capture can be read in parts."""
-    per_frame = max((v.nbytes // v.sizes["frame"] for v in dataset.variables.values() if _has_frames(v)), default=1)
-    size = max(CHUNK // max(per_frame, 1), 1)
-    return {
-        str(name): {"chunks": tuple(min(size, n) if d == "frame" else n for d, n in zip(v.dims, v.shape, strict=True))}
-        for name, v in dataset.variables.items()
-        if _has_frames(v)
-    }
+@contextmanager
+def _every_chunk() -> Iterator[None]:
+    """Have zarr write chunks that hold the fill value alone: if left out they could not be told from lost ones.
+
+    By zarr's setting, since not every version of xarray hands its argument on; settings hold for all threads.
+    """
+    with _SETTINGS, zarr.config.set({"array.write_empty_chunks": True}):
+        yield
 
 
-def _has_frames(variable: xr.Variable) -> bool:
-    return "frame" in variable.dims and variable.size > 0
+def _expanded(path: str | os.PathLike[str]) -> Path:
+    return Path(os.path.expanduser(path))
 
 
 def _storable(dataset: xr.Dataset) -> xr.Dataset:
-    """Text as variable-length strings: zarr v3 specifies no fixed-length ones."""
-    text = {name: v.astype(object) for name, v in dataset.variables.items() if v.dtype.kind == "U"}
-    return dataset.assign_coords({n: v for n, v in text.items() if n in dataset.coords}).assign(
-        {n: v for n, v in text.items() if n in dataset.data_vars}
-    )
+    """Bfloat16 as bits, and text as variable-length strings: zarr v3 specifies neither."""
+    dataset = dataset.drop_encoding()  # of the store that it was read from
+    text = {name: v.compute().astype(object) for name, v in dataset.variables.items() if v.dtype.kind in "UO"}
+    return _with(dataset, text | {name: encoded(v) for name, v in dataset.variables.items() if is_bfloat16(v)})
 
 
-def open_dataset(path: str | Path, *, chunks: Mapping[str, int] | None = None) -> xr.Dataset:
-    """Open a zarr store; arrays are read when they are used.
+def _with(dataset: xr.Dataset, variables: Mapping[Hashable, xr.Variable]) -> xr.Dataset:
+    coords = {name: v for name, v in variables.items() if name in dataset.coords}
+    return dataset.assign_coords(coords).assign({n: v for n, v in variables.items() if n not in coords})
+
+
+def _in_chunks(dataset: xr.Dataset) -> tuple[xr.Dataset, dict[str, dict[str, tuple[int, ...]]]]:
+    """Chunks of some frames in a row, alike for all arrays, so that a capture can be read in parts.
+
+    Arrays without frames are cut along their first dim. Lazy arrays are cut as they will be stored.
+    """
+    filled = {name: v for name, v in dataset.variables.items() if v.ndim and v.size}
+    along = {name: "frame" if "frame" in v.dims else v.dims[0] for name, v in filled.items()}
+    length = {name: max(CHUNK * v.sizes[along[name]] // max(v.nbytes, 1), 1) for name, v in filled.items()}
+    frames = min((n for name, n in length.items() if along[name] == "frame"), default=1)
+    length |= dict.fromkeys((name for name in filled if along[name] == "frame"), frames)
+    cut = {
+        name: {d: min(length[name], n) if d == along[name] else n for d, n in v.sizes.items()}
+        for name, v in filled.items()
+    }
+    lazy = {name: v.chunk(cut[name]) for name, v in filled.items() if v.chunks is not None}
+    return _with(dataset, lazy), {str(name): {"chunks": tuple(sizes.values())} for name, sizes in cut.items()}
+
+
+def open_dataset(path: str | os.PathLike[str], *, chunks: Mapping[str, int] | None = None) -> xr.Dataset:
+    """Open a store that `save_dataset` wrote; arrays are read when they are used, and verified then.
+
+    That every file is there and has its size is checked first. Bfloat16 becomes float32, of a lazy array per chunk.
 
     Parameters
     ----------
     path
-        The store.
+        The store; `~` is the home folder.
     chunks
         Given (`{}` for the stored chunks), arrays are dask arrays; needs dask (the extra `cluster`).
 
@@ -80,17 +131,46 @@ def open_dataset(path: str | Path, *, chunks: Mapping[str, int] | None = None) -
     ------
     FileNotFoundError
         If there is no store.
+    IncompleteStoreError
+        If a file is missing, was added or has another size, or there is no manifest; and later, when an array is read,
+        if a chunk is not what was written. The message names variable and chunk.
 
     Source: own.
     """
-    path = Path(path)
-    if not (path / "zarr.json").is_file():
-        raise FileNotFoundError(f"{path} is no zarr v3 store; expected a folder that save_capture wrote")
-    opened: xr.Dataset = xr.open_zarr(path, chunks=None if chunks is None else dict(chunks), consolidated=False)
-    return opened
+    folder = Path(os.path.realpath(_expanded(path)))  # arrays are still read after the working folder has changed
+    for _ in range(OPENINGS):
+        seen = _seen(folder)
+        try:
+            return _open(folder, chunks)
+        except OSError:
+            if seen == _seen(folder):
+                raise
+    return _open(folder, chunks)
 
 
-def save_capture(capture: xr.Dataset, path: str | Path, *, dtype: str | None = None, overwrite: bool = False) -> Path:
+def _seen(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from the one that replaces it."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_ctime_ns
+
+
+def _open(folder: Path, chunks: Mapping[str, int] | None) -> xr.Dataset:
+    recover(folder)
+    if not (folder / METADATA).is_file() and not (folder / MANIFEST).is_file():
+        raise FileNotFoundError(f"{folder} is no zarr v3 store; expected a folder that save_capture wrote")
+    manifest = read_manifest(folder)
+    check_manifest(folder, manifest)
+    store = VerifiedStore(folder, manifest=manifest)
+    opened: xr.Dataset = xr.open_zarr(store, chunks=None if chunks is None else dict(chunks), consolidated=False)
+    return _with(opened, {name: decoded(v) for name, v in opened.variables.items() if is_bfloat16(v)})
+
+
+def save_capture(
+    capture: xr.Dataset, path: str | os.PathLike[str], *, dtype: str | None = None, overwrite: bool = False
+) -> Path:
     """Store what `capture` returned, bit for bit unless a smaller type is asked for.
 
     Parameters
@@ -98,17 +178,17 @@ def save_capture(capture: xr.Dataset, path: str | Path, *, dtype: str | None = N
     capture
         The captured dataset.
     path
-        The store to write.
+        The store to write; see `save_dataset`, which also says how bfloat16 is stored.
     dtype
         `"float16"` halves a float32 capture: features, salience, DeepStack features and keys are rounded, and the
         attribute `stored_dtype` says so. Positions, times and frequencies stay as they are.
     overwrite
-        Replace a store that exists.
+        Replace a store that exists. Other folders, and files, are never replaced.
 
     Raises
     ------
     FileExistsError
-        If `path` exists and `overwrite` is False.
+        If something is at `path`, and `overwrite` is False or it is not a store with a whole manifest.
     ValueError
         If the dataset is no capture, `dtype` is another one, or a value is too large for float16.
 
@@ -122,29 +202,29 @@ def save_capture(capture: xr.Dataset, path: str | Path, *, dtype: str | None = N
 
 
 def _halved(capture: xr.Dataset) -> xr.Dataset:
-    """Float32 and bfloat16 variables as float16."""
+    """Float32 variables, which may have come as bfloat16, as float16."""
     halved = {}
     for name, variable in capture.data_vars.items():
-        is_bfloat16 = variable.attrs.get("torch_dtype") == "bfloat16"
-        if variable.dtype != np.float32 and not is_bfloat16:
+        if variable.dtype != np.float32:
             continue
-        # bfloat16 is the upper half of float32
-        values = (variable.values.astype(np.uint32) << 16).view(np.float32) if is_bfloat16 else variable.values
-        largest = float(np.abs(values).max(initial=0))
-        if largest > float(np.finfo(np.float16).max):
+        values = variable.values
+        with np.errstate(over="ignore"):
+            rounded = values.astype(np.float16)
+        too_large = np.isinf(rounded) & np.isfinite(values)
+        if too_large.any():
+            largest = float(np.abs(values[too_large]).max())
             raise ValueError(f"{name} holds {largest:.3g}, float16 holds up to 65504; store it with dtype=None")
-        attrs = {k: v for k, v in variable.attrs.items() if k != "torch_dtype"}
-        halved[name] = (variable.dims, values.astype(np.float16), attrs)
+        halved[name] = (variable.dims, rounded, {k: v for k, v in variable.attrs.items() if k != TORCH_DTYPE})
     return capture.assign(halved).assign_attrs(stored_dtype="float16")
 
 
-def open_capture(path: str | Path, *, chunks: Mapping[str, int] | None = None) -> xr.Dataset:
+def open_capture(path: str | os.PathLike[str], *, chunks: Mapping[str, int] | None = None) -> xr.Dataset:
     """Open a stored capture; arrays are read when they are used.
 
     Parameters
     ----------
     path
-        The store that `save_capture` wrote.
+        The store that `save_capture` wrote; `~` is the home folder.
     chunks
         Given (`{}` for the stored chunks), arrays are dask arrays; needs dask (the extra `cluster`).
 
@@ -152,6 +232,8 @@ def open_capture(path: str | Path, *, chunks: Mapping[str, int] | None = None) -
     ------
     FileNotFoundError
         If there is no store.
+    IncompleteStoreError
+        If the store lacks a file or a file is not what was written, see `open_dataset`.
     ValueError
         If the store holds something else than a capture.
 

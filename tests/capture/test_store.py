@@ -92,6 +92,37 @@ def test_a_store_is_not_replaced_unless_asked(dataset: xr.Dataset, tmp_path: Pat
     assert [p.name for p in tmp_path.iterdir()] == ["one.zarr"]
 
 
+class Named:
+    """A path-like object that is no Path."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __fspath__(self) -> str:
+        return self._path
+
+
+@pytest.mark.parametrize("as_path", [str, Path, Named])
+def test_the_home_folder_and_path_like_objects(
+    dataset: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_path: type
+) -> None:
+    home, work, other = (tmp_path / name for name in ("home", "work", "other"))
+    for folder in (home, work, other):
+        folder.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(work)
+    given = as_path("~/captures/one.zarr")
+    assert rd.save_capture(dataset, given) == home / "captures" / "one.zarr"
+    assert rd.open_capture(given).sizes == dataset.sizes
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        rd.save_capture(dataset, given)
+    rd.save_capture(dataset, as_path("beside.zarr"))
+    opened = rd.open_capture(as_path("beside.zarr"))
+    monkeypatch.chdir(other)  # what was opened by a relative path is still read
+    np.testing.assert_array_equal(opened["tokens"], dataset["tokens"])
+    assert [p.name for p in (*home.iterdir(), *work.iterdir())] == ["captures", "beside.zarr"]
+
+
 def test_a_failed_write_leaves_no_store(dataset: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(self: xr.Dataset, path: Path, **_: object) -> None:
         path.mkdir()
