@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from redundancy.models.wrapped import unwrapped
 from redundancy.tokens import RotaryLayout, TokenGrid, TokenLayout
 from redundancy.video import VideoClip
 
@@ -59,7 +60,7 @@ class Family(ABC):
     Parameters
     ----------
     model
-        The Hugging Face model, unmodified.
+        The Hugging Face model, unmodified; wrappers around it (`torch.compile`, PEFT) are looked through.
 
     Notes
     -----
@@ -76,7 +77,7 @@ class Family(ABC):
     attention_sources: ClassVar[tuple[str, ...]] = ("received",)
 
     def __init__(self, model: nn.Module) -> None:
-        self.model = model
+        self.model = unwrapped(model)
 
     @classmethod
     def load(cls, source: str, **arguments: Any) -> tuple[nn.Module, Any]:
@@ -96,8 +97,7 @@ class Family(ABC):
     @property
     def core(self) -> nn.Module:
         """The module whose forward puts vision features into the prompt and calls the text model."""
-        core: nn.Module = self.model.model  # type: ignore[assignment]
-        return core
+        return unwrapped(self.model.model)  # type: ignore[arg-type]
 
     @property
     def text_model(self) -> nn.Module:
