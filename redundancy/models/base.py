@@ -159,12 +159,17 @@ class Family(ABC):
         return core_arguments.get("pixel_values_videos") is not None or encoded.get("video") is not None
 
     def tower_grid(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """What a call of the tower tells about its grid; None where the family does not need it."""
+        """What a call of the tower tells about the grids of its videos; None where it does not tell."""
         return None
 
     @abstractmethod
     def video_grids(self, core_arguments: Mapping[str, Any], tower_grid: Any) -> list[TokenGrid]:
-        """Token grid of every video of a call, in order."""
+        """Token grid of every video of a call, in order; each once, if the tower's call is known."""
+
+    def encoded_videos(self, core_arguments: Mapping[str, Any]) -> int | None:
+        """Videos whose features a call of `core` brings ready-made, those of repeated rows too; None for pixels."""
+        encoded = (core_arguments.get("mm_encoder_outputs") or {}).get("video")
+        return None if encoded is None else len(encoded.pooler_output)
 
     def run_length(self, grid: TokenGrid) -> int:
         """Placeholders that one video takes in the prompt, newlines included."""

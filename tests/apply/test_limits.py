@@ -122,9 +122,9 @@ def test_assisted_decoding_on_a_shortened_prompt_is_refused_or_right(family_mode
             got = family_model.model.generate(
                 **inputs.tensors, do_sample=False, max_new_tokens=STEPS, prompt_lookup_num_tokens=2
             )
-        except ValueError as error:  # transformers itself refuses placeholders among the speculated tokens
-            assert "do not match" in str(error)  # noqa: PT017 - either outcome is right, a third is not
-        else:
+        except (NotImplementedError, ValueError) as error:  # transformers refuses placeholders among what it speculates
+            assert "assisted decoding" in str(error) or "do not match" in str(error)  # noqa: PT017 - all else is wrong
+        else:  # nothing was speculated
             assert torch.equal(expected, got)
 
 
