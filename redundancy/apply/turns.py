@@ -108,7 +108,7 @@ class _Turn(CachedPrompt):
 
     whole: int
     short: int
-    last: Int[Tensor, "axes batch"]
+    last: Int[Tensor, "rows batch"]
 
 
 class Turns:
@@ -150,8 +150,9 @@ class Turns:
 
     def enter(self, entry: TextEntry) -> None:
         """Note the whole prompt."""
-        length = entry.kwargs["inputs_embeds"].shape[1]
-        self.entering = length, self.family.position_ids(entry.kwargs)[:, :, -1]
+        given = entry.kwargs.get("position_ids")
+        positions = given if given is not None and given.dim() == 3 else self.family.position_ids(entry.kwargs)
+        self.entering = entry.kwargs["inputs_embeds"].shape[1], positions[:, :, -1]
 
     def leave(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         """Keep it with its cache."""
@@ -191,10 +192,13 @@ def refuse_second_turn(family: Family, arguments: dict[str, Any], turn: _Turn) -
         )
 
 
-def _follows(positions: Tensor, expected: Int[Tensor, "axes batch"]) -> bool:
-    """Whether position ids `[B, 1]`, or `[axes, B, 1]` with a row of plain text in front perhaps, are these."""
-    axes = positions[None, ..., 0] if positions.dim() == 2 else positions[-len(expected) :, :, 0]
-    return bool((axes.to(expected.device) == expected).all())
+def _follows(positions: Int[Tensor, "..."], expected: Int[Tensor, "rows batch"]) -> bool:
+    """Whether position ids `[B, 1]` or `[rows, B, 1]` are these: by the row of plain text where both have it."""
+    rows = positions[None, ..., 0] if positions.dim() == 2 else positions[..., 0]
+    if len(rows) == len(expected) == 4:
+        rows, expected = rows[:1], expected[:1]
+    shared = min(len(rows), len(expected))
+    return bool((rows[-shared:].to(expected.device) == expected[-shared:]).all())
 
 
 def refuse_without_video(family: Family, arguments: dict[str, Any]) -> None:
