@@ -76,7 +76,7 @@ class TowerCalls:
         core = (self._core or {}) if core is None else core
         encoded = (core.get("mm_encoder_outputs") or {}).get("video")
         if encoded is not None:
-            return next((call for output, call in self._made if output() is encoded), None)
+            return next((call for output, call in self._made if _is_output(output(), encoded)), None)
         return self._inside
 
     def _enter_core(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
@@ -101,10 +101,17 @@ class TowerCalls:
             self._made.append((ref(output), call))
 
 
-def _same(pixels: Tensor | None, video: Tensor | None) -> bool:
-    """Whether the tower works on these pixels: in another shape, type or place perhaps."""
-    if pixels is None or video is None or pixels.numel() != video.numel():
-        return False
-    if pixels.dtype == video.dtype and pixels.data_ptr() == video.data_ptr():
+def _is_output(output: Any, encoded: Any) -> bool:
+    """Whether `encoded` is an output of the tower, or what accelerate made of it on the way to the core."""
+    if output is encoded:
         return True
-    return torch.allclose(pixels.flatten(), video.flatten().to(pixels), rtol=0, atol=0, equal_nan=True)
+    return _same(getattr(output, "last_hidden_state", None), getattr(encoded, "last_hidden_state", None))
+
+
+def _same(one: Tensor | None, other: Tensor | None) -> bool:
+    """Whether two tensors hold the same values: in another shape, type or place perhaps."""
+    if one is None or other is None or one.numel() != other.numel():
+        return False
+    if one.dtype == other.dtype and one.data_ptr() == other.data_ptr():
+        return True
+    return torch.allclose(one.flatten(), other.flatten().to(one), rtol=0, atol=0, equal_nan=True)

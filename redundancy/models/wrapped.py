@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
@@ -74,6 +76,25 @@ def input_device(model: nn.Module) -> torch.device:
         f"all parameters of {type(model).__name__} are on the meta device, so it cannot run; load its weights, or "
         "dispatch it with accelerate (device_map=..., cpu_offload), which says where it runs"
     )
+
+
+@contextmanager
+def parameters_loaded(module: nn.Module) -> Iterator[None]:
+    """Load a module's own parameters (not those of its parts) meanwhile, if accelerate keeps them elsewhere.
+
+    `generate` of transformers 5.23 reads some outside the forward of their module, where accelerate does not load them.
+
+    Source: own.
+    """
+    hook: Any = getattr(module, "_hf_hook", None)
+    away = hook is not None and any(p.device.type == "meta" for p in module.parameters(recurse=False))
+    if away:
+        hook.pre_forward(module)
+    try:
+        yield
+    finally:
+        if away:
+            hook.post_forward(module, None)
 
 
 def float_dtype(model: nn.Module) -> torch.dtype:
