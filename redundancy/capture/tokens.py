@@ -277,6 +277,8 @@ def record_prompt(
     ------
     ValueError
         If a source is asked for that the model does not give.
+    RuntimeError
+        If no video reached the language model.
 
     Source: own.
     """
@@ -295,6 +297,11 @@ def record_prompt(
         suppress(_PromptSeen),
     ):
         model.prefill(inputs)
+    if not (recorder.tokens or recorder.reduced):
+        raise RuntimeError(
+            f"the prompt {inputs.tensors['input_ids'].shape} shows no video, so it has no tokens to record; prepare it "
+            "with a clip"
+        )
     return recorder
 
 
