@@ -57,7 +57,9 @@ class Hooks:
 
         With `always` also after a forward that raised, with None as output.
         """
-        handle = unwrapped(module).register_forward_hook(_guarded(hook), with_kwargs=True, always_call=always)
+        handle = unwrapped(module).register_forward_hook(
+            _guarded(hook, quiet=always), with_kwargs=True, always_call=always
+        )
         self._handles.append(handle)
 
     def remove(self) -> None:
@@ -88,13 +90,16 @@ class Hooks:
             )
 
 
-def _guarded(hook: Callable[..., Any]) -> Callable[..., Any]:
+def _guarded(hook: Callable[..., Any], *, quiet: bool = False) -> Callable[..., Any]:
+    """A hook that serves this thread; another one is refused, or, where the call was refused before, left alone."""
     thread = threading.get_ident()
 
     def call(*arguments: Any) -> Any:
         if torch._C._current_graph_task_id() != -1:  # a backward pass is running
             return None
         if threading.get_ident() != thread:
+            if quiet:
+                return None
             raise _other_thread()
         return hook(*arguments)
 

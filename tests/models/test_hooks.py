@@ -15,7 +15,7 @@ from redundancy.capture.attention import record_attention
 from redundancy.capture.hidden import record_hidden
 from redundancy.models import load_model
 from redundancy.models.hooks import Hooks, on_text_entry
-from redundancy.pruning import FastV, RandomTokens
+from redundancy.pruning import FastV, RandomInner, RandomTokens
 from tests.tiny_models import make_clip
 
 QUESTION = "what happens in the video ?"
@@ -173,8 +173,8 @@ def test_layers_that_run_past_their_hooks_are_named(tiny_folder: Callable[[str],
         replaced(record_attention(model.family, "last"), layers[3], "self_attn")
     with pytest.raises(RuntimeError, match=r"hidden states of layers \[1\]"):
         replaced(record_hidden(model.family, [0, 1]), layers, "1")
-    with pytest.raises(RuntimeError, match=r"hooks of its layers \[2\]"):
-        replaced(prune(model, None, inner=[FastV(layer=1, drop_rate=0.5)]), layers, "2")
+    with pytest.raises(RuntimeError, match=r"hooks of its layers \[3\]"):
+        replaced(prune(model, None, inner=[RandomInner(layer=3, drop_rate=0.5)]), layers, "3")
 
 
 def test_video_given_by_place_is_seen(tiny_folder: Callable[[str], Any]):
