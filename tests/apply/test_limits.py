@@ -287,9 +287,10 @@ def test_an_image_beside_a_video_is_not_taken_for_it(family_model: VideoLLM, arg
         pytest.skip("the family's processor takes no images")
     method = FastVID(retention=0.3, salience=available_salience(family_model)[0], features="mean")
     alone = [method(rd.video_tokens(family_model, clip, QUESTION)).anchor.tolist() for clip in clips]
-    video = "<|video_pad|>" if "<|video_pad|>" in processor.tokenizer.get_vocab() else "<video>"
-    image = "<|image_pad|>" if video == "<|video_pad|>" else "<image>"
     texts = [family_model.chat_text([clip], QUESTION) for clip in clips]
+    qwen = "<|vision_start|>{}<|vision_end|>"
+    image = qwen.format("<|image_pad|>") if "<|video_pad|>" in texts[0] else "<image>"
+    video = next(v for v in (qwen.format("<|video_pad|>"), "<|video_pad|>", "<video>") if v in texts[0])
     before, after = texts[0].replace(video, f"{image} {video}"), texts[1].replace(video, f"{video} {image}")
     inputs = processor(
         text=[before, after],

@@ -83,7 +83,7 @@ def test_an_emptied_cache_takes_another_prompt(family_model: VideoLLM):
         expected = family_model.model(input_ids=ids).logits
         with prune(family_model, every_third):
             cache = family_model.prefill(family_model.prepare(make_clip(), QUESTION), use_cache=True).past_key_values
-            cache.crop(0)
+            cache.crop(-cache.get_seq_length())
             got = family_model.model(input_ids=ids, past_key_values=cache).logits
             for _ in range(2):
                 family_model.model(input_ids=ids[:, :2], past_key_values=cache)
