@@ -47,7 +47,7 @@ class Hooks:
 
     def before(self, module: nn.Module, hook: Callable[[nn.Module, Any, dict[str, Any]], Arguments | None]) -> None:
         """Call `hook(module, args, kwargs)` before the module's forward; what it returns replaces both."""
-        handle = unwrapped(module).register_forward_pre_hook(_guarded(hook), with_kwargs=True)
+        handle = unwrapped(module).register_forward_pre_hook(_Guarded(hook), with_kwargs=True)
         self._handles.append(handle)
 
     def after(
@@ -58,7 +58,7 @@ class Hooks:
         With `always` also after a forward that raised, with None as output.
         """
         handle = unwrapped(module).register_forward_hook(
-            _guarded(hook, quiet=always), with_kwargs=True, always_call=always
+            _Guarded(hook, quiet=always), with_kwargs=True, always_call=always
         )
         self._handles.append(handle)
 
@@ -90,20 +90,20 @@ class Hooks:
             )
 
 
-def _guarded(hook: Callable[..., Any], *, quiet: bool = False) -> Callable[..., Any]:
-    """A hook that serves this thread; another one is refused, or, where the call was refused before, left alone."""
-    thread = threading.get_ident()
+class _Guarded:
+    """A hook that serves the thread that made it; another is refused, or left alone where it was refused before."""
 
-    def call(*arguments: Any) -> Any:
+    def __init__(self, hook: Callable[..., Any], *, quiet: bool = False) -> None:
+        self.hook, self.quiet, self.thread = hook, quiet, threading.get_ident()
+
+    def __call__(self, *arguments: Any) -> Any:
         if torch._C._current_graph_task_id() != -1:  # a backward pass is running
             return None
-        if threading.get_ident() != thread:
-            if quiet:
-                return None
-            raise _other_thread()
-        return hook(*arguments)
-
-    return call
+        if threading.get_ident() == self.thread:
+            return self.hook(*arguments)
+        if self.quiet:
+            return None
+        raise _other_thread()
 
 
 def _other_thread() -> NotImplementedError:
