@@ -61,11 +61,16 @@ def prune(
     ------
     Pruned, whose lists grow with every call that shows video.
 
+    Compiled models run eagerly meanwhile. Gradients go through what is kept; the decision has none.
+
     Raises
     ------
     NotImplementedError
-        For what cannot be right: a context inside another on the same model, a second turn on a reduced cache, chunked
-        prefill, masks that are built already, `inputs_embeds` without ids.
+        For what cannot be right: a context inside another on the same model, one of another thread or a call from it, a
+        second turn or assisted decoding on a reduced cache, such a cache after the context, chunked prefill, masks that
+        are built already, `inputs_embeds` without ids, methods inside the model with gradient checkpointing.
+    RuntimeError
+        If the model ran and hooks were passed by, so that nothing was reduced.
     ValueError
         If the tokens lack what a method needs, a reduction does not fit the video, a layer does not exist, or a method
         keeps nothing.
