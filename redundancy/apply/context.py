@@ -11,6 +11,7 @@ from torch import nn
 
 from redundancy.apply.inner import InnerReducer
 from redundancy.apply.outer import Outer, OuterReducer
+from redundancy.apply.turns import Turns
 from redundancy.models.load import family_for
 from redundancy.models.video_llm import VideoLLM
 from redundancy.pruning.base import InnerMethod
@@ -60,35 +61,37 @@ def prune(
     ------
     Pruned, whose lists grow with every call that shows video.
 
+    Compiled models run eagerly meanwhile. Gradients go through what is kept; the decision has none.
+
     Raises
     ------
     NotImplementedError
-        For what cannot be right: a context inside another on the same model, a second turn on a reduced cache, chunked
-        prefill, masks that are built already, `inputs_embeds` without ids.
+        For what cannot be right: a context inside another on the same model, one of another thread or a call from it, a
+        second turn or assisted decoding on a reduced cache, such a cache after the context, chunked prefill, masks that
+        are built already, `inputs_embeds` without ids, methods inside the model with gradient checkpointing.
+    RuntimeError
+        If the model ran and hooks were passed by, so that nothing was reduced.
     ValueError
         If the tokens lack what a method needs, a reduction does not fit the video, a layer does not exist, or a method
         keeps nothing.
 
     Source: own.
     """
-    whole: nn.Module = model.model if isinstance(model, VideoLLM) else model
     family = model.family if isinstance(model, VideoLLM) else family_for(model)
     head = model.pooling_head if isinstance(model, VideoLLM) else family.own_pooling_head()
-    pruned = Pruned()
+    pruned, turns = Pruned(), Turns(family)
     reducers: list[OuterReducer | InnerReducer] = []
     if method is not None:
-        reducers.append(OuterReducer(family, head, method, decided=pruned.reductions))
+        reducers.append(OuterReducer(family, head, method, decided=pruned.reductions, lease=turns.lease))
     if inner:
-        reducers.append(InnerReducer(family, inner, pruned.inner))
-    if whole in _open:
-        raise NotImplementedError(
-            "this model is inside a prune context already; leave it, or give both methods at once"
-        )
-    _open.add(whole)
-    try:
-        with family.state_kept(), ExitStack() as stack:
-            for reducer in reducers:
-                stack.enter_context(reducer.hooked())
-            yield pruned
-    finally:
-        _open.discard(whole)
+        reducers.append(InnerReducer(family, inner, decided=pruned.inner, lease=turns.lease))
+    with family.state_kept(), ExitStack() as stack:
+        for part in (turns, *reducers) if reducers else ():  # turns come first: they see the whole prompt
+            stack.enter_context(part.hooked())
+        if family.core in _open:
+            raise NotImplementedError(
+                "this model is inside a prune context already; leave it, or give both methods at once"
+            )
+        _open.add(family.core)
+        stack.callback(_open.discard, family.core)
+        yield pruned

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
-from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Shaped
@@ -19,7 +18,8 @@ from torch import Tensor, nn
 
 from redundancy.apply.inner_video import InnerVideo, at_columns, right_aligned, score, shrink
 from redundancy.apply.layer_mask import prompt_mask, step_mask
-from redundancy.apply.refuse import refuse_unsupported, refuse_without_video
+from redundancy.apply.refuse import refuse_checkpointing, refuse_unsupported
+from redundancy.apply.turns import CachedPrompt, Lease, remember, remembered_prompt
 from redundancy.capture.rows import layer_rows
 from redundancy.models.base import Family
 from redundancy.models.hooks import Hooks, LayerColumns, TextEntry, note_layer_columns, on_text_entry, states_of
@@ -62,8 +62,8 @@ class _Run:
     memo: dict[tuple[str, int], tuple[Any, Any]] = field(default_factory=dict)
 
 
-@dataclass
-class _Prompt:
+@dataclass(eq=False)
+class _Prompt(CachedPrompt):
     """What decoding needs; lives as long as its cache."""
 
     length: int
@@ -82,6 +82,8 @@ class InnerReducer:
         At most one per layer; or decisions made before, one per video of each call.
     decided
         Grows by one reduction per call, layer, row and video.
+    lease
+        Of the context.
 
     Raises
     ------
@@ -92,9 +94,14 @@ class InnerReducer:
     """
 
     def __init__(
-        self, family: Family, methods: Sequence[InnerMethod | Sequence[Reduction]], decided: list[Reduction]
+        self,
+        family: Family,
+        methods: Sequence[InnerMethod | Sequence[Reduction]],
+        *,
+        decided: list[Reduction],
+        lease: Lease,
     ) -> None:
-        self.family, self.decided = family, decided
+        self.family, self.decided, self.lease = family, decided, lease
         chosen = [method if isinstance(method, InnerMethod) else _Ready(method) for method in methods]
         text: Any = family.text_model
         self.decoder = text.layers
@@ -108,12 +115,11 @@ class InnerReducer:
                 f"attn_implementation={self.implementation!r} has masks that cannot be cut; use sdpa, eager or flash"
             )
         self.run: _Run | None = None
-        self.prompts: WeakKeyDictionary[Any, _Prompt] = WeakKeyDictionary()
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
         """Reduce while the context is open."""
-        with on_text_entry(self.family, self.enter), Hooks() as hooks:
+        with on_text_entry(self.family, self.enter), Hooks(self.family.core) as hooks:
             hooks.before(self.family.core, self.forget)
             hooks.after(self.family.text_model, self.remember)
             for i, layer in enumerate(self.decoder):
@@ -132,23 +138,31 @@ class InnerReducer:
         """Note where the videos are, and take DeepStack over."""
         given = entry.kwargs
         refuse_unsupported(given)
+        refuse_checkpointing(self.decoder)
         videos = [InnerVideo.of(entry, i) for i in range(len(entry.spans))]
         self.run = _Run(given["inputs_embeds"].shape[1], videos, self.family.deepstack_columns(given))
         note_layer_columns(self.family.core, self.run.layers)
         return given | self.family.without_deepstack(given)
 
     def forget(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        """Forget a prefill that was broken off; refuse a prompt whose video does not come with it."""
+        """Forget a prefill that was broken off."""
         self.run = None
-        refuse_without_video(self.family, args, kwargs)
 
     def remember(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         """Tie what decoding needs to the cache that the prefill filled."""
         run, self.run = self.run, None
+        if run is None:
+            return
+        missed = [i for i in range(min(self.methods), len(self.decoder)) if i not in run.layers]
+        if missed:
+            raise RuntimeError(
+                f"the language model ran, and the hooks of its layers {missed} were not called, so they saw the whole "
+                "video: run the model that was given, by calling it"
+            )
         cache = getattr(output, "past_key_values", None)
-        if run is not None and cache is not None:
+        if cache is not None:
             whole = {i: bool(left.valid.all()) for i, left in run.layers.items()}
-            self.prompts[cache] = _Prompt(run.length, run.layers, whole)
+            remember(cache, _Prompt(self.lease, run.length, run.layers, whole))
 
     def before_layer(self, index: int) -> Callable[..., Any]:
         """The hook in front of one decoder layer."""
@@ -203,23 +217,17 @@ class InnerReducer:
 
         return hook
 
-    @torch.no_grad()
     def reduce(
         self, run: _Run, method: InnerMethod | _Ready, hidden: Shaped[Tensor, "batch given channels"]
     ) -> Shaped[Tensor, "batch short channels"]:
-        """Decide for every video, note what is left, and give the states of the columns that stay."""
+        """Decide for every video, note what is left, and give the states of the columns that stay.
+
+        The decision has no gradient, the states have.
+        """
         local = None if run.left is None else run.left.local(run.length)
         places = [video.places(local) for video in run.videos]
         chosen = [method.with_newlines | (video.slots >= 0) for video in run.videos]
-        if isinstance(method, _Ready):
-            reductions = list(method.reductions)
-        else:
-            reductions = []
-            for i, (video, place, use) in enumerate(zip(run.videos, places, chosen, strict=True)):
-                received = run.scores[i][use] if run.scores else hidden.new_zeros(int(use.sum()))
-                states, slots = hidden[video.row, place[use]], video.slots[use]
-                reductions.append(method(states, received, slots=slots, grid=video.grid, outer=video.outer))
-        _check(reductions, [video.slots[use] for video, use in zip(run.videos, chosen, strict=True)])
+        reductions = self._decide(run, method, hidden.detach(), places, chosen)
         self.decided += reductions
         B, S = hidden.shape[:2]
         keep = hidden.new_ones(B, S, dtype=torch.bool) if run.left is None else run.left.valid.clone()
@@ -240,6 +248,27 @@ class InnerReducer:
         run.memo, run.scores = {}, []
         run.levels = [shrink(level, merges, index) for level in run.levels]
         return shrink(hidden, merges, index)
+
+    @torch.no_grad()
+    def _decide(
+        self,
+        run: _Run,
+        method: InnerMethod | _Ready,
+        hidden: Shaped[Tensor, "batch given channels"],
+        places: Sequence[Tensor],
+        chosen: Sequence[Tensor],
+    ) -> list[Reduction]:
+        """One reduction per video, of the chosen ones among its places."""
+        if isinstance(method, _Ready):
+            reductions = list(method.reductions)
+        else:
+            reductions = []
+            for i, (video, place, use) in enumerate(zip(run.videos, places, chosen, strict=True)):
+                received = run.scores[i][use] if run.scores else hidden.new_zeros(int(use.sum()))
+                states, slots = hidden[video.row, place[use]], video.slots[use]
+                reductions.append(method(states, received, slots=slots, grid=video.grid, outer=video.outer))
+        _check(reductions, [video.slots[use] for video, use in zip(run.videos, chosen, strict=True)])
+        return reductions
 
     def shortened(self, run: _Run, left: LayerColumns, kwargs: dict[str, Any], hidden: Tensor) -> dict[str, Any]:
         """Arguments of a decoder layer at the columns that are left; made once for all layers that share them."""
@@ -269,7 +298,7 @@ class InnerReducer:
     def step(self, index: int, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
         """The mask of a step in one layer, whose cache has a length of its own."""
         cache: Any = kwargs.get("past_key_values")
-        prompt = None if cache is None else self.prompts.get(cache)
+        prompt = remembered_prompt(cache, _Prompt)
         if prompt is None or index not in prompt.layers:
             return None
         left = prompt.layers[index]

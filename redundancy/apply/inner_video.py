@@ -125,5 +125,5 @@ def at_columns(
 
     Source: own.
     """
-    full = table.expand(len(column), -1, -1)
+    full, column = table.expand(len(column), -1, -1), column.to(table.device)
     return full.gather(1, column[..., None].expand(-1, -1, table.shape[-1]))

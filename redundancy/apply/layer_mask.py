@@ -32,6 +32,7 @@ def prompt_mask(
     Source: own.
     """
     column, valid = left.column, left.valid
+    mask = mask if mask is None else mask.to(column.device)  # layers may be on several devices
     if mask is None and bool(valid.all()):
         return None
     S = column.shape[1]
@@ -74,6 +75,7 @@ def step_mask(
     if mask is None and whole:
         return None
     B = len(left.column)
+    mask = mask if mask is None else mask.to(left.column.device)  # layers may be on several devices
     new = torch.arange(length, length + generated, device=left.column.device).expand(B, -1)
     column = torch.cat([left.column, new], 1)
     valid = torch.cat([left.valid, torch.ones_like(new, dtype=torch.bool)], 1)

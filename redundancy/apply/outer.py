@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
-from redundancy.apply.refuse import refuse_unsupported, refuse_without_video
+from redundancy.apply.refuse import refuse_unsupported
 from redundancy.apply.sequence import ShortBatch, shorten_row
+from redundancy.apply.turns import CachedPrompt, Lease, remember, remembered_prompt
 from redundancy.capture.salience import TowerRecord, record_tower
-from redundancy.capture.tokens import tokens_of_span
+from redundancy.capture.tokens import tokens_of_call
 from redundancy.models.base import Family, VideoSpan
 from redundancy.models.hooks import Hooks, ShortVideo, TextEntry, on_text_entry
 from redundancy.reduction import Reduction
@@ -24,11 +24,10 @@ from redundancy.tokens import VideoTokens
 Outer = Callable[[VideoTokens], Reduction]
 
 
-@dataclass
-class _Prompt:
+@dataclass(eq=False)
+class _Prompt(CachedPrompt):
     """What decoding needs to know about a shortened prompt; lives as long as its cache."""
 
-    whole: int
     valid: Bool[Tensor, "batch short"]
     last: Int[Tensor, "batch"]
     padded: bool
@@ -49,6 +48,8 @@ class OuterReducer:
         A method, a reduction for every video, or one per video of a call.
     decided
         Grows by one reduction per video and call.
+    lease
+        Of the context.
 
     Source: own.
     """
@@ -60,9 +61,9 @@ class OuterReducer:
         method: Outer | Reduction | Sequence[Reduction],
         *,
         decided: list[Reduction],
+        lease: Lease,
     ) -> None:
-        self.family, self.head, self.method, self.decided = family, head, method, decided
-        self.prompts: WeakKeyDictionary[Any, _Prompt] = WeakKeyDictionary()
+        self.family, self.head, self.method, self.decided, self.lease = family, head, method, decided, lease
         self.entering: _Prompt | None = None
         needs = method.needs(family.layout) if hasattr(method, "needs") else None
         self.salience = tuple(s for s in (getattr(needs, "salience", None),) if s)
@@ -75,9 +76,8 @@ class OuterReducer:
         with (
             record_tower(self.family, self.sources, pooling_head=self.head) as tower,
             on_text_entry(self.family, lambda entry: self.shorten(entry, tower)),
-            Hooks() as hooks,
+            Hooks(self.family.core) as hooks,
         ):
-            hooks.after(self.family.text_model, lambda *_: tower.clear())  # what an image prompt left
             hooks.before(self.family.core, self.begin)
             hooks.before(self.family.text_model, self.decode)
             hooks.after(self.family.text_model, self.remember)
@@ -85,15 +85,13 @@ class OuterReducer:
 
     # the prompt -------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def shorten(self, entry: TextEntry, tower: TowerRecord) -> dict[str, Any]:
-        """Arguments of the text model for the shortened prompt."""
+    def shorten(self, entry: TextEntry, tower: Callable[[], TowerRecord]) -> dict[str, Any]:
+        """Arguments of the text model for the shortened prompt; the decision has no gradient, what is kept has."""
         given = entry.kwargs
         refuse_unsupported(given)
         embeds: Tensor = given["inputs_embeds"]
         B, L = embeds.shape[:2]
-        tokens = tokens_of_call(self.family, entry, tower, salience=self.salience, frame_features=self.frame_features)
-        reductions = self._decide(tokens)
+        reductions = self._decide(entry, tower)
         self.decided += reductions
         rows = [[i for i, s in enumerate(entry.spans) if s.row == b] for b in range(B)]
         mask = given.get("attention_mask")
@@ -124,10 +122,14 @@ class OuterReducer:
         changed["position_ids"] = self.family.text_position_ids(positions, short.contiguous())
         changed |= self.family.shorten_extras(given, gather, is_visual)
         entry.shortened = _short_videos(rows, entry.spans, reductions, short)
-        self.entering = _Prompt(L, short.valid, positions[:, :, -1].amax(0), padded=not bool(short.valid.all()))
+        padded = not bool(short.valid.all())
+        self.entering = _Prompt(self.lease, short.valid, positions[:, :, -1].amax(0), padded)
         return changed
 
-    def _decide(self, tokens: Sequence[VideoTokens]) -> list[Reduction]:
+    @torch.no_grad()
+    def _decide(self, entry: TextEntry, tower: Callable[[], TowerRecord]) -> list[Reduction]:
+        sources = {"salience": self.salience, "frame_features": self.frame_features}
+        tokens = tokens_of_call(self.family, entry, tower(), **sources)
         if isinstance(self.method, Reduction):
             reductions = [self.method] * len(tokens)
         elif callable(self.method):
@@ -168,35 +170,26 @@ class OuterReducer:
         return new
 
     def begin(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        """Forget a prompt whose forward was broken off; refuse a prompt whose video does not come with it."""
+        """Forget a prompt whose forward was broken off."""
         self.entering = None
-        refuse_without_video(self.family, args, kwargs)
 
     # decoding ---------------------------------------------------------------------------------------------------
 
     def remember(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         """Tie what decoding needs to the cache that the prefill filled."""
-        if self.entering is not None:
-            cache = getattr(output, "past_key_values", None)
-            if cache is not None:
-                self.prompts[cache] = self.entering
-            self.entering = None
+        cache = getattr(output, "past_key_values", None)
+        if self.entering is not None and cache is not None:
+            remember(cache, self.entering)
+        self.entering = None
 
     def decode(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
-        """Mask and positions of a step on a reduced cache."""
+        """Mask and positions of a step on a reduced cache; `Turns` has seen that it is one."""
         cache: Any = kwargs.get("past_key_values")
-        prompt = None if cache is None else self.prompts.get(cache)
-        past = 0 if prompt is None else int(cache.get_seq_length())
-        if prompt is None or past == 0:
+        prompt = remembered_prompt(cache, _Prompt)
+        if prompt is None:
             return None
+        past = int(cache.get_seq_length())
         steps = kwargs["inputs_embeds"].shape[1]
-        mask = kwargs.get("attention_mask")
-        if mask is not None and (mask.dim() != 2 or mask.shape[1] - prompt.whole != past - prompt.short + steps):
-            raise NotImplementedError(
-                f"a step with {steps} new tokens and a mask {tuple(mask.shape)} does not continue a prompt of "
-                f"{prompt.whole} columns reduced to {prompt.short} and cached with {past}: a second turn or assisted "
-                "decoding on a reduced cache is not supported; begin again with the whole conversation and no cache"
-            )
         new = torch.arange(past - prompt.short, past - prompt.short + steps, device=prompt.last.device)
         positions = (prompt.last[:, None] + 1 + new)[None]
         axes = len(self.family.rotary().axes)
@@ -208,47 +201,6 @@ class OuterReducer:
             grown = prompt.valid.new_ones(len(prompt.valid), past + steps)
             changed["attention_mask"] = torch.cat([prompt.valid[:, :past], grown], 1)[:, : past + steps].long()
         return args, changed
-
-
-def tokens_of_call(
-    family: Family, entry: TextEntry, tower: TowerRecord, *, salience: tuple[str, ...], frame_features: tuple[str, ...]
-) -> list[VideoTokens]:
-    """Tokens of every video of one call, with the sources that a method needs; the tower's record is emptied.
-
-    Source: own.
-    """
-    seen = _seen_by_tower(entry.spans, tower.frames)
-    grids = [entry.spans[i].grid for i in dict.fromkeys(seen)]
-    place = {span: i for i, span in enumerate(dict.fromkeys(seen))}
-    of_videos, of_frames = tower.salience(family, grids), tower.frame_features(grids)
-    scores, features = [of_videos[place[i]] for i in seen], [of_frames[place[i]] for i in seen]
-    tower.clear()
-    return [
-        tokens_of_span(
-            family,
-            entry,
-            span,
-            tower_salience=scores[i],
-            tower_features=features[i],
-            salience=salience,
-            frame_features=frame_features,
-        )
-        for i, span in enumerate(entry.spans)
-    ]
-
-
-def _seen_by_tower(spans: Sequence[VideoSpan], frames: int) -> list[int]:
-    """For each span the first one that shows the same video: `generate` may repeat rows after the tower has run."""
-    total = sum(span.grid.frames for span in spans)
-    if frames and total % frames:
-        raise NotImplementedError(
-            f"the tower worked on {frames} frames or images and the videos of the call have {total} frames: images "
-            "beside a video are not supported for methods that read the tower; ask about images in a call of their own"
-        )
-    copies = total // frames if frames else 1
-    order = {id(span): sum(s.row == span.row for s in spans[:i]) for i, span in enumerate(spans)}
-    first = {(span.row, order[id(span)]): i for i, span in enumerate(spans)}
-    return [first[span.row - span.row % copies, order[id(span)]] for span in spans]
 
 
 def _short_videos(

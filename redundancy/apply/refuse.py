@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
-from redundancy.models.base import Family
+import torch
+from torch import Tensor, nn
 
 
 def refuse_unsupported(text_arguments: dict[str, Any]) -> None:
@@ -33,8 +32,8 @@ def refuse_unsupported(text_arguments: dict[str, Any]) -> None:
         )
 
 
-def refuse_without_video(family: Family, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Refuse a prompt that begins without the video that its placeholders stand for.
+def refuse_checkpointing(layers: nn.ModuleList) -> None:
+    """Refuse layers that run again for their gradient: what was cut inside the model would not be cut then.
 
     Raises
     ------
@@ -43,12 +42,8 @@ def refuse_without_video(family: Family, args: tuple[Any, ...], kwargs: dict[str
 
     Source: own.
     """
-    ids, cache = kwargs.get("input_ids", args[0] if args else None), kwargs.get("past_key_values")
-    starts = cache is None or int(cache.get_seq_length()) == 0
-    if starts and ids is not None and not family.carries_video(kwargs):
-        placeholders = int((ids == family.video_token_id).sum())
-        if placeholders > 1:
-            raise NotImplementedError(
-                f"the prompt begins with {placeholders} video placeholders and no video: chunked prefill is not "
-                "supported; prefill at once"
-            )
+    if torch.is_grad_enabled() and any(getattr(x, "gradient_checkpointing", False) and x.training for x in layers):
+        raise NotImplementedError(
+            "methods inside the language model do not work with gradient checkpointing, which runs its layers again; "
+            "call model.gradient_checkpointing_disable(), or use a method before the model"
+        )

@@ -6,7 +6,7 @@ bit. Memory grows with rows x keys.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,15 +76,19 @@ def record_attention(
     ------
     ValueError
         If a layer or a column does not exist, or `"question"` meets a batch.
+    RuntimeError
+        On leaving, if a prompt was seen and the attention of a layer was not, naming the layers.
 
     Source: own.
     """
     modules: Any = family.text_model.layers
     recorder = _Recorder(family, rows, received=received)
-    with on_text_entry(family, recorder.enter), Hooks() as hooks:
-        for layer in chosen_layers(len(modules), layers):
+    chosen = chosen_layers(len(modules), layers)
+    with on_text_entry(family, recorder.enter), Hooks(family.core) as hooks:
+        for layer in chosen:
             hooks.after(modules[layer].self_attn, recorder.after(layer))
         yield recorder.record
+    require_recorded("attention", chosen, recorder.record.rows, entry=recorder.record.entry)
 
 
 class _Recorder:
@@ -198,6 +202,24 @@ def _real_columns(entry: TextEntry) -> Bool[Tensor, "batch length"]:
         return torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device)
     real: Tensor = mask.bool()
     return real
+
+
+def require_recorded(what: str, asked: Sequence[int], recorded: Mapping[int, Any], *, entry: TextEntry | None) -> None:
+    """Refuse a record that lacks layers which were asked for, of a prompt that was seen.
+
+    Raises
+    ------
+    RuntimeError
+        With the layers.
+
+    Source: own.
+    """
+    missing = [layer for layer in asked if layer not in recorded]
+    if entry is not None and missing:
+        raise RuntimeError(
+            f"{what} of layers {missing} asked for and not recorded: the language model ran without their hooks or was "
+            "broken off; run the model that was given, by calling it"
+        )
 
 
 def chosen_layers(count: int, layers: Sequence[int] | None) -> list[int]:

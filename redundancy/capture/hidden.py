@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from redundancy.capture.attention import chosen_layers
+from redundancy.capture.attention import chosen_layers, require_recorded
 from redundancy.models.base import Family
 from redundancy.models.hooks import Hooks, TextEntry, layer_columns, on_text_entry, states_of
 
@@ -49,6 +49,8 @@ def record_hidden(family: Family, layers: Sequence[int] | None = None) -> Iterat
     ------
     ValueError
         If a layer does not exist.
+    RuntimeError
+        On leaving, if a prompt was seen and the states of a layer were not, naming the layers.
 
     Source: own.
     """
@@ -74,7 +76,9 @@ def record_hidden(family: Family, layers: Sequence[int] | None = None) -> Iterat
 
         return hook
 
-    with on_text_entry(family, enter), Hooks() as hooks:
-        for index in chosen_layers(len(modules), layers):
+    chosen = chosen_layers(len(modules), layers)
+    with on_text_entry(family, enter), Hooks(family.core) as hooks:
+        for index in chosen:
             hooks.before(modules[index], before(index))
         yield record
+    require_recorded("hidden states", chosen, record.states, entry=record.entry)

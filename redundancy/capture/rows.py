@@ -85,9 +85,10 @@ def layer_rows(
 
     Source: own.
     """
-    cos, sin = arguments["position_embeddings"]
     cache, mask = arguments.get("past_key_values"), arguments.get("attention_mask")
     query = _project(module.q_proj, getattr(module, "q_norm", None), hidden[:, columns], module.head_dim)
+    cos, sin = (table.to(query.device) for table in arguments["position_embeddings"])  # accelerate may move hidden only
+    columns, mask = columns.to(query.device), mask if mask is None else mask.to(query.device)
     query = _rotate(query, cos[:, columns], sin[:, columns])
     if cache is not None:
         key = cache.layers[module.layer_idx].keys

@@ -6,7 +6,7 @@ implementation, and no patches x patches array outlives a chunk of frames.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from redundancy.models.base import Family
 from redundancy.models.hooks import Hooks
+from redundancy.models.tower_calls import TowerCalls
 from redundancy.tokens import TokenGrid
 
 
@@ -68,7 +69,7 @@ def pooling_head_attention(
 
 @dataclass
 class TowerRecord:
-    """What the tower showed in one forward: scores and frame features per source, frames of all videos in order.
+    """What the tower showed in one call: scores and frame features per source, frames of all videos in order.
 
     Source: own.
     """
@@ -76,18 +77,6 @@ class TowerRecord:
     scores: dict[str, list[Tensor]] = field(default_factory=dict)
     features: dict[str, list[Tensor]] = field(default_factory=dict)
     keys: list[Tensor] = field(default_factory=list)
-
-    def clear(self) -> None:
-        """Forget the forward, so that the next one starts anew."""
-        self.scores.clear()
-        self.features.clear()
-        self.keys.clear()
-
-    @property
-    def frames(self) -> int:
-        """Number of frames that the tower was seen to work on; 0 if nothing was recorded."""
-        recorded = [*self.scores.values(), *self.features.values()]
-        return sum(len(part) for part in recorded[0]) if recorded else 0
 
     def salience(self, family: Family, grids: Sequence[TokenGrid]) -> list[dict[str, Tensor]]:
         """Salience `[T, N]` per source of each video, pooled to tokens as the features are."""
@@ -129,7 +118,7 @@ def record_tower(
     pooling_head: nn.Module | None = None,
     layer: int = -1,
     keys: bool = False,
-) -> Iterator[TowerRecord]:
+) -> Iterator[Callable[[], TowerRecord]]:
     """Record salience sources of the tower (`pooling_head`, `received`, `mean_query`) while the context is open.
 
     Parameters
@@ -145,6 +134,11 @@ def record_tower(
     keys
         Record the keys of that layer as its attention uses them (rotated where it rotates them), mean over heads.
 
+    Yields
+    ------
+    A function that gives, while the text model runs, what the tower showed of the videos of that call, and not of its
+    images. It raises RuntimeError if sources were not recorded, naming them.
+
     Raises
     ------
     ValueError
@@ -152,34 +146,59 @@ def record_tower(
 
     Source: own.
     """
-    record = TowerRecord()
-    grid: list[Any] = [None]
+    of_attention = [source for source in family.attention_sources if source in sources]
+    head_input = family.pooling_input() if "pooling_head" in sources and pooling_head is not None else None
+    expected = [*of_attention, *["pooling_head"] * (head_input is not None)]
 
-    def note_grid(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        grid[0] = family.tower_grid(args, kwargs)
+    with Hooks(family.core) as hooks:
+        calls = TowerCalls(family, hooks)
 
-    def read_attention(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        for query, key in family.queries_and_keys(module, args, kwargs, grid[0]):
-            if keys:
-                record.keys.append(key.mean(1))
-            for source in set(sources) & set(family.attention_sources):
-                if source == "received":
-                    score = received_attention(query, key)
-                else:
-                    score = mean_query_attention(query, key, patches_per_token=family.patches_per_token)
-                record.scores.setdefault(source, []).append(score)
+        def record() -> TowerRecord:
+            """Of the call of the tower that is running."""
+            if calls.running is None:
+                raise RuntimeError("a layer of the vision tower was called outside the tower; call the whole model")
+            if calls.running.notes is None:
+                calls.running.notes = TowerRecord()
+            notes: TowerRecord = calls.running.notes
+            return notes
 
-    def read_head(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor) -> None:
-        if pooling_head is not None:
-            score, pooled = pooling_head_attention(pooling_head, output)
-            record.scores.setdefault("pooling_head", []).append(score)
-            record.features.setdefault("pooling_head", []).append(pooled)
+        @torch.no_grad()
+        def read_attention(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+            grid = None if calls.running is None else calls.running.grid
+            for query, key in family.queries_and_keys(module, args, kwargs, grid):
+                if keys:
+                    record().keys.append(key.mean(1))
+                for source in of_attention:
+                    if source == "received":
+                        score = received_attention(query, key)
+                    else:
+                        score = mean_query_attention(query, key, patches_per_token=family.patches_per_token)
+                    record().scores.setdefault(source, []).append(score)
 
-    with Hooks() as hooks:
-        hooks.before(family.tower, note_grid)
-        if keys or set(sources) & set(family.attention_sources):
+        @torch.no_grad()
+        def read_head(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor) -> None:
+            if pooling_head is not None:
+                score, pooled = pooling_head_attention(pooling_head, output)
+                record().scores.setdefault("pooling_head", []).append(score)
+                record().features.setdefault("pooling_head", []).append(pooled)
+
+        def of_video() -> TowerRecord:
+            call = calls.of_video()
+            notes = TowerRecord() if call is None or call.notes is None else call.notes
+            missing = [source for source in expected if source not in notes.scores]
+            missing += ["keys"] * (keys and not notes.keys)
+            if missing:
+                what = (
+                    "no call of the vision tower inside this context made the video's features (they were computed "
+                    "before it was opened, or in parts)"
+                    if call is None
+                    else "the vision tower ran without the hooks of its layers"
+                )
+                raise RuntimeError(f"{missing} asked for and not recorded: {what}; give the model pixels, and call it")
+            return notes
+
+        if keys or of_attention:
             hooks.before(family.attention_module(layer), read_attention)
-        head_input = family.pooling_input()
-        if "pooling_head" in sources and head_input is not None:
+        if head_input is not None:
             hooks.after(head_input, read_head)
-        yield record
+        yield of_video

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,7 +34,7 @@ class TokenRecorder:
     reduced: list[xr.Dataset] = field(default_factory=list)
     clips: list[VideoClip] = field(default_factory=list)
 
-    def read(self, entry: TextEntry, tower: TowerRecord) -> None:
+    def read(self, entry: TextEntry, tower: Callable[[], TowerRecord]) -> None:
         """Append the tokens of each video of one call, in order of rows and videos.
 
         Inside `prune` the model sees fewer tokens: those are appended to `reduced`.
@@ -42,27 +42,55 @@ class TokenRecorder:
         if entry.shortened is not None:
             self.reduced += [
                 reduced_tokens(self.model.family, entry, span, video=video, clip=self.clips[i])
-                for i, (span, video) in enumerate(zip(entry.spans, entry.shortened, strict=True))
+                for i, span, video in zip(entry.shown, entry.spans, entry.shortened, strict=True)
             ]
             return
-        grids = [span.grid for span in entry.spans]
-        salience = tower.salience(self.model.family, grids)
-        features = tower.frame_features(grids)
-        keys = tower.token_keys(self.model.family, grids)
-        for i, span in enumerate(entry.spans):
-            self.tokens.append(
-                tokens_of_span(
-                    self.model.family,
-                    entry,
-                    span,
-                    tower_salience=salience[i],
-                    tower_features=features[i],
-                    keys=keys[i],
-                    salience=self.salience,
-                    frame_features=self.frame_features,
-                    clip=self.clips[i],
-                )
-            )
+        sources = {"salience": self.salience, "frame_features": self.frame_features}
+        self.tokens += tokens_of_call(self.model.family, entry, tower(), **sources, clips=self.clips)
+
+
+def tokens_of_call(
+    family: Family,
+    entry: TextEntry,
+    tower: TowerRecord,
+    *,
+    salience: Sequence[str],
+    frame_features: Sequence[str],
+    clips: Sequence[VideoClip] | None = None,
+) -> list[VideoTokens]:
+    """Tokens of every video of one call, in order of rows and videos.
+
+    Parameters
+    ----------
+    family
+        Adapter of the running model.
+    entry
+        The call.
+    tower
+        What the tower showed of its videos.
+    salience, frame_features
+        Sources that the tokens shall carry.
+    clips
+        One per video that the tower worked on, for times in seconds.
+
+    Source: own.
+    """
+    of_videos, of_frames = tower.salience(family, entry.videos), tower.frame_features(entry.videos)
+    keys = tower.token_keys(family, entry.videos)
+    return [
+        tokens_of_span(
+            family,
+            entry,
+            span,
+            tower_salience=of_videos[i],
+            tower_features=of_frames[i],
+            keys=keys[i],
+            salience=salience,
+            frame_features=frame_features,
+            clip=None if clips is None else clips[i],
+        )
+        for i, span in zip(entry.shown, entry.spans, strict=True)
+    ]
 
 
 def tokens_of_span(
@@ -226,7 +254,6 @@ def record_tokens(
 
         def read(entry: TextEntry) -> None:
             recorder.read(entry, tower)
-            tower.clear()
             if stop:
                 raise _PromptSeen
 
@@ -250,6 +277,8 @@ def record_prompt(
     ------
     ValueError
         If a source is asked for that the model does not give.
+    RuntimeError
+        If no video reached the language model.
 
     Source: own.
     """
@@ -268,6 +297,11 @@ def record_prompt(
         suppress(_PromptSeen),
     ):
         model.prefill(inputs)
+    if not (recorder.tokens or recorder.reduced):
+        raise RuntimeError(
+            f"the prompt {inputs.tensors['input_ids'].shape} shows no video, so it has no tokens to record; prepare it "
+            "with a clip"
+        )
     return recorder
 
 

@@ -137,11 +137,11 @@ class _Timeline:
     def hooked(self) -> Iterator[Pruned]:
         family = self.model.family
         method = None if self.method is None else _TimedMethod(self.method, self.clock)
-        with Hooks() as outer:
+        with Hooks(family.core) as outer:
             outer.before(family.tower, self._marking("begin", "tower"))
             outer.before(family.text_model, self._marking("begin", "reduction"))
             reducing = nullcontext(Pruned()) if method is None else prune(self.model, method)
-            with reducing as pruned, Hooks() as inner:
+            with reducing as pruned, Hooks(family.core) as inner:
                 inner.after(family.tower, self._marking("end", "tower"))
                 inner.before(family.text_model, self._enter_language)
                 inner.after(family.text_model, self._marking("end", "language"))

@@ -66,7 +66,7 @@ def peak_memory(model: VideoLLM, inputs: Prepared, *, method: Method | None = No
             if waiting:
                 waiting.pop()()
 
-        with nullcontext() if method is None else prune(model, method), Hooks() as hooks:
+        with nullcontext() if method is None else prune(model, method), Hooks(model.family.core) as hooks:
             hooks.before(model.family.text_model, entered)
             model.generate(inputs, max_new_tokens=new_tokens, min_new_tokens=new_tokens)
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from redundancy.apply.turns import continuing
 from redundancy.models.hooks import TextEntry, on_text_entry
 from redundancy.models.video_llm import Prepared, VideoLLM
 from redundancy.video import VideoClip
@@ -131,13 +132,14 @@ class Running:
         family, new = self.model.family, torch.arange(len(ids), device=ids.device)
         positions = (self.next_position + self.added + new).expand(len(family.position_axes), 1, -1)
         contiguous = int(self.cache.get_seq_length()) + new[None]
-        output = self.model.model(
-            input_ids=ids[None],
-            position_ids=family.text_position_ids(positions, contiguous),
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=keep,
-        )
+        with continuing(self.cache):
+            output = self.model.model(
+                input_ids=ids[None],
+                position_ids=family.text_position_ids(positions, contiguous),
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=keep,
+            )
         self.added += len(ids)
         logits: Tensor = output.logits[0]
         return logits

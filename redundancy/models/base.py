@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from redundancy.models.wrapped import unwrapped
 from redundancy.tokens import RotaryLayout, TokenGrid, TokenLayout
 from redundancy.video import VideoClip
 
@@ -59,7 +60,7 @@ class Family(ABC):
     Parameters
     ----------
     model
-        The Hugging Face model, unmodified.
+        The Hugging Face model, unmodified; wrappers around it (`torch.compile`, PEFT) are looked through.
 
     Notes
     -----
@@ -76,7 +77,7 @@ class Family(ABC):
     attention_sources: ClassVar[tuple[str, ...]] = ("received",)
 
     def __init__(self, model: nn.Module) -> None:
-        self.model = model
+        self.model = unwrapped(model)
 
     @classmethod
     def load(cls, source: str, **arguments: Any) -> tuple[nn.Module, Any]:
@@ -96,8 +97,7 @@ class Family(ABC):
     @property
     def core(self) -> nn.Module:
         """The module whose forward puts vision features into the prompt and calls the text model."""
-        core: nn.Module = self.model.model  # type: ignore[assignment]
-        return core
+        return unwrapped(self.model.model)  # type: ignore[arg-type]
 
     @property
     def text_model(self) -> nn.Module:
@@ -159,12 +159,17 @@ class Family(ABC):
         return core_arguments.get("pixel_values_videos") is not None or encoded.get("video") is not None
 
     def tower_grid(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """What a call of the tower tells about its grid; None where the family does not need it."""
+        """What a call of the tower tells about the grids of its videos; None where it does not tell."""
         return None
 
     @abstractmethod
     def video_grids(self, core_arguments: Mapping[str, Any], tower_grid: Any) -> list[TokenGrid]:
-        """Token grid of every video of a call, in order."""
+        """Token grid of every video of a call, in order; each once, if the tower's call is known."""
+
+    def encoded_videos(self, core_arguments: Mapping[str, Any]) -> int | None:
+        """Videos whose features a call of `core` brings ready-made, those of repeated rows too; None for pixels."""
+        encoded = (core_arguments.get("mm_encoder_outputs") or {}).get("video")
+        return None if encoded is None else len(encoded.pooler_output)
 
     def run_length(self, grid: TokenGrid) -> int:
         """Placeholders that one video takes in the prompt, newlines included."""

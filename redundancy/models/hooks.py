@@ -1,52 +1,33 @@
-"""The one place that registers hooks on a model, and takes them away again."""
+"""Calls of a model as hooks see them: where its videos are when the text model begins, and what was cut of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from redundancy.models.base import Family, VideoSpan
+from redundancy.models.hook_context import Arguments, Hooks
+from redundancy.models.tower_calls import TowerCalls, arguments_of
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid
 
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-
-
-class Hooks:
-    """Forward hooks that exist while the context is open, and are removed on exit, also after an exception."""
-
-    def __init__(self) -> None:
-        self._handles: list[RemovableHandle] = []
-
-    def before(self, module: nn.Module, hook: Callable[[nn.Module, Any, dict[str, Any]], Arguments | None]) -> None:
-        """Call `hook(module, args, kwargs)` before the module's forward; what it returns replaces both."""
-        self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
-
-    def after(self, module: nn.Module, hook: Callable[[nn.Module, Any, dict[str, Any], Any], Any]) -> None:
-        """Call `hook(module, args, kwargs, output)` after the module's forward; what it returns replaces the output."""
-        self._handles.append(module.register_forward_hook(hook, with_kwargs=True))
-
-    def remove(self) -> None:
-        """Take every hook away; safe to call twice."""
-        while self._handles:
-            self._handles.pop().remove()
-
-    def __enter__(self) -> Hooks:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.remove()
+__all__ = [
+    "Hooks",
+    "LayerColumns",
+    "ShortVideo",
+    "TextEntry",
+    "layer_columns",
+    "note_layer_columns",
+    "on_text_entry",
+    "states_of",
+]
 
 
 def states_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Float[Tensor, "batch length channels"]:
@@ -91,12 +72,18 @@ class TextEntry:
         Keyword arguments of the text model: `inputs_embeds [B, L, D]`, `position_ids`, `attention_mask` and so on.
     shortened
         One entry per span if the prompt was shortened already, so that `kwargs` are those of the shorter one.
+    videos
+        Grids of the videos, each once, in the order in which the tower worked on them.
+    shown
+        For each span the number of its video: `generate` may repeat rows after the tower has run.
     """
 
     input_ids: Int[Tensor, "batch length"]
     spans: list[VideoSpan]
     kwargs: dict[str, Any]
     shortened: list[ShortVideo] | None = None
+    videos: Sequence[TokenGrid] = ()
+    shown: Sequence[int] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,17 +130,113 @@ def layer_columns(core: nn.Module, layer: int) -> LayerColumns | None:
 
 
 def _spans_of_copies(
-    family: Family, input_ids: Int[Tensor, "batch length"], grids: Sequence[TokenGrid]
-) -> list[VideoSpan]:
-    """Spans of a batch in which `generate` repeats each row (beams, several sequences) and not the videos' grids."""
-    placeholders = int((input_ids == family.video_token_id).sum())
-    once = sum(family.run_length(grid) for grid in grids)
-    copies = placeholders // once if once else 1
-    if copies < 2 or placeholders % once or len(input_ids) % copies:
-        return family.spans(input_ids, grids)
-    spans = family.spans(input_ids[::copies], grids)
-    repeated = [replace(span, row=span.row * copies + copy) for span in spans for copy in range(copies)]
-    return sorted(repeated, key=lambda span: span.row)
+    family: Family, input_ids: Int[Tensor, "batch length"], grids: Sequence[TokenGrid], copies: int
+) -> tuple[list[VideoSpan], list[int]]:
+    """Spans of a batch in which `generate` repeated each row, and for each the number of the video that it shows."""
+    spans = list(enumerate(family.spans(input_ids[::copies], grids)))
+    repeated = [(i, replace(span, row=span.row * copies + copy)) for i, span in spans for copy in range(copies)]
+    repeated.sort(key=lambda entry: entry[1].row)
+    return [span for _, span in repeated], [i for i, _ in repeated]
+
+
+@dataclass
+class _CoreCall:
+    """A call of the core that is running."""
+
+    arguments: dict[str, Any]
+    video: bool
+    reached: bool = False
+
+
+class _Entries:
+    """The hooks of `on_text_entry`."""
+
+    def __init__(self, family: Family, callback: Callable[[TextEntry], dict[str, Any] | None], hooks: Hooks) -> None:
+        self.family, self.callback = family, callback
+        self.towers = TowerCalls(family, hooks)
+        self.core: _CoreCall | None = None
+        self.expected = False  # the running call of the whole model brings video, which has not been seen
+        if family.model is not family.core:
+            hooks.before(family.model, self.begin)
+            hooks.after(family.model, self.end)
+        hooks.before(family.core, self.enter_core)
+        hooks.before(family.text_model, self.enter_text)
+        hooks.after(family.core, self.check_core)
+        hooks.after(family.core, self.leave_core, always=True)
+
+    def begin(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        """Note that the model runs."""
+        self.expected = self.family.carries_video(arguments_of(module, args, kwargs))
+
+    def end(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        """Refuse the answer of a model whose video was not seen."""
+        if self.expected:
+            raise _not_reached("its core")
+
+    def enter_core(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        """Note what the core was called with."""
+        arguments = arguments_of(module, args, kwargs)
+        self.core = _CoreCall(arguments, self.family.carries_video(arguments))
+        _shortened.pop(self.family.core, None)
+
+    def enter_text(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Arguments | None:
+        """The text model begins."""
+        core = self.core
+        if core is None:
+            if args or kwargs.get("inputs_embeds") is not None:
+                raise NotImplementedError(
+                    "the text model was called by itself, so the video tokens cannot be located in what it was given; "
+                    "call the whole model"
+                )
+            return None
+        core.reached = True
+        if not core.video:
+            return None
+        self.expected = False
+        entry = self.entry(core.arguments, kwargs)
+        changed = self.callback(entry)
+        if entry.shortened is not None:
+            _shortened[self.family.core] = entry.shortened
+        return None if changed is None else (args, changed)
+
+    def entry(self, core: Mapping[str, Any], kwargs: dict[str, Any]) -> TextEntry:
+        """Where the videos of this call are."""
+        ids = core.get("input_ids")
+        if ids is None:
+            raise NotImplementedError(
+                "the model was called with inputs_embeds and without input_ids, so the video tokens cannot be located; "
+                "pass input_ids"
+            )
+        tower = self.towers.of_video(core)
+        encoded = self.family.encoded_videos(core)
+        try:
+            grids = self.family.video_grids(core, None if tower is None else tower.grid)
+            copies = 1 if encoded is None or not grids else encoded // len(grids)
+            if not copies or len(ids) % copies:
+                raise ValueError(f"the features of {encoded} videos are given, of {len(grids)} in {len(ids)} prompts")
+            spans, shown = _spans_of_copies(self.family, ids, grids, copies)
+        except ValueError as error:
+            raise NotImplementedError(
+                f"{error}; a prompt whose video does not come whole (chunked prefill) is not supported: prefill at once"
+            ) from error
+        return TextEntry(ids, spans, kwargs, _shortened.get(self.family.core), grids, shown)
+
+    def check_core(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        """Refuse the output of a core whose text model was not seen."""
+        if self.core is not None and not self.core.reached:
+            raise _not_reached("its text model")
+
+    def leave_core(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        """Forget the call."""
+        self.core = None
+
+
+def _not_reached(part: str) -> RuntimeError:
+    return RuntimeError(
+        f"the model ran, and the hooks of {part} were not called, so nothing was reduced or recorded: its forward is "
+        "called directly, or it is exported, captured as a graph or replaced; run the model that was given, by calling "
+        "it"
+    )
 
 
 @contextmanager
@@ -164,44 +247,17 @@ def on_text_entry(family: Family, callback: Callable[[TextEntry], dict[str, Any]
     The callback may return other keyword arguments for the text model. One that shortens the prompt sets
     `entry.shortened`; callbacks of contexts opened later then see the shortened prompt, and are told so.
 
+    Raises
+    ------
+    RuntimeError
+        In a call of the model whose video does not reach the callback, because a hook was passed by.
+    NotImplementedError
+        In a call whose video cannot be located, and if the model is inside a context of another thread.
+
     Source: own.
     """
-    call: dict[str, Any] = {}
-
-    def note_tower(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        call["tower"] = family.tower_grid(args, kwargs)
-
-    def note_core(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        call["ids"] = kwargs.get("input_ids", args[0] if args else None)
-        call["video"] = family.carries_video(kwargs)
-        call["core"] = kwargs
-        _shortened.pop(module, None)
-
-    def enter_text(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Arguments | None:
-        if not call.get("video"):
-            return None
-        if call["ids"] is None:
-            raise NotImplementedError(
-                "the model was called with inputs_embeds and without input_ids, so the video tokens cannot be located; "
-                "pass input_ids"
-            )
-        grids = family.video_grids(call["core"], call.get("tower"))
-        try:
-            spans = _spans_of_copies(family, call["ids"], grids)
-        except ValueError as error:
-            raise NotImplementedError(
-                f"{error}; a prompt whose video does not come whole (chunked prefill) is not supported: prefill at once"
-            ) from error
-        entry = TextEntry(call["ids"], spans, kwargs, _shortened.get(family.core))
-        changed = callback(entry)
-        if entry.shortened is not None:
-            _shortened[family.core] = entry.shortened
-        return None if changed is None else (args, changed)
-
-    with Hooks() as hooks:
-        hooks.before(family.tower, note_tower)
-        hooks.before(family.core, note_core)
-        hooks.before(family.text_model, enter_text)
+    with Hooks(family.core) as hooks:
+        _Entries(family, callback, hooks)
         try:
             yield hooks
         finally:

@@ -56,16 +56,25 @@ class LlavaOnevision(Family):
             return {}
         return {"position_ids": (mask.long().cumsum(-1) - 1).clamp(min=0)}
 
+    def tower_grid(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+        """Frames of all videos of the call."""
+        return len(args[0] if args else kwargs["pixel_values"])
+
     def video_grids(self, core_arguments: Mapping[str, Any], tower_grid: Any) -> list[TokenGrid]:
-        """One grid per video, from the pixels `[videos, T, 3, H, W]` or the features `[videos, T*N+1, D]`."""
+        """One grid per video, from the pixels `[videos, T, 3, H, W]` or the features `[videos, length, D]`."""
         side = self.token_side
         encoded = (core_arguments.get("mm_encoder_outputs") or {}).get("video")
-        if encoded is not None:
-            videos, length = encoded.pooler_output.shape[:2]
-            frames = (length - 1) // side**2
-        else:
+        if encoded is None:
             videos, frames = core_arguments["pixel_values_videos"].shape[:2]
+        else:
+            videos, length = encoded.pooler_output.shape[:2]
+            frames = self.frames_of(length)
+            videos = videos if tower_grid is None else tower_grid // frames
         return [TokenGrid(int(frames), side, side)] * int(videos)
+
+    def frames_of(self, length: int) -> int:
+        """Frames of a video that takes so many placeholders."""
+        return (length - 1) // self.token_side**2
 
     def run_length(self, grid: TokenGrid) -> int:
         """T * N video tokens and one newline."""

@@ -6,7 +6,7 @@ holds the model and `llava_video_checkpoint.py` reads the folder; this is the ad
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -45,14 +45,9 @@ class LlavaVideo(LlavaOnevision):
             content += [{"type": "video"}, {"type": "text", "text": time_instruction(clip)}]
         return content if prompt is None else [*content, {"type": "text", "text": prompt}]
 
-    def video_grids(self, core_arguments: Mapping[str, Any], tower_grid: Any) -> list[TokenGrid]:
-        """One grid per video, from the pixels `[videos, T, 3, H, W]` or the features `[videos, T*h*(w+1), D]`."""
-        side = self.token_side
-        encoded = (core_arguments.get("mm_encoder_outputs") or {}).get("video")
-        if encoded is None:
-            return super().video_grids(core_arguments, tower_grid)
-        videos, length = encoded.pooler_output.shape[:2]
-        return [TokenGrid(int(length) // (side * (side + 1)), side, side)] * int(videos)
+    def frames_of(self, length: int) -> int:
+        """Frames of a video that takes so many placeholders."""
+        return length // (self.token_side * (self.token_side + 1))
 
     def run_length(self, grid: TokenGrid) -> int:
         """T * rows * (cols + 1)."""
