@@ -156,6 +156,8 @@ def score_questions(
     ------
     ValueError
         If options cannot be told apart, see `option_tokens`; or there is no question.
+    FloatingPointError
+        If the model's logits are NaN or infinite, with the name of the video, or give no option any probability.
 
     Source: own.
     """
@@ -176,6 +178,11 @@ def score_questions(
                 here, more = running, len(ids) - start
                 logits = here.add(ids[start:])[-1]
             values = [_loglikelihood(here, option, logits) for option in tokens]
+            if not np.isfinite(max(values)):
+                raise FloatingPointError(
+                    f"no option of {question.text!r} about {here.clips[0][0].source!r} has any probability, given "
+                    f"log-likelihoods {values}"
+                )
             lengths = tuple(len(option) for option in tokens)
             answer = _greedy(here, logits, max_new_tokens) if max_new_tokens else None
             about = (here.video_tokens, running is not None)
