@@ -301,8 +301,8 @@ def refuse_misfits(
     ]
     if faults:
         raise ValueError(
-            f"{where} {'; it '.join(faults)}; expected exactly the weights of its configuration, since a missing one would "
-            "be random numbers"
+            f"{where} {'; it '.join(faults)}; expected exactly the weights of its configuration: others would be "
+            "random numbers"
         )
 
 
