@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from redundancy.models.checkpoint import load_weights
+from redundancy.models.wrapped import unwrapped
 from redundancy.tokens import RotaryLayout, TokenGrid, TokenLayout
 from redundancy.video import VideoClip
 
@@ -61,7 +62,7 @@ class Family(ABC):
     Parameters
     ----------
     model
-        The Hugging Face model, unmodified.
+        The Hugging Face model, unmodified; wrappers around it (`torch.compile`, PEFT) are looked through.
 
     Notes
     -----
@@ -78,7 +79,7 @@ class Family(ABC):
     attention_sources: ClassVar[tuple[str, ...]] = ("received",)
 
     def __init__(self, model: nn.Module) -> None:
-        self.model = model
+        self.model = unwrapped(model)
 
     @classmethod
     def load(cls, folder: Path, **arguments: Any) -> tuple[nn.Module, Any]:
@@ -110,8 +111,7 @@ class Family(ABC):
     @property
     def core(self) -> nn.Module:
         """The module whose forward puts vision features into the prompt and calls the text model."""
-        core: nn.Module = self.model.model  # type: ignore[assignment]
-        return core
+        return unwrapped(self.model.model)  # type: ignore[arg-type]
 
     @property
     def text_model(self) -> nn.Module:
