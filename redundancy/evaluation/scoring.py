@@ -213,7 +213,7 @@ def _loglikelihood(running: Running, option: Int[Tensor, "tokens"], first: Float
 
 def _greedy(running: Running, logits: Float[Tensor, "vocabulary"], most: int) -> str:
     """The greedy answer of at most `most` tokens; the cache is left as it was."""
-    ends = getattr(running.model.model.generation_config, "eos_token_id", None)
+    ends = getattr(running.model.family.model.generation_config, "eos_token_id", None)
     stop = set() if ends is None else set(ends) if isinstance(ends, list | tuple) else {int(ends)}
     ids: list[int] = []
     while True:

@@ -18,6 +18,7 @@ from redundancy.models.qwen3_vl import Qwen3VL, Qwen3VLMoe
 from redundancy.models.siglip import load_pooling_head
 from redundancy.models.torchvision_repair import import_torchvision
 from redundancy.models.video_llm import VideoLLM
+from redundancy.models.wrapped import float_dtype, input_device, unwrapped
 
 FAMILIES: tuple[type[Family], ...] = (LlavaOnevision, LlavaVideo, Qwen2VL, Qwen2_5VL, Qwen3VL, Qwen3VLMoe)
 
@@ -94,6 +95,8 @@ def wrap_model(
 ) -> VideoLLM:
     """Put a Hugging Face model that is already loaded, with its processor, behind the interface.
 
+    It may be compiled, adapted by PEFT, offloaded or spread over devices.
+
     Raises
     ------
     ValueError
@@ -106,9 +109,9 @@ def wrap_model(
     if salience_head is not None:
         if family.pooling_input() is None:
             raise ValueError(f"salience_head is given, but the tower of {family.name} has no SigLIP pooling head")
-        parameter = next(family.tower.parameters())
-        width = family.config.vision_config.hidden_size
-        head = load_pooling_head(salience_head, hidden_size=width, dtype=parameter.dtype, device=parameter.device)
+        tower, width = family.tower, family.config.vision_config.hidden_size
+        about: dict[str, Any] = {"dtype": float_dtype(tower), "device": input_device(tower)}
+        head = load_pooling_head(salience_head, hidden_size=width, **about)
     return VideoLLM(model, processor, family, name, folder, head)
 
 
@@ -134,7 +137,7 @@ def supported_architectures() -> list[str]:
 
 
 def _type_of(model: nn.Module) -> str:
-    return str(model.config.model_type)  # type: ignore[union-attr]
+    return str(unwrapped(model).config.model_type)  # type: ignore[union-attr]
 
 
 def _family_of(model_type: str, name: str) -> type[Family]:

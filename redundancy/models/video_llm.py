@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from redundancy.models.base import Family
 from redundancy.models.logits import RequireNumbers
+from redundancy.models.wrapped import float_dtype, input_device
 from redundancy.video import VideoClip, load_video
 
 Clips = VideoClip | Sequence[VideoClip] | Sequence[VideoClip | Sequence[VideoClip]]
@@ -48,7 +49,7 @@ class VideoLLM:
     Parameters
     ----------
     model
-        The Hugging Face model, unmodified.
+        The Hugging Face model, unmodified, with what is wrapped around it.
     processor
         The checkpoint's own processor.
     family
@@ -70,13 +71,13 @@ class VideoLLM:
 
     @property
     def device(self) -> torch.device:
-        """Device of the parameters."""
-        return next(self.model.parameters()).device
+        """Where inputs go: the device of the parameters, or the first on which a dispatched model runs."""
+        return input_device(self.model)
 
     @property
     def dtype(self) -> torch.dtype:
         """Floating-point type of the parameters."""
-        return next(self.model.parameters()).dtype
+        return float_dtype(self.model)
 
     def load_video(self, path: str | Path, **arguments: Any) -> VideoClip:
         """Read a video by the sampling convention of the family, with its number of frames or rate unless one is given.
@@ -93,7 +94,8 @@ class VideoLLM:
         Parameters
         ----------
         clips
-            A clip that all prompts ask about; or one per prompt; or for each prompt the clips that it shows, in order.
+            A clip that all prompts ask about; or one per prompt; or for each prompt the clips that it shows, in order,
+            which may be none.
         prompts
             The user's text; None asks nothing (enough for a capture of tokens).
 
@@ -107,6 +109,9 @@ class VideoLLM:
         """
         rows = _rows(clips, prompts)
         flat = [clip for row, _ in rows for clip in row]
+        empty = [clip.source for clip in flat if not len(clip.frames)]
+        if empty:
+            raise ValueError(f"the clip {empty[0]!r} has no frames, expected at least one")
         self.family.check_clips(flat)
         if getattr(self.processor, "chat_template", None) is None:
             raise ValueError(
@@ -115,12 +120,9 @@ class VideoLLM:
             )
         batch = self.processor(
             text=[self.chat_text(row, prompt) for row, prompt in rows],
-            videos=[torch.from_numpy(clip.frames).permute(0, 3, 1, 2) for clip in flat],
-            video_metadata=[_metadata(clip) for clip in flat],
-            do_sample_frames=False,
             return_tensors="pt",
             **self._padding(len(rows)),
-            **self.family.processor_arguments(flat),
+            **(self._videos(flat) if flat else {}),
         )
         tensors = {
             key: value.to(device=self.device, dtype=self.dtype if key.startswith("pixel_values") else None)
@@ -128,6 +130,15 @@ class VideoLLM:
             if isinstance(value, Tensor)
         }
         return Prepared(tensors, tuple(tuple(row) for row, _ in rows))
+
+    def _videos(self, clips: Sequence[VideoClip]) -> dict[str, Any]:
+        """Arguments of the processor's call that hold the videos of all prompts."""
+        return {
+            "videos": [torch.from_numpy(clip.frames).permute(0, 3, 1, 2) for clip in clips],
+            "video_metadata": [_metadata(clip) for clip in clips],
+            "do_sample_frames": False,
+            **self.family.processor_arguments(clips),
+        }
 
     def _padding(self, rows: int) -> dict[str, Any]:
         """How the processor pads a batch: the next token follows the last column, so padding stands on the left."""
@@ -232,7 +243,8 @@ class VideoLLM:
                 f"prompt={prompt!r} given beside prepared inputs, which hold their prompts; give prompt=None"
             )
         _require_left_padding(inputs)
-        ids = self.model.generate(**inputs.tensors, **self._choices(inputs, max_new_tokens, arguments))  # type: ignore[operator]
+        generate: Any = getattr(self.model, "generate", None) or self.family.model.generate  # data parallelism has none
+        ids = generate(**inputs.tensors, **self._choices(inputs, max_new_tokens, arguments))
         new = ids[:, inputs.tensors["input_ids"].shape[1] :]
         texts = [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]
         rows = len(inputs.clips)
@@ -280,7 +292,7 @@ def _require_left_padding(inputs: Prepared) -> None:
 
 def _rows(clips: Any, prompts: Any) -> list[tuple[list[VideoClip], str | None]]:
     """Clips and prompt of each row, whatever the user's nesting was."""
-    texts = [prompts] if prompts is None or isinstance(prompts, str) else list(prompts)
+    texts = [None] if prompts is None else _entries(prompts)
     wrong = [text for text in texts if not (text is None or isinstance(text, str))]
     if wrong or not texts:
         raise ValueError(f"prompts={prompts!r} given, expected a text, or a list with at least one")
