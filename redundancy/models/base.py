@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from redundancy.models.checkpoint import load_weights
+from redundancy.models.checkpoint import load_texts, load_weights
 from redundancy.models.wrapped import unwrapped
 from redundancy.tokens import RotaryLayout, TokenGrid, TokenLayout
 from redundancy.video import VideoClip
@@ -88,12 +88,12 @@ class Family(ABC):
         Raises
         ------
         ValueError
-            If the weights are not exactly those of the model, or the folder holds no video processor.
+            If the weights are not exactly those of the model, or the folder holds no processor of videos.
         """
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         model = load_weights(AutoModelForImageTextToText, folder, **arguments)
-        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)  # type: ignore[no-untyped-call]
+        processor = load_texts(AutoProcessor, folder)
         if getattr(processor, "video_processor", None) is None:
             raise ValueError(
                 f"{folder} gives a {type(processor).__name__}, expected the processor of a video model: "

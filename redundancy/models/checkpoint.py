@@ -18,7 +18,8 @@ from redundancy.paths import bundled_models
 TEXTS = ("*.json", "*.jinja", "*.txt", "*.model")  # configuration, tokenizer, chat template
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-PATIENCE = 10  # seconds for the one call that asks the hub whether it has a model
+PATIENCE = 5  # seconds for the one call that asks the hub whether it has a model
+_KNOWN = (OSError, ValueError, ImportError, MemoryError, torch.OutOfMemoryError)  # they say what is wrong
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _NOT_CONFIGURATION = ("tokenizer.json", "vocab.json", "added_tokens.json", INDEX)
 _UNUSED = (
@@ -48,16 +49,16 @@ def find_model(name: str) -> tuple[Path, bool]:
     Source: own.
     """
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if name and folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ModelNotFoundError(f"the folder {name!r} holds no config.json; expected a Hugging Face model folder")
         return folder.absolute(), False
     bundled = bundled_models()
     if name in bundled:
         return bundled[name], False
-    if folder.exists():
+    if name and folder.exists():
         raise ModelNotFoundError(f"{name!r} is no folder; expected a Hugging Face model folder, or a name of one")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name, re.ASCII) or name.startswith("."):
         raise ModelNotFoundError(
             f"{name!r} is neither a folder, nor bundled ({', '.join(bundled)}), nor a hub id, which has the form "
             f"owner/name{_did_you_mean(name)}"
@@ -90,8 +91,8 @@ def _from_hub(name: str, *, weights: bool = False) -> Path:
         except (OSError, ValueError):
             raise ModelNotFoundError(
                 f"{name!r} is neither a folder, nor bundled ({', '.join(bundled_models())}), nor could it be had from "
-                f"the Hugging Face hub ({_first_line(error)}) or its cache{_did_you_mean(name)}. Where there is no "
-                f"network, download it elsewhere with `hf download {name} --local-dir FOLDER` and give FOLDER"
+                f"the Hugging Face hub ({_first_line(error)}) or its cache. Where there is no network, download it "
+                f"elsewhere with `hf download {name} --local-dir FOLDER` and give FOLDER{_did_you_mean(name)}"
             ) from error
     if not (Path(here) / "config.json").is_file():
         raise ModelNotFoundError(f"the hub's {name!r} holds no config.json; expected a Hugging Face model")
@@ -104,7 +105,7 @@ def _did_you_mean(name: str) -> str:
     beside = [str(p) for p in parent.iterdir() if p.is_dir()] if parent != Path() and parent.is_dir() else []
     names = {known.lower(): known for known in (*beside, *bundled_models())}
     last = name.lower().rpartition("/")[2]
-    near = dict.fromkeys(get_close_matches(name.lower(), names) + get_close_matches(last, names))
+    near = dict.fromkeys(get_close_matches(name.lower(), names, n=2) + get_close_matches(last, names, n=2))
     return f"; did you mean {' or '.join(repr(names[key]) for key in near)}?" if near else ""
 
 
@@ -200,8 +201,8 @@ def weight_files(folder: Path) -> list[Path]:
         absent = sorted(weights - tensor_names(folder / shard))
         if absent:
             raise ValueError(
-                f"{folder / shard} lacks {len(absent)} weights that {INDEX} says it holds, among them {absent[0]}; "
-                "get the checkpoint again"
+                f"{folder / shard} {_counted(f'lacks {{}} that {INDEX} says it holds', absent)[0]}; get the "
+                "checkpoint again"
             )
     return [folder / shard for shard in sorted(shards)]
 
@@ -249,10 +250,10 @@ def load_weights(model_class: Any, folder: Path, **arguments: Any) -> nn.Module:
             output_loading_info=True,
             **arguments,
         )
-    except torch.OutOfMemoryError:
+    except _KNOWN:
         raise
-    except RuntimeError as error:
-        raise ValueError(f"the weights of {folder} do not fit its configuration: {error}") from error
+    except Exception as error:  # whatever a configuration that does not fit its weights makes of them
+        raise ValueError(f"{folder} cannot be loaded as its config.json says ({_first_line(error)})") from error
     loaded: nn.Module = model
     refuse_misfits(
         f"{folder}",
@@ -262,6 +263,26 @@ def load_weights(model_class: Any, folder: Path, **arguments: Any) -> nn.Module:
         mismatched={name: (tuple(given), tuple(expected)) for name, given, expected in report["mismatched_keys"]},
     )
     return loaded
+
+
+def load_texts(loader: Any, folder: Path, **arguments: Any) -> Any:
+    """`loader.from_pretrained` of a processor or a tokenizer, without code of the folder.
+
+    Raises
+    ------
+    ValueError
+        If its files are missing or cannot be read.
+
+    Source: own.
+    """
+    try:
+        return loader.from_pretrained(folder, trust_remote_code=False, **arguments)
+    except ImportError:
+        raise
+    except Exception as error:  # tokenizers raises nothing else
+        raise ValueError(
+            f"the files of the processor or tokenizer in {folder} are missing or damaged ({_first_line(error)})"
+        ) from error
 
 
 def refuse_misfits(
@@ -295,21 +316,21 @@ def refuse_misfits(
     left_over = [name for name in unexpected if not any(re.search(pattern, name) for pattern in _UNUSED)]
     shapes = [f"{name} of shape {given}, expected {expected}" for name, (given, expected) in mismatched.items()]
     faults = [
-        *_counted(f"lacks {{}} weights of {what}", missing),
-        *_counted(f"holds {{}} weights that {what} does not have", left_over),
-        *_counted(f"holds {{}} weights that do not fit {what}", shapes),
+        *_counted(f"lacks {{}} of {what}, which would be random numbers", missing),
+        *_counted(f"holds {{}} that {what} does not have", left_over),
+        *_counted(f"holds {{}} of another shape than {what}", shapes),
     ]
     if faults:
-        raise ValueError(
-            f"{where} {'; it '.join(faults)}; expected exactly the weights of its configuration: others would be "
-            "random numbers"
-        )
+        raise ValueError(f"{where} {'; it '.join(faults)}; expected exactly the weights that its config.json describes")
 
 
 def _counted(sentence: str, names: Iterable[str]) -> list[str]:
-    """The sentence with the number of the names and the first of them; nothing where there are none."""
+    """The sentence with the number of the names and the first three; nothing where there are none."""
     ordered = sorted(names)
-    return [f"{sentence.format(len(ordered))}, among them {ordered[0]}"] if ordered else []
+    count = f"{len(ordered)} weight{'s' if len(ordered) > 1 else ''}"
+    return (
+        [f"{sentence.format(count)}: {', '.join(ordered[:3])}{' ...' if len(ordered) > 3 else ''}"] if ordered else []
+    )
 
 
 def _pickled(folder: Path) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from redundancy.models.checkpoint import load_weights, read_configuration, tensor_names, weight_files
+from redundancy.models.checkpoint import load_texts, load_weights, read_configuration, tensor_names, weight_files
 from redundancy.models.llava_video_model import (
     LlavaVideoConfig,
     LlavaVideoForConditionalGeneration,
@@ -111,7 +111,7 @@ def _tokenizer(folder: Path, *, vocab_size: int) -> Any:
     from transformers import AddedToken, AutoTokenizer, PretrainedConfig
 
     # the tokenizer's own file names its class; a configuration of Qwen2 would overrule it
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder, config=PretrainedConfig(), trust_remote_code=False)
+    tokenizer: Any = load_texts(AutoTokenizer, folder, config=PretrainedConfig())
     tokenizer.add_tokens([AddedToken(token, special=True) for token in SPECIAL], special_tokens=True)
     tokenizer.padding_side = "left"
     if max(tokenizer.convert_tokens_to_ids(list(SPECIAL))) >= vocab_size:
