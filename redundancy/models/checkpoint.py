@@ -128,7 +128,7 @@ def read_configuration(folder: Path) -> dict[str, Any]:
     Source: own.
     """
     for file in sorted(folder.glob("*.json")):
-        if file.name not in _NOT_CONFIGURATION:
+        if file.is_file() and file.name not in _NOT_CONFIGURATION:
             _refuse_code(file, _read_json(file))
     if (folder / "adapter_config.json").is_file():
         raise ValueError(
@@ -144,7 +144,7 @@ def read_configuration(folder: Path) -> dict[str, Any]:
 def _read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is not valid JSON ({error}); get the file again") from error
 
 

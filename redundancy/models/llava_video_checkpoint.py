@@ -81,7 +81,7 @@ def load_checkpoint(
             f"{folder} has mm_newline_position={newline!r}; of the original LLaVA layout only LLaVA-Video ('grid') is "
             "supported. LLaVA-OneVision is published for transformers as llava-hf/llava-onevision-*"
         )
-    text: Any = Qwen2Config(**{k: v for k, v in raw.items() if k not in ("model_type", "architectures", "auto_map")})
+    text: Any = Qwen2Config(**{k: v for k, v in raw.items() if k not in ("model_type", "architectures")})
     tokenizer = _tokenizer(folder, vocab_size=text.vocab_size)
     image, video = tokenizer.convert_tokens_to_ids(list(SPECIAL))
     vision = _vision_config(folder, raw)

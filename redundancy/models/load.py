@@ -155,5 +155,8 @@ def _named_head(folder: Path) -> Path | None:
     note = folder / "redundancy.json"
     if not note.is_file():
         return None
-    named = json.loads(note.read_text()).get("salience_head")
+    raw = json.loads(note.read_text())
+    if not isinstance(raw, dict) or not isinstance(raw.get("salience_head"), str | None):
+        raise ValueError(f"{note} holds {raw!r:.80}, expected an object whose salience_head is a folder's name")
+    named = raw.get("salience_head")
     return None if named is None else (note.parent / named).resolve()

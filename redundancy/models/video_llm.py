@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -103,7 +103,8 @@ class VideoLLM:
         ------
         ValueError
             If there is not one entry of `clips` per prompt, if the family cannot take the clips in one call, if the
-            processor has no chat template, or if the tokenizer has no pad token for a batch.
+            processor has no chat template, if a prompt holds a placeholder of videos or images itself, or if the
+            tokenizer has no pad token for a batch.
 
         Source: own.
         """
@@ -119,7 +120,7 @@ class VideoLLM:
                 "add chat_template.jinja to its folder"
             )
         batch = self.processor(
-            text=[self.chat_text(row, prompt) for row, prompt in rows],
+            text=[self._chat_of(row, prompt) for row, prompt in rows],
             return_tensors="pt",
             **self._padding(len(rows)),
             **(self._videos(flat) if flat else {}),
@@ -130,6 +131,18 @@ class VideoLLM:
             if isinstance(value, Tensor)
         }
         return Prepared(tensors, tuple(tuple(row) for row, _ in rows))
+
+    def _chat_of(self, clips: Sequence[VideoClip], prompt: str | None) -> str:
+        """The chat of one row, in which the placeholders are those of its clips: others would take a clip's place."""
+        text = self.chat_text(clips, prompt)
+        for kind, expected in (("video", len(clips)), ("image", 0)):
+            token = getattr(self.processor, f"{kind}_token", None)
+            if token is not None and text.count(token) != expected:
+                raise ValueError(
+                    f"the chat of the prompt {prompt!r} holds {text.count(token)} times {token!r}, which stands for a "
+                    f"{kind}, expected {expected}; a prompt is plain text, and the chat template places the videos"
+                )
+        return text
 
     def _videos(self, clips: Sequence[VideoClip]) -> dict[str, Any]:
         """Arguments of the processor's call that hold the videos of all prompts."""
@@ -154,12 +167,22 @@ class VideoLLM:
     def chat_text(self, clips: Sequence[VideoClip], prompt: str | None) -> str:
         """What the user says about the clips, in the model's chat format, before placeholders are multiplied.
 
+        Raises
+        ------
+        ValueError
+            If the checkpoint's chat template is faulty.
+
         Source: own; the template is the checkpoint's.
         """
+        from jinja2 import TemplateError
+
         content = self.family.chat_content(clips, prompt)
-        chat: str = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-        )
+        try:
+            chat: str = self.processor.apply_chat_template(
+                [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+            )
+        except TemplateError as error:
+            raise ValueError(f"the chat template of {self.name!r} cannot be filled in: {error}") from error
         return chat
 
     @torch.no_grad()
@@ -247,7 +270,7 @@ class VideoLLM:
         ids = generate(**inputs.tensors, **self._choices(inputs, max_new_tokens, arguments))
         new = ids[:, inputs.tensors["input_ids"].shape[1] :]
         texts = [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]
-        rows = len(inputs.clips)
+        rows = len(inputs.tensors["input_ids"])
         each = len(texts) // rows
         answers = texts if each == 1 else [texts[start : start + each] for start in range(0, len(texts), each)]
         return answers if many or rows > 1 else answers[0]
@@ -300,7 +323,8 @@ def _rows(clips: Any, prompts: Any) -> list[tuple[list[VideoClip], str | None]]:
     rows = [_entries(entry) for entry in entries]
     strange = [clip for row in rows for clip in row if not isinstance(clip, VideoClip)]
     if strange:
-        raise ValueError(f"{strange[0]!r:.80} given as a clip, expected what load_video returns")
+        given = repr(strange[0]) if isinstance(strange[0], str | Path) else f"a {type(strange[0]).__name__}"
+        raise ValueError(f"{given} given as a clip, expected what load_video returns")
     if len(rows) != len(texts):
         raise ValueError(
             f"one entry of clips per prompt is expected, given {len(rows)} for {len(texts)}; several clips in one "
@@ -309,9 +333,9 @@ def _rows(clips: Any, prompts: Any) -> list[tuple[list[VideoClip], str | None]]:
     return list(zip(rows, texts, strict=True))
 
 
-def _entries(clips: Any) -> list[Any]:
+def _entries(given: Any) -> list[Any]:
     """What a list holds, or the one thing that is given instead."""
-    return list(clips) if isinstance(clips, Sequence) and not isinstance(clips, str) else [clips]
+    return list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
 
 
 def _metadata(clip: VideoClip) -> Any:

@@ -140,6 +140,33 @@ def test_other_things_than_clips_and_texts_are_named(clips: Any, prompts: Any, m
         _rows(clips, prompts)  # what prepare and generate do first; the types of theirs are checked in tests
 
 
+def test_placeholders_in_a_prompt_are_refused(family_model: VideoLLM) -> None:
+    """They would take the place of another prompt's video."""
+    for token in (family_model.processor.video_token, family_model.processor.image_token):
+        with pytest.raises(
+            ValueError, match=r"the chat of the prompt .* holds \d times .*expected [01]; a prompt is plain"
+        ):
+            family_model.prepare(CLIPS[:2], [f"what is {token} ?", "yes"])
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ messages[0].content }", "chat template of .* cannot be filled in"),
+        ("{{ raise_exception('no videos') }}", "cannot be filled in: no videos"),
+        ("{{ messages[0]['content'][1]['text'] }}", "holds 0 times '<video>', which stands for a video, expected 1"),
+    ],
+)
+def test_faulty_chat_templates_are_named(bundled: VideoLLM, template: str, message: str) -> None:
+    processor = bundled.processor
+    before, processor.chat_template = processor.chat_template, template
+    try:
+        with pytest.raises(ValueError, match=message):
+            bundled.prepare(CLIPS[0], "yes")
+    finally:
+        processor.chat_template = before
+
+
 @pytest.fixture(scope="module")
 def bundled() -> VideoLLM:
     return load_model("tiny-llava-onevision", device="cpu")
