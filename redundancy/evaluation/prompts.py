@@ -13,6 +13,7 @@ from torch import Tensor
 
 from redundancy.apply.turns import continuing
 from redundancy.models.hooks import TextEntry, on_text_entry
+from redundancy.models.logits import require_numbers
 from redundancy.models.video_llm import Prepared, VideoLLM
 from redundancy.video import VideoClip
 
@@ -107,11 +108,17 @@ class Running:
     inputs
         The prompt, one row.
 
+    Raises
+    ------
+    FloatingPointError
+        If logits of the prompt or of added tokens are no numbers, with the name of the video.
+
     Source: own.
     """
 
     def __init__(self, model: VideoLLM, inputs: Prepared) -> None:
         self.model = model
+        self.clips = inputs.clips
         seen: list[tuple[Int[Tensor, "axes"], int]] = []
 
         def note(entry: TextEntry) -> None:
@@ -122,6 +129,7 @@ class Running:
             output = model.prefill(inputs, use_cache=True)
         self.cache: Any = output.past_key_values
         self.logits: Float[Tensor, "vocabulary"] = output.logits[0, -1]
+        require_numbers(self.logits[None], self.clips)
         last, self.video_tokens = seen[0]
         self.next_position = last.amax() + 1
         self.added = 0
@@ -142,6 +150,7 @@ class Running:
             )
         self.added += len(ids)
         logits: Tensor = output.logits[0]
+        require_numbers(logits, self.clips)
         return logits
 
     def take_away(self, count: int) -> None:

@@ -156,6 +156,8 @@ def score_questions(
     ------
     ValueError
         If options cannot be told apart, see `option_tokens`; or there is no question.
+    FloatingPointError
+        If the model's logits are NaN or infinite, with the name of the video, or give no option any probability.
 
     Source: own.
     """
@@ -176,6 +178,11 @@ def score_questions(
                 here, more = running, len(ids) - start
                 logits = here.add(ids[start:])[-1]
             values = [_loglikelihood(here, option, logits) for option in tokens]
+            if not np.isfinite(max(values)):
+                raise FloatingPointError(
+                    f"no option of {question.text!r} about {here.clips[0][0].source!r} has any probability, given "
+                    f"log-likelihoods {values}"
+                )
             lengths = tuple(len(option) for option in tokens)
             answer = _greedy(here, logits, max_new_tokens) if max_new_tokens else None
             about = (here.video_tokens, running is not None)
@@ -206,7 +213,7 @@ def _loglikelihood(running: Running, option: Int[Tensor, "tokens"], first: Float
 
 def _greedy(running: Running, logits: Float[Tensor, "vocabulary"], most: int) -> str:
     """The greedy answer of at most `most` tokens; the cache is left as it was."""
-    ends = getattr(running.model.model.generation_config, "eos_token_id", None)
+    ends = getattr(running.model.family.model.generation_config, "eos_token_id", None)
     stop = set() if ends is None else set(ends) if isinstance(ends, list | tuple) else {int(ends)}
     ids: list[int] = []
     while True:

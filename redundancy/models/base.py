@@ -6,12 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from redundancy.models.checkpoint import load_texts, load_weights
 from redundancy.models.wrapped import unwrapped
 from redundancy.tokens import RotaryLayout, TokenGrid, TokenLayout
 from redundancy.video import VideoClip
@@ -80,12 +82,24 @@ class Family(ABC):
         self.model = unwrapped(model)
 
     @classmethod
-    def load(cls, source: str, **arguments: Any) -> tuple[nn.Module, Any]:
-        """Model and processor of a folder or hub id; `arguments` are `dtype` and `attn_implementation`."""
+    def load(cls, folder: Path, **arguments: Any) -> tuple[nn.Module, Any]:
+        """Model and processor of a folder; `arguments` are `dtype` and `attn_implementation`.
+
+        Raises
+        ------
+        ValueError
+            If the weights are not exactly those of the model, or the folder holds no processor of videos.
+        """
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        model: nn.Module = AutoModelForImageTextToText.from_pretrained(source, **arguments)
-        return model, AutoProcessor.from_pretrained(source)  # type: ignore[no-untyped-call]
+        model = load_weights(AutoModelForImageTextToText, folder, **arguments)
+        processor = load_texts(AutoProcessor, folder)
+        if getattr(processor, "video_processor", None) is None:
+            raise ValueError(
+                f"{folder} gives a {type(processor).__name__}, expected the processor of a video model: "
+                "processor_config.json or video_preprocessor_config.json is missing"
+            )
+        return model, processor
 
     # where the parts of the model are ---------------------------------------------------------------------------
 

@@ -27,11 +27,11 @@ class LlavaVideo(LlavaOnevision):
     layout: ClassVar[TokenLayout] = TokenLayout("llava_video", newline="row")
 
     @classmethod
-    def load(cls, source: str, **arguments: Any) -> tuple[nn.Module, Any]:
+    def load(cls, folder: Path, **arguments: Any) -> tuple[nn.Module, Any]:
         """Model and processor of a folder in the original LLaVA layout."""
         from redundancy.models.llava_video_checkpoint import load_checkpoint
 
-        return load_checkpoint(Path(source), **arguments)
+        return load_checkpoint(folder, **arguments)
 
     @property
     def token_side(self) -> int:

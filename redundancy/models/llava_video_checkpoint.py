@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import nn
 
+from redundancy.models.checkpoint import load_texts, load_weights, read_configuration, tensor_names, weight_files
 from redundancy.models.llava_video_model import (
     LlavaVideoConfig,
     LlavaVideoForConditionalGeneration,
@@ -57,7 +57,7 @@ def load_checkpoint(
     Parameters
     ----------
     folder
-        Local folder with `config.json`, `*.safetensors` and the tokenizer's files.
+        Folder with `config.json`, `*.safetensors` and the tokenizer's files.
     dtype
         Type of the parameters; "auto" takes the checkpoint's own.
     attn_implementation
@@ -66,27 +66,22 @@ def load_checkpoint(
     Raises
     ------
     FileNotFoundError
-        If the folder or its weights are missing.
+        If its weights are missing.
     ValueError
-        If the checkpoint has another layout of newlines, an unknown tower, or lacks weights.
+        If the checkpoint has another layout of newlines, an unknown tower, or weights that are not those of the model.
 
     Source: LLaVA-Video (arXiv:2410.02713), section 3; the key names are those of its published weights.
     """
-    from transformers import PretrainedConfig, Qwen2Config
+    from transformers import Qwen2Config
 
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{str(folder)!r} is in the original LLaVA layout, which is read from a local folder; download it with "
-            f"`hf download {folder} --local-dir FOLDER` and give FOLDER"
-        )
-    raw, _ = PretrainedConfig.get_config_dict(folder)
+    raw = read_configuration(folder)
     newline = raw.get("mm_newline_position")
     if newline != "grid":
         raise ValueError(
             f"{folder} has mm_newline_position={newline!r}; of the original LLaVA layout only LLaVA-Video ('grid') is "
             "supported. LLaVA-OneVision is published for transformers as llava-hf/llava-onevision-*"
         )
-    text: Any = Qwen2Config(**{k: v for k, v in raw.items() if k not in ("model_type", "architectures", "auto_map")})
+    text: Any = Qwen2Config(**{k: v for k, v in raw.items() if k not in ("model_type", "architectures")})
     tokenizer = _tokenizer(folder, vocab_size=text.vocab_size)
     image, video = tokenizer.convert_tokens_to_ids(list(SPECIAL))
     vision = _vision_config(folder, raw)
@@ -100,18 +95,14 @@ def load_checkpoint(
         vision_feature_select_strategy="full",
         tie_word_embeddings=text.tie_word_embeddings,
     )
-    loaded: Any = LlavaVideoForConditionalGeneration.from_pretrained(
+    model = load_weights(
+        LlavaVideoForConditionalGeneration,
         folder,
         config=config,
         key_mapping=_KEYS,
         dtype=dtype,
         attn_implementation=attn_implementation,
-        output_loading_info=True,
     )
-    model, report = loaded
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise ValueError(f"{folder} lacks {len(missing)} weights of LLaVA-Video, among them {missing[0]}")
     return model, _processor(config, tokenizer)
 
 
@@ -120,7 +111,7 @@ def _tokenizer(folder: Path, *, vocab_size: int) -> Any:
     from transformers import AddedToken, AutoTokenizer, PretrainedConfig
 
     # the tokenizer's own file names its class; a configuration of Qwen2 would overrule it
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder, config=PretrainedConfig())
+    tokenizer: Any = load_texts(AutoTokenizer, folder, config=PretrainedConfig())
     tokenizer.add_tokens([AddedToken(token, special=True) for token in SPECIAL], special_tokens=True)
     tokenizer.padding_side = "left"
     if max(tokenizer.convert_tokens_to_ids(list(SPECIAL))) >= vocab_size:
@@ -152,14 +143,9 @@ def _vision_config(folder: Path, raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _count_layers(folder: Path) -> int:
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise FileNotFoundError(f"{folder} holds no *.safetensors; other formats are not loaded")
     layer = re.compile(re.escape(_VISION) + r"encoder\.layers\.(\d+)\.")
-    numbers = set()
-    for file in files:
-        with safe_open(file, framework="pt") as stored:
-            numbers |= {int(match[1]) for match in map(layer.match, stored.keys()) if match}
+    names = [name for file in weight_files(folder) for name in tensor_names(file)]
+    numbers = {int(match[1]) for match in map(layer.match, names) if match}
     if not numbers:
         raise ValueError(f"{folder} holds no weights of the vision tower ({_VISION}*); give a whole checkpoint")
     return max(numbers) + 1

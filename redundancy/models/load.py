@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from redundancy.models.base import Family
+from redundancy.models.checkpoint import fetch_weights, find_model, read_configuration
 from redundancy.models.llava_onevision import LlavaOnevision
 from redundancy.models.llava_video import LlavaVideo
 from redundancy.models.qwen2_vl import Qwen2_5VL, Qwen2VL
@@ -17,13 +18,9 @@ from redundancy.models.qwen3_vl import Qwen3VL, Qwen3VLMoe
 from redundancy.models.siglip import load_pooling_head
 from redundancy.models.torchvision_repair import import_torchvision
 from redundancy.models.video_llm import VideoLLM
-from redundancy.paths import bundled_models
+from redundancy.models.wrapped import float_dtype, input_device, unwrapped
 
 FAMILIES: tuple[type[Family], ...] = (LlavaOnevision, LlavaVideo, Qwen2VL, Qwen2_5VL, Qwen3VL, Qwen3VLMoe)
-
-
-class ModelNotFoundError(OSError):
-    """A model that is neither a folder, nor bundled, nor in the hub's cache or reach."""
 
 
 def load_model(
@@ -54,23 +51,35 @@ def load_model(
     ------
     ModelNotFoundError
         If there is no such model, with what to do.
+    FileNotFoundError
+        If it has no safetensors, or not all of them.
     ValueError
-        If the architecture is not supported, with the list of those that are.
+        If the architecture is not supported, with the list of those that are; if the checkpoint brings code of its own
+        (`auto_map`), which is never run; if its weights are damaged or not exactly those of the model; if
+        `salience_head` does not fit the vision tower.
+
+    Examples
+    --------
+    >>> load_model("tiny-qwen3-vl", device="cpu").family.name
+    'qwen3_vl'
 
     Source: own.
     """
     import_torchvision()
-    source = _resolve(str(name_or_path))
-    family_of = _family_of(_model_type(source), str(name_or_path))
+    name = str(name_or_path)
+    folder, from_hub = find_model(name)
+    family_of = _family_of(str(read_configuration(folder).get("model_type", "unknown")), name)
+    if from_hub:
+        fetch_weights(name)
     device = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
     chosen: Any = dtype if dtype is not None else (torch.float32 if device.type == "cpu" else "auto")
-    model, processor = family_of.load(source, dtype=chosen, attn_implementation=attn_implementation)
+    model, processor = family_of.load(folder, dtype=chosen, attn_implementation=attn_implementation)
     return wrap_model(
         model.to(device).eval(),
         processor,
-        name=str(name_or_path),
-        folder=source,
-        salience_head=salience_head if salience_head is not None else _named_head(source),
+        name=name,
+        folder=str(folder),
+        salience_head=salience_head if salience_head is not None else _named_head(folder),
         family_of=family_of,
     )
 
@@ -86,6 +95,8 @@ def wrap_model(
 ) -> VideoLLM:
     """Put a Hugging Face model that is already loaded, with its processor, behind the interface.
 
+    It may be compiled, adapted by PEFT, offloaded or spread over devices.
+
     Raises
     ------
     ValueError
@@ -98,9 +109,9 @@ def wrap_model(
     if salience_head is not None:
         if family.pooling_input() is None:
             raise ValueError(f"salience_head is given, but the tower of {family.name} has no SigLIP pooling head")
-        parameter = next(family.tower.parameters())
-        width = family.config.vision_config.hidden_size
-        head = load_pooling_head(salience_head, hidden_size=width, dtype=parameter.dtype, device=parameter.device)
+        tower, width = family.tower, family.config.vision_config.hidden_size
+        about: dict[str, Any] = {"dtype": float_dtype(tower), "device": input_device(tower)}
+        head = load_pooling_head(salience_head, hidden_size=width, **about)
     return VideoLLM(model, processor, family, name, folder, head)
 
 
@@ -125,31 +136,8 @@ def supported_architectures() -> list[str]:
     return sorted(t for family in FAMILIES for t in family.model_types)
 
 
-def _resolve(name: str) -> str:
-    """A folder, where the name is one or is bundled; else the name itself, as a hub id."""
-    if Path(name).is_dir():
-        if not (Path(name) / "config.json").is_file():
-            raise ModelNotFoundError(f"the folder {name!r} holds no config.json; expected a Hugging Face model folder")
-        return name
-    return str(bundled_models().get(name, name))
-
-
-def _model_type(source: str) -> str:
-    from transformers import PretrainedConfig
-
-    try:
-        raw, _ = PretrainedConfig.get_config_dict(source)
-        return str(raw.get("model_type", "unknown"))
-    except OSError as error:
-        raise ModelNotFoundError(
-            f"{source!r} is neither a folder, nor bundled ({', '.join(bundled_models())}), nor could it be had from "
-            "the Hugging Face hub or its cache. Where there is no network, download it elsewhere with "
-            f"`hf download {source} --local-dir FOLDER` and give FOLDER"
-        ) from error
-
-
 def _type_of(model: nn.Module) -> str:
-    return str(model.config.model_type)  # type: ignore[union-attr]
+    return str(unwrapped(model).config.model_type)  # type: ignore[union-attr]
 
 
 def _family_of(model_type: str, name: str) -> type[Family]:
@@ -162,10 +150,13 @@ def _family_of(model_type: str, name: str) -> type[Family]:
     )
 
 
-def _named_head(source: str) -> Path | None:
+def _named_head(folder: Path) -> Path | None:
     """The folder that a model's own `redundancy.json` names, relative to the model."""
-    note = Path(source) / "redundancy.json"
+    note = folder / "redundancy.json"
     if not note.is_file():
         return None
-    named = json.loads(note.read_text()).get("salience_head")
+    raw = json.loads(note.read_text())
+    if not isinstance(raw, dict) or not isinstance(raw.get("salience_head"), str | None):
+        raise ValueError(f"{note} holds {raw!r:.80}, expected an object whose salience_head is a folder's name")
+    named = raw.get("salience_head")
     return None if named is None else (note.parent / named).resolve()

@@ -23,9 +23,14 @@ class Qwen3VL(QwenVL):
     layout: ClassVar[TokenLayout] = TokenLayout("qwen3_vl", frame_text=True)
 
     def check_clips(self, clips: Sequence[VideoClip]) -> None:
-        """Refuse clips of one frame, which the checkpoints' processor does."""
-        if any(len(clip.frames) < self.clip_frames_per_step for clip in clips):
-            raise ValueError(f"{self.name} takes videos of at least {self.clip_frames_per_step} frames, given one of 1")
+        """Refuse clips of one frame as well, which the checkpoints' processor does."""
+        super().check_clips(clips)
+        short = [clip for clip in clips if len(clip.frames) < self.clip_frames_per_step]
+        if short:
+            raise ValueError(
+                f"{self.name} takes videos of at least {self.clip_frames_per_step} frames, given one of "
+                f"{len(short[0].frames)}: {short[0].source!r}"
+            )
 
     def deepstack(self, text_arguments: Mapping[str, Any], span: VideoSpan) -> tuple[Tensor, ...]:
         """Features `[T, N, D]` that the first layers of the text model add, one entry per layer."""

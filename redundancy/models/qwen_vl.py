@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, ClassVar
@@ -14,6 +14,10 @@ from torch import Tensor, nn
 from redundancy.models.base import Family, layer_at
 from redundancy.models.rotary import MROPE_AXES, mrope_layout
 from redundancy.tokens import RotaryLayout, TokenGrid
+from redundancy.video import VideoClip
+
+NARROWEST = 200
+"""Long over short side of a picture, from which on the processors of the Qwen families refuse it."""
 
 
 class QwenVL(Family):
@@ -40,6 +44,16 @@ class QwenVL(Family):
         return self.merge**2
 
     # inputs -----------------------------------------------------------------------------------------------------
+
+    def check_clips(self, clips: Sequence[VideoClip]) -> None:
+        """Refuse pictures that are so narrow that the checkpoints' processors do."""
+        for clip in clips:
+            height, width = clip.frames.shape[1:3]
+            if max(height, width) > NARROWEST * min(height, width):
+                raise ValueError(
+                    f"{self.name} takes pictures whose sides are at most 1 to {NARROWEST}, given {clip.source!r} of "
+                    f"{width} x {height} pixels"
+                )
 
     @contextmanager
     def state_kept(self) -> Iterator[None]:

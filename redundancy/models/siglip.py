@@ -10,6 +10,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from redundancy.models.checkpoint import read_configuration, refuse_misfits, tensor_names, weight_files
+
 _HEAD_PREFIXES = ("vision_model.head.", "head.")
 
 
@@ -47,23 +49,20 @@ def load_pooling_head(folder: str | Path, *, hidden_size: int, dtype: torch.dtyp
     FileNotFoundError
         If the folder or its weights are missing.
     ValueError
-        If the weights hold no pooling head, or one of another width than the tower.
+        If the weights hold no pooling head, not all of it, or one of another width than the tower; if they are damaged.
 
     Source: FastVID (arXiv:2503.11187), section 3.4.
     """
     from transformers import SiglipConfig, SiglipVisionConfig
     from transformers.models.siglip.modeling_siglip import SiglipMultiheadAttentionPoolingHead
 
-    folder = Path(folder)
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise FileNotFoundError(
-            f"salience_head={str(folder)!r} holds no *.safetensors; give the folder of a SigLIP model"
-        )
+    folder = Path(folder).expanduser()
+    files = weight_files(folder)
+    read_configuration(folder)
     weights: dict[str, Tensor] = {}
     for file in files:
         with safe_open(file, framework="pt") as stored:
-            for key in stored.keys():  # noqa: SIM118 - not a dict
+            for key in tensor_names(file):
                 prefix = next((p for p in _HEAD_PREFIXES if key.startswith(p)), None)
                 if prefix is not None:
                     weights[key.removeprefix(prefix)] = stored.get_tensor(key)
@@ -80,5 +79,14 @@ def load_pooling_head(folder: str | Path, *, hidden_size: int, dtype: torch.dtyp
     if config.hidden_size != hidden_size:
         raise ValueError(f"the pooling head of {folder} is {config.hidden_size} wide, the vision tower {hidden_size}")
     head = SiglipMultiheadAttentionPoolingHead(config)
+    own = {name: tuple(weight.shape) for name, weight in head.state_dict().items()}
+    stored_shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    refuse_misfits(
+        str(folder),
+        "the pooling head",
+        missing=own.keys() - stored_shapes.keys(),
+        unexpected=stored_shapes.keys() - own.keys(),
+        mismatched={k: (stored_shapes[k], own[k]) for k in own.keys() & stored_shapes if own[k] != stored_shapes[k]},
+    )
     head.load_state_dict(weights)
     return head.to(device=device, dtype=dtype).eval().requires_grad_(False)

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
 from redundancy.models.base import Family
+from redundancy.models.logits import RequireNumbers
+from redundancy.models.wrapped import float_dtype, input_device
 from redundancy.video import VideoClip, load_video
+
+Clips = VideoClip | Sequence[VideoClip] | Sequence[VideoClip | Sequence[VideoClip]]
+NOT_TEXT = (
+    "return_dict_in_generate",
+    "output_scores",
+    "output_logits",
+    "output_attentions",
+    "output_hidden_states",
+)
+"""Arguments of `generate` that ask for more than the answer."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +49,7 @@ class VideoLLM:
     Parameters
     ----------
     model
-        The Hugging Face model, unmodified.
+        The Hugging Face model, unmodified, with what is wrapped around it.
     processor
         The checkpoint's own processor.
     family
@@ -59,13 +71,13 @@ class VideoLLM:
 
     @property
     def device(self) -> torch.device:
-        """Device of the parameters."""
-        return next(self.model.parameters()).device
+        """Where inputs go: the device of the parameters, or the first on which a dispatched model runs."""
+        return input_device(self.model)
 
     @property
     def dtype(self) -> torch.dtype:
         """Floating-point type of the parameters."""
-        return next(self.model.parameters()).dtype
+        return float_dtype(self.model)
 
     def load_video(self, path: str | Path, **arguments: Any) -> VideoClip:
         """Read a video by the sampling convention of the family, with its number of frames or rate unless one is given.
@@ -76,45 +88,42 @@ class VideoLLM:
         """
         return load_video(path, **{"sampling": self.family.sampling, **arguments})
 
-    def prepare(
-        self,
-        clips: VideoClip | Sequence[VideoClip] | Sequence[Sequence[VideoClip]],
-        prompts: str | Sequence[str | None] | None = None,
-    ) -> Prepared:
-        """Inputs for one prompt about one clip, or for a batch.
+    def prepare(self, clips: Clips, prompts: str | Sequence[str | None] | None = None) -> Prepared:
+        """Inputs for one prompt about one clip, or for a batch, padded on the left whatever the tokenizer says.
 
         Parameters
         ----------
         clips
-            A clip; or one per prompt; or for each prompt the clips that it shows, in order.
+            A clip that all prompts ask about; or one per prompt; or for each prompt the clips that it shows, in order,
+            which may be none.
         prompts
             The user's text; None asks nothing (enough for a capture of tokens).
 
         Raises
         ------
         ValueError
-            If there is not one entry of `clips` per prompt, if the family cannot take the clips in one call, or if the
-            processor has no chat template.
+            If there is not one entry of `clips` per prompt, if the family cannot take the clips in one call, if the
+            processor has no chat template, if a prompt holds a placeholder of videos or images itself, or if the
+            tokenizer has no pad token for a batch.
 
         Source: own.
         """
         rows = _rows(clips, prompts)
         flat = [clip for row, _ in rows for clip in row]
+        empty = [clip.source for clip in flat if not len(clip.frames)]
+        if empty:
+            raise ValueError(f"the clip {empty[0]!r} has no frames, expected at least one")
         self.family.check_clips(flat)
         if getattr(self.processor, "chat_template", None) is None:
             raise ValueError(
                 f"the processor of {self.name!r} has no chat template, which says where a video stands in a prompt; "
                 "add chat_template.jinja to its folder"
             )
-        text = [self.chat_text(row, prompt) for row, prompt in rows]
         batch = self.processor(
-            text=text,
-            videos=[torch.from_numpy(clip.frames).permute(0, 3, 1, 2) for clip in flat],
-            video_metadata=[_metadata(clip) for clip in flat],
-            do_sample_frames=False,
-            padding=True,
+            text=[self._chat_of(row, prompt) for row, prompt in rows],
             return_tensors="pt",
-            **self.family.processor_arguments(flat),
+            **self._padding(len(rows)),
+            **(self._videos(flat) if flat else {}),
         )
         tensors = {
             key: value.to(device=self.device, dtype=self.dtype if key.startswith("pixel_values") else None)
@@ -123,77 +132,210 @@ class VideoLLM:
         }
         return Prepared(tensors, tuple(tuple(row) for row, _ in rows))
 
+    def _chat_of(self, clips: Sequence[VideoClip], prompt: str | None) -> str:
+        """The chat of one row, in which the placeholders are those of its clips: others would take a clip's place."""
+        text = self.chat_text(clips, prompt)
+        for kind, expected in (("video", len(clips)), ("image", 0)):
+            token = getattr(self.processor, f"{kind}_token", None)
+            if token is not None and text.count(token) != expected:
+                raise ValueError(
+                    f"the chat of the prompt {prompt!r} holds {text.count(token)} times {token!r}, which stands for a "
+                    f"{kind}, expected {expected}; a prompt is plain text, and the chat template places the videos"
+                )
+        return text
+
+    def _videos(self, clips: Sequence[VideoClip]) -> dict[str, Any]:
+        """Arguments of the processor's call that hold the videos of all prompts."""
+        return {
+            "videos": [torch.from_numpy(clip.frames).permute(0, 3, 1, 2) for clip in clips],
+            "video_metadata": [_metadata(clip) for clip in clips],
+            "do_sample_frames": False,
+            **self.family.processor_arguments(clips),
+        }
+
+    def _padding(self, rows: int) -> dict[str, Any]:
+        """How the processor pads a batch: the next token follows the last column, so padding stands on the left."""
+        if rows == 1:
+            return {"padding": False}
+        if self.processor.tokenizer.pad_token_id is None:
+            raise ValueError(
+                f"the tokenizer of {self.name!r} has no pad token, which a batch of {rows} prompts needs; set one, for "
+                "example model.processor.tokenizer.pad_token = model.processor.tokenizer.eos_token"
+            )
+        return {"padding": True, "padding_side": "left"}
+
     def chat_text(self, clips: Sequence[VideoClip], prompt: str | None) -> str:
         """What the user says about the clips, in the model's chat format, before placeholders are multiplied.
 
+        Raises
+        ------
+        ValueError
+            If the checkpoint's chat template is faulty.
+
         Source: own; the template is the checkpoint's.
         """
+        from jinja2 import TemplateError
+
         content = self.family.chat_content(clips, prompt)
-        chat: str = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-        )
+        try:
+            chat: str = self.processor.apply_chat_template(
+                [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+            )
+        except TemplateError as error:
+            raise ValueError(f"the chat template of {self.name!r} cannot be filled in: {error}") from error
         return chat
 
     @torch.no_grad()
     def prefill(self, inputs: Prepared, **arguments: Any) -> Any:
         """One forward over the prompt; the output holds the logits `[B, 1, vocabulary]` of the next token.
 
+        Raises
+        ------
+        ValueError
+            If the inputs were made otherwise than by `prepare` and are padded on the right.
+
         Source: own.
         """
+        _require_left_padding(inputs)
         arguments = {"logits_to_keep": 1, **self.family.prefill_arguments(inputs.tensors), **arguments}
         return self.model(**inputs.tensors, **arguments)
+
+    @overload
+    def generate(
+        self, clips: Clips | Prepared, prompt: str | None = None, *, max_new_tokens: int | None = None, **arguments: Any
+    ) -> str: ...
+
+    @overload
+    def generate(
+        self, clips: Clips, prompt: Sequence[str | None], *, max_new_tokens: int | None = None, **arguments: Any
+    ) -> list[str]: ...
 
     @torch.no_grad()
     def generate(
         self,
-        clips: VideoClip | Sequence[VideoClip] | Prepared,
-        prompt: str | None = None,
+        clips: Clips | Prepared,
+        prompt: str | Sequence[str | None] | None = None,
         *,
-        max_new_tokens: int = 32,
+        max_new_tokens: int | None = None,
         **arguments: Any,
-    ) -> str:
-        """The model's answer to one prompt, greedy unless `arguments` of `generate` say otherwise.
+    ) -> Any:
+        """The model's answer to a prompt, or to each prompt of a list, greedy unless `arguments` say otherwise.
+
+        Answers to a list are those that each prompt gets by itself; the prompts run as one batch.
 
         Parameters
         ----------
         clips
-            A clip, several clips shown in one prompt, or what `prepare` returned for one prompt.
+            With one prompt: a clip, or several clips shown in it. With a list of prompts: one clip that all ask about,
+            or for each prompt its clip or clips. Or what `prepare` returned.
         prompt
-            The user's text.
+            The user's text, or a list of texts.
+        max_new_tokens
+            Most tokens of an answer; None: 32, or what `arguments` say.
+        arguments
+            Of the model's `generate`.
+
+        Returns
+        -------
+        A string for one prompt; a list of strings, one per prompt, for a list of prompts and for what `prepare` made of
+        several. Where `arguments` ask for several sequences (`num_return_sequences`), each answer is the list of them.
 
         Raises
         ------
         ValueError
-            If a batch of several prompts is given; `model.model.generate(**model.prepare(...).tensors)` takes those.
+            If clips and prompts do not pair, see `prepare`; if a prompt is given beside prepared inputs; if `arguments`
+            ask for more than text (`return_dict_in_generate`, `output_scores` ...).
+        FloatingPointError
+            If the model's logits are no numbers, with the names of the videos.
+
+        Examples
+        --------
+        >>> model.generate(clip, "which digit ?")  # doctest: +SKIP
+        '5'
+        >>> model.generate(clip, ["which digit ?", "how many scenes ?"])  # doctest: +SKIP
+        ['5', '3']
+        >>> model.generate([first, second], ["which digit ?", "which digit ?"])  # doctest: +SKIP
+        ['5', '7']
 
         Source: own.
         """
-        if not isinstance(clips, Prepared):
-            clips = self.prepare([[clips] if isinstance(clips, VideoClip) else list(clips)], [prompt])
-        if len(clips.clips) != 1:
+        many = not (prompt is None or isinstance(prompt, str))
+        inputs = clips if isinstance(clips, Prepared) else self._asked(clips, prompt)
+        if isinstance(clips, Prepared) and prompt is not None:
             raise ValueError(
-                f"generate answers one prompt, given {len(clips.clips)}; call model.model.generate instead"
+                f"prompt={prompt!r} given beside prepared inputs, which hold their prompts; give prompt=None"
             )
-        arguments = {"do_sample": False, "max_new_tokens": max_new_tokens, **arguments}
-        ids = self.model.generate(**clips.tensors, **arguments)  # type: ignore[operator]
-        new = ids[:, clips.tensors["input_ids"].shape[1] :]
-        answer: str = self.processor.batch_decode(new, skip_special_tokens=True)[0]
-        return answer.strip()
+        _require_left_padding(inputs)
+        generate: Any = getattr(self.model, "generate", None) or self.family.model.generate  # data parallelism has none
+        ids = generate(**inputs.tensors, **self._choices(inputs, max_new_tokens, arguments))
+        new = ids[:, inputs.tensors["input_ids"].shape[1] :]
+        texts = [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]
+        rows = len(inputs.tensors["input_ids"])
+        each = len(texts) // rows
+        answers = texts if each == 1 else [texts[start : start + each] for start in range(0, len(texts), each)]
+        return answers if many or rows > 1 else answers[0]
+
+    def _asked(self, clips: Clips, prompt: str | Sequence[str | None] | None) -> Prepared:
+        """One prompt shows all clips that are given; of a list, each shows its own."""
+        if not (prompt is None or isinstance(prompt, str)):
+            return self.prepare(clips, prompt)
+        return self.prepare([_entries(clips)], [prompt])
+
+    def _choices(self, inputs: Prepared, max_new_tokens: int | None, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of the model's `generate`: greedy and at most 32 tokens, unless the user says otherwise."""
+        from transformers import LogitsProcessorList
+
+        config = arguments.get("generation_config")
+        more = [name for name in NOT_TEXT if arguments.get(name) or getattr(config, name, None)]
+        if more:
+            raise ValueError(
+                f"{more[0]}=True given, but generate answers in text; for the rest call model.model.generate("
+                f"**model.prepare(clips, prompts).tensors, {more[0]}=True)"
+            )
+        chosen: dict[str, Any] = {"return_dict_in_generate": False}  # whatever the checkpoint's own defaults are
+        if config is None:
+            chosen |= {"do_sample": False}
+        if max_new_tokens is not None or not (config or "max_length" in arguments):
+            chosen |= {"max_new_tokens": 32 if max_new_tokens is None else max_new_tokens}
+        pad = self.processor.tokenizer.pad_token_id
+        if pad is not None:  # with which answers that end early are filled up, and which is taken out of the text
+            chosen |= {"pad_token_id": pad}
+        checks = LogitsProcessorList([RequireNumbers(inputs.clips), *(arguments.get("logits_processor") or ())])
+        return {**chosen, **arguments, "logits_processor": checks}
+
+
+def _require_left_padding(inputs: Prepared) -> None:
+    mask = inputs.tensors.get("attention_mask")
+    if mask is not None and mask.dim() == 2 and not bool(mask[:, -1].all()):
+        raise ValueError(
+            "inputs padded on the right given, expected the left, as model.prepare pads: the next token "
+            "follows the last column"
+        )
 
 
 def _rows(clips: Any, prompts: Any) -> list[tuple[list[VideoClip], str | None]]:
     """Clips and prompt of each row, whatever the user's nesting was."""
-    if isinstance(clips, VideoClip):
-        clips = [clips]
-    if prompts is None or isinstance(prompts, str):
-        prompts = [prompts]
-    rows = [[entry] if isinstance(entry, VideoClip) else list(entry) for entry in clips]
-    if len(rows) != len(prompts):
+    texts = [None] if prompts is None else _entries(prompts)
+    wrong = [text for text in texts if not (text is None or isinstance(text, str))]
+    if wrong or not texts:
+        raise ValueError(f"prompts={prompts!r} given, expected a text, or a list with at least one")
+    entries = [clips] * len(texts) if isinstance(clips, VideoClip) else _entries(clips)
+    rows = [_entries(entry) for entry in entries]
+    strange = [clip for row in rows for clip in row if not isinstance(clip, VideoClip)]
+    if strange:
+        given = repr(strange[0]) if isinstance(strange[0], str | Path) else f"a {type(strange[0]).__name__}"
+        raise ValueError(f"{given} given as a clip, expected what load_video returns")
+    if len(rows) != len(texts):
         raise ValueError(
-            f"one entry of clips per prompt is expected, given {len(rows)} for {len(prompts)}; several clips in one "
+            f"one entry of clips per prompt is expected, given {len(rows)} for {len(texts)}; several clips in one "
             "prompt are a nested list: prepare([[first, second]], [prompt])"
         )
-    return list(zip(rows, prompts, strict=True))
+    return list(zip(rows, texts, strict=True))
+
+
+def _entries(given: Any) -> list[Any]:
+    """What a list holds, or the one thing that is given instead."""
+    return list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
 
 
 def _metadata(clip: VideoClip) -> Any:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+import torch
 from transformers import Qwen2Config
+from transformers.models.qwen3_vl_moe.configuration_qwen3_vl_moe import Qwen3VLMoeTextConfig
+from transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe import Qwen3VLMoeTextModel
 
 from redundancy.evaluation.flops import (
     QWEN2_7B,
@@ -106,7 +112,76 @@ def test_shape_of_a_configuration():
     assert DecoderShape.from_config(config) == QWEN2_7B
 
 
+EXPERTS = {
+    "num_hidden_layers": 5,
+    "hidden_size": 32,
+    "intermediate_size": 96,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "vocab_size": 11,
+    "num_experts": 6,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 20,
+}
+MIXTURES: dict[str, tuple[dict[str, Any], int | tuple[int, ...]]] = {
+    "all sparse": ({}, 40),
+    "every second layer": ({"decoder_sparse_step": 2}, (96, 40, 96, 40, 96)),
+    "dense layers by number": ({"mlp_only_layers": [0, 3]}, (96, 40, 40, 96, 40)),
+    "both": ({"decoder_sparse_step": 2, "mlp_only_layers": [3]}, (96, 40, 96, 96, 96)),
+    "no experts": ({"num_experts": 0}, 96),
+    "one expert per token": ({"num_experts_per_tok": 1}, 20),
+}
+
+
+def passed(layer: torch.nn.Module, config: Any) -> float:
+    """Channels of a decoder layer's feed-forward part that a token passes, counted by its parameters."""
+    experts = getattr(layer.mlp, "experts", None)
+    if experts is None:
+        return sum(p.numel() for p in layer.mlp.parameters()) / (3 * config.hidden_size)
+    share = config.num_experts_per_tok / config.num_experts
+    return sum(p.numel() for p in experts.parameters()) * share / (3 * config.hidden_size)
+
+
+@pytest.mark.parametrize("mixture", MIXTURES)
+def test_a_mixture_of_experts_counts_those_that_a_token_visits(mixture):
+    settings, expected = MIXTURES[mixture]
+    config = Qwen3VLMoeTextConfig(**EXPERTS | settings)
+    shape = DecoderShape.from_config(config)
+    assert shape.ffn_width == expected
+    with torch.device("meta"):  # the layers that are there: an oracle for the rule
+        layers = Qwen3VLMoeTextModel(config).layers
+    assert shape.ffn_widths == tuple(passed(layer, config) for layer in layers)
+
+
+def test_flops_of_layers_of_different_width_are_summed_layer_by_layer():
+    widths, tokens = (96, 40, 96, 40, 96), [50, 50, 20, 20, 20]
+    mixed = DecoderShape(5, 32, widths, 2, 8)
+    for function in (fastvid_flops, holitom_flops, holitom_decode_flops):
+        parts = [function(n, DecoderShape(1, 32, m, 2, 8)) for n, m in zip(tokens, widths, strict=True)]
+        assert function(tokens, mixed) == pytest.approx(sum(parts))
+        assert function(50, DecoderShape(5, 32, (40,) * 5, 2, 8)) == function(50, DecoderShape(5, 32, 40, 2, 8))
+
+
+def test_shapes_of_other_mixtures():
+    """Qwen3-VL-30B-A3B; Qwen3.5-35B-A3B with its shared expert; DeepSeek's names, the first layer dense."""
+    published = EXPERTS | {"num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768}
+    assert DecoderShape.from_config(Qwen3VLMoeTextConfig(**published)).ffn_width == 6144
+    shared = {"num_experts": 256, "num_experts_per_tok": 8, "moe_intermediate_size": 512}
+    shared |= {"shared_expert_intermediate_size": 512}
+    assert DecoderShape.from_config(SimpleNamespace(**EXPERTS | shared)).ffn_width == 9 * 512
+    others = {k: v for k, v in EXPERTS.items() if k != "num_experts"} | {"n_routed_experts": 6, "n_shared_experts": 1}
+    first_dense = SimpleNamespace(**others, first_k_dense_replace=1)
+    assert DecoderShape.from_config(first_dense).ffn_width == (96, 60, 60, 60, 60)
+    listed = SimpleNamespace(**EXPERTS, mlp_layer_types=["dense", "sparse", "dense", "sparse", "sparse"])
+    assert DecoderShape.from_config(listed).ffn_width == (96, 40, 96, 40, 40)
+
+
 def test_what_is_refused():
+    with pytest.raises(ValueError, match="num_experts_per_tok=None and moe_intermediate_size=20 given, expected both"):
+        DecoderShape.from_config(SimpleNamespace(**{**EXPERTS, "num_experts_per_tok": None}))
+    with pytest.raises(ValueError, match="ffn_width of 2 layers given, expected one number or 3"):
+        DecoderShape(3, 32, (40, 40), 2, 8)
     with pytest.raises(ValueError, match="tokens of 2 layers given, expected one number or 28"):
         fastvid_flops([1, 2], QWEN2_7B)
     with pytest.raises(ValueError, match=r"layer=29 given, expected 0\.\.28"):

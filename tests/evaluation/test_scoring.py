@@ -14,7 +14,7 @@ import torch
 from redundancy.apply import prune
 from redundancy.evaluation.prompts import Running, prompts_of
 from redundancy.evaluation.scoring import Scored, lettered, option_tokens, score_questions
-from redundancy.models import Prepared, VideoLLM
+from redundancy.models import Prepared, VideoLLM, load_model
 from redundancy.pruning import RandomInner
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
@@ -212,6 +212,46 @@ def test_lettered_question():
 def test_options_that_cannot_be_scored_are_refused(family_model: VideoLLM, question: Question, message: str):
     with pytest.raises(ValueError, match=message):
         option_tokens(family_model, question)
+
+
+BROKEN: dict[str, tuple[float, int, str]] = {
+    "NaN at once": (torch.nan, 0, r"no numbers \(NaN or infinite logits\) about 'random:0'"),
+    "infinite": (torch.inf, 0, r"no numbers \(NaN or infinite logits\) about 'random:0'"),
+    "nothing possible": (-torch.inf, 0, r"no numbers \(NaN or infinite logits\) about 'random:0'"),
+    "NaN behind the first token": (torch.nan, 1, r"no numbers \(NaN or infinite logits\) about 'random:0'"),
+}
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("case", BROKEN)
+def test_logits_that_are_no_numbers_are_no_answer(tiny_folder: Any, case: str, shared: bool):
+    value, first, message = BROKEN[case]
+    model = load_model(tiny_folder("qwen2_vl"), device="cpu")
+    calls: list[int] = []
+
+    def spoil(module: Any, args: Any, kwargs: Any, output: Any) -> Any:
+        calls.append(1)
+        output.logits[..., 3 if value > 0 or value != value else slice(None)] = value if len(calls) > first else 0.0
+        return output
+
+    model.model.register_forward_hook(spoil, with_kwargs=True)
+    with pytest.raises(FloatingPointError, match=message):
+        score_questions(model, CLIP, QUESTIONS[1:2], shared=shared, max_new_tokens=2)
+
+
+def test_options_without_any_probability_are_no_answer(tiny_folder: Any):
+    model = load_model(tiny_folder("qwen2_vl"), device="cpu")
+    first = [int(tokens[0]) for tokens in option_tokens(model, QUESTIONS[0])]
+
+    def exclude(module: Any, args: Any, kwargs: Any, output: Any) -> Any:
+        output.logits[..., first] = -torch.inf
+        return output
+
+    model.model.register_forward_hook(exclude, with_kwargs=True)
+    with pytest.raises(
+        FloatingPointError, match=r"no option of 'what happens in the video .' about 'random:0' has any"
+    ):
+        score_questions(model, CLIP, QUESTIONS[:1])
 
 
 def test_wrong_numbers_of_questions_are_refused(family_model: VideoLLM):

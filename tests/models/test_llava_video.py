@@ -202,14 +202,8 @@ def test_what_is_no_llava_video_is_refused(folder: Path, tmp_path: Path) -> None
         load_model(changed(folder, tmp_path / "c", vocab_size=30), device="cpu")
 
 
-def test_a_checkpoint_with_missing_weights_is_refused(folder: Path, tmp_path: Path, weights: dict[str, Tensor]) -> None:
+def test_a_checkpoint_without_a_tower_is_refused(folder: Path, tmp_path: Path, weights: dict[str, Tensor]) -> None:
     lacking = changed(folder, tmp_path / "lacking")
-    save_file({k: w for k, w in weights.items() if "mm_projector.2" not in k}, lacking / "model.safetensors")
-    with pytest.raises(ValueError, match=r"lacks 2 weights of LLaVA-Video, among them model.multi_modal_projector"):
-        load_model(lacking, device="cpu")
     save_file({k: w for k, w in weights.items() if "vision_tower" not in k}, lacking / "model.safetensors")
     with pytest.raises(ValueError, match="holds no weights of the vision tower"):
-        load_model(lacking, device="cpu")
-    (lacking / "model.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=r"holds no \*\.safetensors"):
         load_model(lacking, device="cpu")
