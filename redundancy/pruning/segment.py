@@ -18,6 +18,7 @@ from jaxtyping import Float, Int64
 from sklearn.cluster import AgglomerativeClustering
 from torch import Tensor
 
+from redundancy.checks import check_fields, whole_number
 from redundancy.metrics.temporal import token_persistence, transition_similarity
 from redundancy.pruning.base import Needs, require_range
 from redundancy.pruning.cluster import dpc_knn
@@ -176,6 +177,9 @@ class Segmenter(ABC):
 
     source: ClassVar[str] = "own"
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     @property
     def needs(self) -> Needs:
         """The frame features that it reads."""
@@ -197,8 +201,11 @@ class GivenSegments(Segmenter):
     lengths: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not self.lengths or min(self.lengths) < 1:
-            raise ValueError(f"lengths={self.lengths} given, expected positive segment lengths")
+        super().__post_init__()
+        for i, length in enumerate(self.lengths):
+            whole_number(f"lengths[{i}]", length, least=1)
+        if not self.lengths:
+            raise ValueError("no lengths given, expected positive segment lengths")
 
     def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
         """The given lengths, if they are those of a video of as many frames."""
@@ -220,6 +227,7 @@ class FixedInterval(Segmenter):
     source: ClassVar[str] = "FastVID (arXiv:2503.11187), table 8"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("segments", self.segments, 1)
 
     def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
@@ -238,6 +246,7 @@ class RandomCuts(Segmenter):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("segments", self.segments, 1)
 
     def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
@@ -259,6 +268,7 @@ class DySeg(Segmenter):
     source: ClassVar[str] = "FastVID (arXiv:2503.11187), section 3.2"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("c", self.c, 1)
 
     def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
@@ -282,6 +292,7 @@ class DPCKNN(Segmenter):
     source: ClassVar[str] = "PruneVid (arXiv:2412.16117), section 3.2"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("segments", self.segments, 1)
         require_range("k", self.k, 1)
 
@@ -303,6 +314,7 @@ class Agglomerative(Segmenter):
     source: ClassVar[str] = "scikit-learn, AgglomerativeClustering"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("segments", self.segments, 1)
 
     def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
@@ -322,6 +334,7 @@ class StaticWindows(Segmenter):
     source: ClassVar[str] = "HoliTom (arXiv:2505.21334), section 3.2"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("max_window", self.max_window, 0)
 
     def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
