@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import lru_cache
 from numbers import Integral, Real
@@ -15,7 +15,7 @@ import torch
 from jaxtyping import AbstractArray, Shaped
 from torch import Tensor
 
-DTYPES = {
+DTYPES: dict[str, Callable[[torch.dtype], bool]] = {
     "floating-point numbers": lambda d: d.is_floating_point,
     "whole numbers": lambda d: not (d.is_floating_point or d.is_complex or d == torch.bool),
     "int64": lambda d: d == torch.int64,
@@ -90,6 +90,20 @@ def require_tensor(name: str, value: object, *, of: str, shape: tuple[int | str,
         raise ValueError(f"{name} has shape {tuple(value.shape)}, expected ({', '.join(map(str, shape))})")
 
 
+def require_number(name: str, value: object) -> None:
+    """Refuse what is no real number; True and False are none.
+
+    Raises
+    ------
+    TypeError
+        With what was given.
+
+    Source: own.
+    """
+    if not _is(value, float):
+        raise TypeError(f"{name}: {described(value)} given, expected a number")
+
+
 def whole_number(name: str, value: object, *, least: int) -> int:
     """The value as Python's int.
 
@@ -147,18 +161,19 @@ def check_fields(settings: Any) -> None:
 
     Source: own.
     """
-    for name, kinds in _kinds(type(settings)).items():
+    cls: Any = type(settings)
+    for name, kinds in _kinds(cls).items():
         value = getattr(settings, name)
         if isinstance(value, np.generic):
             value = value.item()
             object.__setattr__(settings, name, value)
         if not any(_is(value, kind) for kind in kinds):
             expected = " or ".join("None" if k is type(None) else getattr(k, "__name__", str(k)) for k in kinds)
-            raise TypeError(f"{type(settings).__name__}: {name}={described(value)} given, expected {expected}")
+            raise TypeError(f"{cls.__name__}: {name}={described(value)} given, expected {expected}")
 
 
 @lru_cache(maxsize=256)
-def _kinds(cls: type) -> Mapping[str, tuple[Any, ...]]:
+def _kinds(cls: Any) -> Mapping[str, tuple[Any, ...]]:
     """Types that each field may have; left out where its annotation says none (arrays, a class inside a function)."""
     try:
         hints = get_type_hints(cls)

@@ -126,7 +126,7 @@ class Reduction:
         Raises
         ------
         TypeError
-            If `index` holds anything but whole numbers; of a mask, `mask.flatten().nonzero().flatten()` are the indices.
+            If `index` holds anything but whole numbers; `mask.flatten().nonzero().flatten()` are those of a mask.
         ValueError
             If an index is out of range.
 
@@ -348,7 +348,8 @@ def _refusing_other(origin: str) -> Iterator[None]:
         yield
     except (SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(
-            f"{origin} holds no reduction ({type(error).__name__}: {error}); expected what Reduction.save or to_xarray made"
+            f"{origin} holds no reduction, expected what Reduction.save or to_xarray made "
+            f"({type(error).__name__}: {error})"
         ) from error
 
 
@@ -442,7 +443,9 @@ def _check_kinds(r: Reduction) -> None:
         require_tensor(name, getattr(r, name), of="float64" if name == "weight" else "int64", shape=(dim,))
     devices = {name: str(getattr(r, name).device) for name in _TENSORS}
     if len(set(devices.values())) > 1:
-        raise ValueError(f"tensors on the devices {devices} given, expected all on one: reduction.to(device) moves them")
+        raise ValueError(
+            f"tensors on the devices {devices} given, expected all on one: reduction.to(device) moves them"
+        )
     for name, allowed in (("placement", PLACEMENTS), ("newline", NEWLINE_POLICIES)):
         if getattr(r, name) not in allowed:
             raise ValueError(f"{name}={getattr(r, name)!r} given, expected one of {allowed}")

@@ -173,7 +173,9 @@ class VideoTokens:
             ("frame_members", self.frame_members, whole, ("frames", "members"), (T,)),
         ]
         parts += [(f"salience[{k}]", x, floats, ("frames", "tokens"), (T, N)) for k, x in self.salience.items()]
-        parts += [(f"frame_features[{k}]", x, floats, ("frames", "width"), (T,)) for k, x in self.frame_features.items()]
+        parts += [
+            (f"frame_features[{k}]", x, floats, ("frames", "width"), (T,)) for k, x in self.frame_features.items()
+        ]
         levels = [("deepstack", x) for x in self.extra.get("deepstack", ())]
         levels += [("keys", self.extra["keys"])] if "keys" in self.extra else []
         parts += [(name, x, floats, ("frames", "tokens", "channels"), (T, N)) for name, x in levels]

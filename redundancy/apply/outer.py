@@ -18,6 +18,7 @@ from redundancy.capture.salience import TowerRecord, record_tower
 from redundancy.capture.tokens import tokens_of_span
 from redundancy.models.base import Family, VideoSpan
 from redundancy.models.hooks import Hooks, ShortVideo, TextEntry, on_text_entry
+from redundancy.pruning.named import require_reduction
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
 
@@ -131,7 +132,7 @@ class OuterReducer:
         if isinstance(self.method, Reduction):
             reductions = [self.method] * len(tokens)
         elif callable(self.method):
-            reductions = [self.method(t) for t in tokens]
+            reductions = [require_reduction(self.method(t), self.method) for t in tokens]
         else:
             reductions = list(self.method)
         if len(reductions) != len(tokens):

@@ -57,6 +57,12 @@ class VideoLLM:
     folder: str | None = None
     pooling_head: nn.Module | None = None
 
+    def __repr__(self) -> str:
+        count = sum(p.numel() for p in self.model.parameters())
+        head = "" if self.pooling_head is None else ", with a salience head"
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"VideoLLM({self.name!r}, {self.family.name}, {count / 1e6:,.1f} M parameters, {dtype}, {self.device}{head})"
+
     @property
     def device(self) -> torch.device:
         """Device of the parameters."""

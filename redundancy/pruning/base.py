@@ -16,14 +16,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, is_dataclass, replace
-from numbers import Real
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from redundancy.checks import check_fields, described, require_tensor, require_type
+from redundancy.checks import check_fields, require_number, require_tensor, require_type
 from redundancy.pruning.host import NotFiniteError, watching
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid, TokenLayout, VideoTokens
@@ -240,7 +239,9 @@ def require_frames(tokens: VideoTokens) -> None:
     """
     require_type("tokens", tokens, VideoTokens, expected="VideoTokens; VideoTokens.from_features wraps plain features")
     if not tokens.grid.frames or not tokens.features.shape[-1]:
-        raise ValueError(f"tokens of shape {tuple(tokens.features.shape)} given, expected at least one frame and channel")
+        raise ValueError(
+            f"tokens of shape {tuple(tokens.features.shape)} given, expected at least one frame and channel"
+        )
 
 
 def with_mean(tokens: VideoTokens, needs: Needs) -> tuple[VideoTokens, Bool[Tensor, ""]]:
@@ -319,8 +320,7 @@ def require_range(
 
     Source: own.
     """
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name}: {described(value)} given, expected a number")
+    require_number(name, value)
     low, high = bounds if len(bounds) == 2 else (*bounds, math.inf)
     if not (low < value if open_low else low <= value) or not (value < high if open_high else value <= high):
         left, right = "(" if open_low else "[", ")" if open_high else "]"

@@ -203,9 +203,9 @@ class GivenSegments(Segmenter):
     def __post_init__(self) -> None:
         super().__post_init__()
         for i, length in enumerate(self.lengths):
-            whole_number(f"lengths[{i}]", length, least=1)
-        if not self.lengths:
-            raise ValueError("no lengths given, expected positive segment lengths")
+            whole_number(f"lengths[{i}]", length, least=0)
+        if not self.lengths or min(self.lengths) < 1:
+            raise ValueError(f"lengths={self.lengths} given, expected positive segment lengths")
 
     def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
         """The given lengths, if they are those of a video of as many frames."""
