@@ -104,6 +104,26 @@ def require_number(name: str, value: object) -> None:
         raise TypeError(f"{name}: {described(value)} given, expected a number")
 
 
+def require_device(device: object) -> torch.device:
+    """The device of that name, if it is here.
+
+    Raises
+    ------
+    TypeError
+        If it is no name of a device.
+    ValueError
+        If torch has no such device on this machine.
+
+    Source: own.
+    """
+    if not isinstance(device, str | torch.device):
+        raise TypeError(f"device: {described(device)} given, expected a name such as 'cpu' or 'cuda:0'")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:  # what torch raises for unknown and for absent devices
+        raise ValueError(f"device={str(device)!r} given, expected one of this machine ({error})") from error
+
+
 def whole_number(name: str, value: object, *, least: int) -> int:
     """The value as Python's int.
 

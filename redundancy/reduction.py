@@ -30,7 +30,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from redundancy.checks import check_fields, indices, require_tensor, require_type
+from redundancy.checks import check_fields, indices, require_device, require_tensor, require_type
 from redundancy.tokens import TokenGrid
 
 PLACEMENTS = ("anchor", "centroid", "renumbered")
@@ -250,7 +250,14 @@ class Reduction:
         )
 
     def to(self, device: torch.device | str) -> Reduction:
-        """A copy with its tensors (those of `stages` included) on a device."""
+        """A copy with its tensors (those of `stages` included) on a device.
+
+        Raises
+        ------
+        ValueError
+            If there is no such device here.
+        """
+        device = require_device(device)
         moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in _TENSORS}
         stages = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.stages.items()}
         return replace(self, **moved, stages=stages)
@@ -451,6 +458,8 @@ def _check_kinds(r: Reduction) -> None:
             raise ValueError(f"{name}={getattr(r, name)!r} given, expected one of {allowed}")
     if not len(r.source) == len(r.target) == len(r.weight):
         raise ValueError(f"{len(r.source)} sources, {len(r.target)} targets and {len(r.weight)} weights given")
+    if r.requested is not None and not 0 < r.requested <= 1:
+        raise ValueError(f"requested={r.requested} given, expected a retention in (0, 1], or None for a fixed rate")
     if r.layer is not None and r.layer < 0:
         raise ValueError(f"layer={r.layer} given, expected a decoder layer, or None before the language model")
 

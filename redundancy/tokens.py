@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -15,7 +14,7 @@ import xarray as xr
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from redundancy.checks import check_fields, require_tensor, require_type, whole_number
+from redundancy.checks import check_fields, require_device, require_number, require_tensor, require_type, whole_number
 
 Newline = Literal["none", "end", "row"]
 
@@ -86,6 +85,8 @@ class RotaryLayout:
             raise ValueError(
                 f"one axis per frequency is expected: {len(self.inverse_frequency)} frequencies, {len(self.axis)} axes"
             )
+        if self.axis.is_meta or self.inverse_frequency.is_meta:
+            raise ValueError("tensors on the meta device given, expected frequencies and axes that have values")
         if len(self.axis) and not 0 <= int(self.axis.min()) <= int(self.axis.max()) < len(self.axes):
             raise ValueError(
                 f"rotary axis must lie in 0..{len(self.axes) - 1}, given {sorted(set(self.axis.tolist()))}"
@@ -226,8 +227,8 @@ class VideoTokens:
         Source: own.
         """
         require_tensor("features", features, of="floating-point numbers", shape=("frames", "tokens", "channels"))
-        require_type("seconds_per_frame", seconds_per_frame, int | float, expected="seconds")
-        if isinstance(seconds_per_frame, bool) or not 0 < seconds_per_frame < math.inf:
+        require_number("seconds_per_frame", seconds_per_frame)
+        if not 0 < seconds_per_frame < 1e9:
             raise ValueError(f"seconds_per_frame={seconds_per_frame} given, expected a positive number of seconds")
         T = features.shape[0]
         fields.setdefault("frame_features", {"mean": features.float().mean(1)})
@@ -267,6 +268,7 @@ class VideoTokens:
 
     @staticmethod
     def _named(sources: Mapping[str, Tensor], source: str, what: str) -> Tensor:
+        require_type(f"source of {what}", source, str, expected="its name")
         if source in sources:
             return sources[source]
         advice = " (load_model(..., salience_head=FOLDER) gives the SigLIP pooling head)" * (source == "pooling_head")
@@ -288,7 +290,16 @@ class VideoTokens:
             raise ValueError(f"frame {int(bad[0])} holds NaN or infinite tokens ({len(bad)} such frames in all)")
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> VideoTokens:
-        """A copy with all tensors on `device`; `dtype` is that of features, DeepStack features and keys."""
+        """A copy with all tensors on `device`; `dtype` is that of features, DeepStack features and keys.
+
+        Raises
+        ------
+        ValueError
+            If there is no such device here, or `dtype` is none of floating-point numbers.
+        """
+        device = None if device is None else require_device(device)
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise ValueError(f"dtype={dtype!r} given, expected a torch.dtype of floating-point numbers")
 
         def move(x: Any, as_dtype: torch.dtype | None = None) -> Any:
             if isinstance(x, tuple | list):
@@ -356,6 +367,7 @@ class VideoTokens:
 
         Source: own; the inverse of `to_xarray`.
         """
+        require_type("capture", capture, xr.Dataset, expected="a dataset of redundancy.capture or open_capture")
         missing = {"tokens", "frame_time", "frame_members"} - set(capture.variables)
         if missing or not {"grid", "layout"} <= set(capture.attrs):
             raise ValueError(

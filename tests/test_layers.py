@@ -30,7 +30,7 @@ ALLOWED = {
     "capture": VALUES | {"models", "pruning", "metrics"},
     "apply": VALUES | {"models", "pruning", "metrics", "capture"},
     "evaluation": VALUES | {"models", "pruning", "metrics", "capture", "apply"},
-    "plot": {"paths", "provenance"},
+    "plot": {"checks", "paths", "provenance", "pruning"},  # the tables give every method its look
     "train": VALUES | {"models", "pruning", "metrics", "capture", "apply", "evaluation", "plot"},
     "accessor": VALUES | {"metrics", "plot"},
     "studies": VALUES | {"models", "pruning", "metrics", "capture", "apply", "evaluation", "plot"},

@@ -76,12 +76,13 @@ def measure(
         If the source is neither tokens nor a dataset, or another argument is of a wrong kind; a method is called on the
         tokens first.
     ValueError
-        If the reduction is of another grid, a metric, null model or source does not exist, the input lacks what a named metric reads, or tokens are NaN
-        or infinite (naming the frame; on a lazy source when it is computed).
+        If the reduction is of another grid, a metric, null model or source does not exist, the input lacks what a named
+        metric reads, or tokens are NaN or infinite (naming the frame; on a lazy source when it is computed).
 
     Source: own; the facts of each metric are in `redundancy.metrics.table.METRICS`.
     """
     _check_given(source, reduction, segments=segments, last_position=last_position, settings=settings)
+    draws, seed = whole_number("draws", draws, least=1), whole_number("seed", seed, least=0)
     nulls = _nulls(null)
     if nulls and frame_features != "mean":
         raise ValueError(f"frame_features={frame_features!r} given with null models, which have mean tokens alone")
@@ -105,28 +106,49 @@ def measure(
 
 
 def _check_given(
-    source: object, reduction: object, *, segments: object, last_position: object, settings: Settings | None
+    source: object,
+    reduction: Reduction | None,
+    *,
+    segments: Tensor | None,
+    last_position: object,
+    settings: Settings | None,
 ) -> None:
     """Refuse arguments of another kind, and what was decided on another grid."""
     require_type(
         "source", source, xr.Dataset | VideoTokens, expected="VideoTokens, or a dataset of capture or open_capture"
     )
+    if _frames(source) == 0:
+        raise ValueError("tokens of no frame given, expected at least one frame")
     if reduction is not None:
         require_type("reduction", reduction, Reduction, expected="a Reduction: what method(tokens) returns")
         _check_grid(source, reduction)
     if segments is not None:
         require_tensor("segments", segments, of="int64", shape=("segments",))
+        _check_segments(source, segments)
     if last_position is not None:
         whole_number("last_position", last_position, least=0)
     if settings is not None:
         require_type("settings", settings, Mapping, expected="keyword arguments by the name of a metric")
         for name, own in settings.items():
-            if name not in METRICS:
-                raise ValueError(f"settings of {name!r} given, expected those of some of {list(METRICS)}")
             require_type(f"settings[{name!r}]", own, Mapping, expected="keyword arguments by their names")
-            unknown = sorted(set(own) - set(METRICS[name].parameters))
-            if unknown:
-                raise ValueError(f"{name} has no settings {unknown}, expected some of {list(METRICS[name].parameters)}")
+            known = METRICS[name].parameters if name in METRICS else own
+            if unknown := sorted(map(str, set(own) - set(known))):
+                raise ValueError(f"{name} has no settings {unknown}, expected some of {list(known)}")
+
+
+def _frames(source: Any) -> int | None:
+    """None where a dataset is no capture."""
+    frames: int | None = source.grid.frames if isinstance(source, VideoTokens) else source.sizes.get("frame")
+    return frames
+
+
+def _check_segments(source: Any, segments: Tensor) -> None:
+    frames, total = _frames(source), int(segments.sum())
+    if frames is not None and (total != frames or int(segments.min()) < 1):
+        raise ValueError(
+            f"segments of {len(segments)} lengths that sum to {total} given, expected positive lengths that sum to the "
+            f"{frames} frames"
+        )
 
 
 def _check_grid(source: Any, reduction: Reduction) -> None:
@@ -212,8 +234,6 @@ def _against_nulls(
     settings: Settings,
 ) -> xr.Dataset:
     """Where the video's summary of each metric stands among draws of the null models that suit it."""
-    whole_number("draws", draws, least=1)
-    whole_number("seed", seed, least=0)
     scores: dict[str, list[xr.DataArray]] = {}
     for null in nulls:
         suited = [m for m in chosen if null in m.nulls]

@@ -60,8 +60,8 @@ class VideoLLM:
     def __repr__(self) -> str:
         count = sum(p.numel() for p in self.model.parameters())
         head = "" if self.pooling_head is None else ", with a salience head"
-        dtype = str(self.dtype).removeprefix("torch.")
-        return f"VideoLLM({self.name!r}, {self.family.name}, {count / 1e6:,.1f} M parameters, {dtype}, {self.device}{head})"
+        kind = f"{count / 1e6:,.1f} M parameters of {str(self.dtype).removeprefix('torch.')}, {self.device}"
+        return f"VideoLLM({self.name!r}, {self.family.name}, {kind}{head})"
 
     @property
     def device(self) -> torch.device:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from redundancy.checks import check_fields, whole_number
 from redundancy.metrics.temporal import token_persistence, transition_similarity
-from redundancy.pruning.base import Needs, require_range
+from redundancy.pruning.base import Needs, require_frames, require_range
 from redundancy.pruning.cluster import dpc_knn
 from redundancy.pruning.host import to_host
 from redundancy.pruning.windows import static_windows
@@ -209,6 +209,7 @@ class GivenSegments(Segmenter):
 
     def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
         """The given lengths, if they are those of a video of as many frames."""
+        require_frames(tokens)
         if sum(self.lengths) != tokens.grid.frames:
             raise ValueError(
                 f"lengths {self.lengths} add up to {sum(self.lengths)}, expected {tokens.grid.frames} frames"
@@ -232,6 +233,7 @@ class FixedInterval(Segmenter):
 
     def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
         """Segment lengths of one video."""
+        require_frames(tokens)
         return fixed_interval(tokens.grid.frames, self.segments)
 
 
@@ -251,6 +253,7 @@ class RandomCuts(Segmenter):
 
     def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
         """Segment lengths of one video."""
+        require_frames(tokens)
         return random_cuts(tokens.grid.frames, self.segments, self.seed)
 
 
@@ -273,6 +276,7 @@ class DySeg(Segmenter):
 
     def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
         """Segment lengths of one video."""
+        require_frames(tokens)
         similarity = transition_similarity(frame_features(tokens, self.features))
         return dyseg(similarity, c=self.c, tau=self.tau, parity=self.parity)
 
@@ -298,6 +302,7 @@ class DPCKNN(Segmenter):
 
     def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
         """Segment lengths of one video."""
+        require_frames(tokens)
         labels = frame_clusters(frame_features(tokens, self.features), clusters=self.segments, k=self.k)
         return labels_to_lengths(contiguous_labels(labels))
 
@@ -319,6 +324,7 @@ class Agglomerative(Segmenter):
 
     def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
         """Segment lengths of one video."""
+        require_frames(tokens)
         return agglomerative(frame_features(tokens, self.features), segments=self.segments)
 
 
@@ -339,6 +345,7 @@ class StaticWindows(Segmenter):
 
     def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
         """Window lengths of one video."""
+        require_frames(tokens)
         return static_windows(token_persistence(tokens.features), tau=self.tau, max_window=self.max_window).lengths
 
 

@@ -52,7 +52,5 @@ class VideoClip:
 
     def __repr__(self) -> str:
         count, height, width = self.frames.shape[:3]
-        return (
-            f"VideoClip({count} frames of {width} x {height}, {self.timestamps[0]:.2f} to {self.timestamps[-1]:.2f} s of "
-            f"{self.duration:.2f} s, {self.source!r}, read by {self.decoder})"
-        )
+        times = f"{self.timestamps[0]:.2f} to {self.timestamps[-1]:.2f} s of {self.duration:.2f} s"
+        return f"VideoClip({count} frames of {width} x {height}, {times}, {self.source!r}, read by {self.decoder})"
