@@ -314,7 +314,7 @@ def main(options: Options) -> xr.Dataset:
     measure = partial(measure_video, pairs=pairs, options=options)
     run = run_study(options, list(pairs), measure, name=NAME, version=VERSION, depends=depends)
     notes = sorted({note for joined in run.rows["replaced"].fillna("") for note in joined.split("; ") if note})
-    names = tuple(dict.fromkeys(p.first.name for p in pairs.values()))
+    names = tuple(dict.fromkeys(c.name for c in conditions_of(options.methods, options.retentions)))
     summary = summarise(run, list(pairs.values()), names)
     summary = save_summary(summary, run, options.out, **depends, replaced=notes)
     draw(options.out)

@@ -14,7 +14,7 @@ import seaborn as sns
 # Seven of seaborn's palette for readers with colour blindness, then darker ones that differ from them in lightness; its
 # yellow is too pale for lines, its grey is that of controls, its pink comes late for it is pale.
 _SEVEN = (0, 1, 2, 3, 4, 5, 9)
-_FURTHER = ("#332288", "#882255", "#999933", "#117733", "#fbafe4")
+FURTHER = ("#332288", "#882255", "#999933", "#117733", "#fbafe4")
 _MARKERS = "osD^vPXhp<>*"
 _GREYS = ("0.15", "0.55", "0.3", "0.65", "0.4", "0.5")
 _CONTROL_MARKERS = "x+os^D<>v*"
@@ -54,7 +54,7 @@ def palette() -> list[Any]:
     Source: own.
     """
     safe = sns.color_palette("colorblind")
-    return [*(safe[i] for i in _SEVEN), *_FURTHER]
+    return [*(safe[i] for i in _SEVEN), *FURTHER]
 
 
 def looks(kinds: Mapping[str, str]) -> dict[str, dict[str, Any]]:
