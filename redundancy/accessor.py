@@ -30,6 +30,14 @@ MADE_BY = {
     "grid_displacement": "redundancy.measure(capture, reduction)",
     "frame_mass": 'redundancy.measure(capture), of redundancy.capture(model, clip, prompt, attention_rows="last")',
 }
+# plot -> the variables that it reads
+READS = {
+    "similarity": ("transition_similarity",),
+    "trajectory": ("principal_components", "explained_variance", "turn_frames"),
+    "curvature": ("curvature", "speed", "turn_frames"),
+    "drift": ("grid_displacement",),
+    "attention": ("frame_mass",),
+}
 MOST_FRAMES = 16
 
 
@@ -47,6 +55,19 @@ class RedundancyAccessor:
 
     def __init__(self, dataset: xr.Dataset) -> None:
         self._dataset = dataset
+
+    def __repr__(self) -> str:
+        variables = self._dataset.variables
+        ready = {name: all(v in variables for v in read) for name, read in READS.items()}
+        ready["reductions"] = "row" in self._dataset.coords
+        maps = [str(n) for n, x in self._dataset.data_vars.items() if set(x.dims[:1]) & {"frame", "transition"}]
+        maps = [n for n in maps if self._dataset[n].dims[1:] == ("token",)]
+        draws = [f"{name}()" for name, there in ready.items() if there]
+        draws += [f"token_map({' | '.join(map(repr, maps))})"] if maps else []
+        lacks = [f"{name}()" for name, there in ready.items() if not there]
+        return (
+            f"<redundancy: draws {', '.join(draws) or 'nothing'}; not measured here: {', '.join(lacks) or 'nothing'}>"
+        )
 
     def similarity(
         self,

@@ -55,11 +55,12 @@ def pairs_over_retention(axes: Axes, summary: xr.Dataset, measure: str) -> None:
     pairs = list(combinations(methods, 2))
     styles = looks(dict.fromkeys(methods, "method"))
     for first, second in pairs:  # a line in the one method's colour, with the other's markers
-        look = styles[first] | {k: styles[second][k] for k in ("marker",)}
+        look = styles[first] | {"marker": styles[second]["marker"]}
         look |= {"markerfacecolor": styles[second]["color"], "markeredgecolor": styles[second]["color"]}
         _one_pair(axes, summary, measure, (first, second), label=f"{first} & {second}", **look)
     if RANDOM in summary["first"].values:
-        _one_pair(axes, summary, measure, (RANDOM, RANDOM), color=CONTROL, marker="x", label="two random draws")
+        look = looks({RANDOM: "control"})[RANDOM]
+        _one_pair(axes, summary, measure, (RANDOM, RANDOM), label="two random draws", **look)
     axes.axhline(0, color=CONTROL, linewidth=0.8, zorder=0)
     axes.set_xscale("log")
     axes.set_xticks(summary["retention"].values, [f"{r:g}" for r in summary["retention"].values])
