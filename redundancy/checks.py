@@ -124,7 +124,7 @@ def require_device(device: object) -> torch.device:
         raise ValueError(f"device={str(device)!r} given, expected one of this machine ({error})") from error
 
 
-def whole_number(name: str, value: object, *, least: int) -> int:
+def whole_number(name: str, value: object, *, least: int | None = None) -> int:
     """The value as Python's int.
 
     Raises
@@ -132,17 +132,18 @@ def whole_number(name: str, value: object, *, least: int) -> int:
     TypeError
         If it is no whole number; True and False are none.
     ValueError
-        If it is less than `least`.
+        If it is less than `least`, where that is given.
 
     Source: own.
     """
+    wrong = f"{name}: {described(value)} given, expected a whole number" + ("" if least is None else f" >= {least}")
     if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name}: {described(value)} given, expected a whole number of at least {least}")
+        raise TypeError(wrong)
     try:
         number = operator.index(value)
     except TypeError:  # a tensor of more than one value, or of floating-point numbers
-        raise TypeError(f"{name}: {described(value)} given, expected a whole number of at least {least}") from None
-    if number < least:
+        raise TypeError(wrong) from None
+    if least is not None and number < least:
         raise ValueError(f"{name}={number} given, expected at least {least}")
     return number
 
@@ -160,7 +161,7 @@ def indices(name: str, value: object) -> Shaped[Tensor, "kept"]:
     Source: own.
     """
     if isinstance(value, list | tuple | range):
-        value = torch.tensor([whole_number(f"{name}[{i}]", one, least=0) for i, one in enumerate(value)]).long()
+        value = torch.tensor([whole_number(f"{name}[{i}]", one) for i, one in enumerate(value)]).long()
     elif isinstance(value, np.ndarray) and value.dtype.kind in "iu":
         value = torch.from_numpy(value.astype(np.int64))
     require_tensor(name, value, of="whole numbers", shape=("kept",))

@@ -93,7 +93,7 @@ def reduction_cases() -> Iterator[Case]:
         "that are none": (None, "None given, expected"),
         "that are one number": (3, "3 given, expected"),
         "out of range": ([8], r"anchor must lie in 0\.\.7"),
-        "below zero": ([-1], r"index\[0\]=-1 given, expected at least 0"),
+        "below zero": ([-1], r"anchor must lie in 0\.\.7"),
     }
     for name, (index, message) in indices.items():
         yield f"indices {name}", lambda index=index: select(index, grid=grid), message
@@ -250,6 +250,8 @@ def replace_frames(tokens: Any) -> Any:
 
 
 def model_cases() -> Iterator[Case]:
+    import torch
+
     import redundancy as rd
     from redundancy.pruning import FastV, FastVID
 
@@ -273,11 +275,42 @@ def model_cases() -> Iterator[Case]:
             model.generate(video, "how many scenes ?", max_new_tokens=1)
 
     yield "a function of indices", lambda: generated(lambda t: [0, 1]), "returned a list of 2, expected a Reduction"
+    select = rd.Reduction.from_selection
+    flipped = torch.arange(2 * 49).flip(0)
+    yield "a function of no token", lambda: generated(lambda t: select([], grid=t.grid)), "keeps none of the 98 tokens"
+    yield (
+        "slots in another order",
+        lambda: generated(lambda t: select([0], grid=t.grid, slots=flipped)),
+        r"expected the slots 0\.\.97 in order",
+    )
     yield "a function of nothing", lambda: generated(lambda t: None), "returned None, expected a Reduction"
 
 
 def plot_cases() -> Iterator[Case]:
+    import torch
+
+    import redundancy as rd
     from redundancy import plot
+    from redundancy.tokens import VideoTokens
+
+    drawn = rd.measure(VideoTokens.from_features(torch.randn(4, 16, 8), rows=4, cols=4)).redundancy
+    yield "cuts that are text", lambda: drawn.similarity(known_cuts="ab"), "known_cuts: 'ab' given, expected"
+    yield (
+        "cuts out of range",
+        lambda: drawn.similarity(known_cuts=[3]),
+        r"known_cuts=\[3\] given, expected some of 0\.\.2",
+    )
+    yield "segments that are one number", lambda: drawn.similarity(4), "segments: 4 given, expected"
+    yield "half a segment", lambda: drawn.similarity([1.5, 2.5]), r"segments\[0\]: 1.5 given, expected a whole number"
+    yield "frames that are a mask", lambda: drawn.token_map("density", frames=[True]), r"frames\[0\]: True given"
+    yield "frames out of range", lambda: drawn.token_map("density", frames=[4]), r"expected some of 0\.\.3"
+    yield "a clip that is a path", lambda: drawn.token_map("density", clip="a.mp4"), "'a.mp4' given, expected VideoClip"
+    yield "reductions without names", lambda: drawn.reductions([1]), "a list of 1 given, expected reductions by name"
+    yield (
+        "reductions that are none",
+        lambda: drawn.reductions({"x": 1}),
+        r"reductions\['x'\]: 1 given, expected Reduction",
+    )
 
     figure, _ = plot.new_figure(1, 1, height=1.0)
     folder = Path(tempfile.mkdtemp())

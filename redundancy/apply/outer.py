@@ -18,7 +18,7 @@ from redundancy.capture.salience import TowerRecord, record_tower
 from redundancy.capture.tokens import tokens_of_span
 from redundancy.models.base import Family, VideoSpan
 from redundancy.models.hooks import Hooks, ShortVideo, TextEntry, on_text_entry
-from redundancy.pruning.named import require_reduction
+from redundancy.pruning.named import require_reduction, require_whole_video
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
 
@@ -143,6 +143,7 @@ class OuterReducer:
                     f"a reduction before the model of the grid {tuple(t.grid)} is expected, given one of "
                     f"{tuple(reduction.grid)} at layer {reduction.layer}"
                 )
+            require_whole_video(reduction)
         return reductions
 
     def _positions(

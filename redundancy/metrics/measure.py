@@ -159,7 +159,7 @@ def _check_grid(source: Any, reduction: Reduction) -> None:
             f"a reduction of the grid {reduction.grid} given, expected one of {' x '.join(map(str, grid))}"
         )
     size, video = len(reduction.slots), reduction.grid.frames * reduction.grid.tokens_per_frame
-    if size != video:
+    if size != video or not torch.equal(reduction.slots.cpu(), torch.arange(video)):
         raise ValueError(
             f"a reduction of {size} slots inside the model given, expected one of all {video} tokens: "
             "compose(outer, inner) makes it"

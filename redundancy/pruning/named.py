@@ -9,6 +9,8 @@ from dataclasses import MISSING, fields, replace
 from difflib import get_close_matches
 from typing import Any
 
+import torch
+
 from redundancy.checks import described
 from redundancy.pruning.base import InnerMethod, Method
 from redundancy.pruning.table import INNER_METHODS, METHODS
@@ -101,6 +103,26 @@ def require_reduction(value: object, method: object) -> Reduction:
             "grid=tokens.grid) makes one of indices"
         )
     return value
+
+
+def require_whole_video(reduction: Reduction) -> None:
+    """Refuse a reduction in front of the model that keeps nothing, or whose slots are not all tokens in order.
+
+    On a GPU slots are counted and not compared, which would make it wait.
+
+    Raises
+    ------
+    ValueError
+        With what was given.
+
+    Source: own.
+    """
+    size = reduction.grid.frames * reduction.grid.tokens_per_frame
+    if not reduction.kept:
+        raise ValueError(f"{reduction.method} keeps none of the {size} tokens, expected at least one")
+    slots = reduction.slots
+    if len(slots) != size or (slots.device.type == "cpu" and not torch.equal(slots, torch.arange(size))):
+        raise ValueError(f"{reduction} given with {len(slots)} other slots, expected the slots 0..{size - 1} in order")
 
 
 def _one_inner(value: Any) -> Any:
