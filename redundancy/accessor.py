@@ -15,6 +15,8 @@ import xarray as xr
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from redundancy.checks import indices, require_type
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -29,6 +31,14 @@ MADE_BY = {
     ),
     "grid_displacement": "redundancy.measure(capture, reduction)",
     "frame_mass": 'redundancy.measure(capture), of redundancy.capture(model, clip, prompt, attention_rows="last")',
+}
+# plot -> the variables that it reads
+READS = {
+    "similarity": ("transition_similarity",),
+    "trajectory": ("principal_components", "explained_variance", "turn_frames"),
+    "curvature": ("curvature", "speed", "turn_frames"),
+    "drift": ("grid_displacement",),
+    "attention": ("frame_mass",),
 }
 MOST_FRAMES = 16
 
@@ -47,6 +57,19 @@ class RedundancyAccessor:
 
     def __init__(self, dataset: xr.Dataset) -> None:
         self._dataset = dataset
+
+    def __repr__(self) -> str:
+        variables = self._dataset.variables
+        ready = {name: all(v in variables for v in read) for name, read in READS.items()}
+        ready["reductions"] = "row" in self._dataset.coords
+        maps = [str(n) for n, x in self._dataset.data_vars.items() if set(x.dims[:1]) & {"frame", "transition"}]
+        maps = [n for n in maps if self._dataset[n].dims[1:] == ("token",)]
+        draws = [f"{name}()" for name, there in ready.items() if there]
+        draws += [f"token_map({' | '.join(map(repr, maps))})"] if maps else []
+        lacks = [f"{name}()" for name, there in ready.items() if not there]
+        return (
+            f"<redundancy: draws {', '.join(draws) or 'nothing'}; not measured here: {', '.join(lacks) or 'nothing'}>"
+        )
 
     def similarity(
         self,
@@ -74,6 +97,7 @@ class RedundancyAccessor:
 
         similarity = self._variable("transition_similarity", ("transition",))
         time = self._time()
+        known_cuts = None if known_cuts is None else _within("known_cuts", known_cuts, len(time) - 1)
         bars = _by_name(segments, len(time))
         with plot.style():
             heights = [1.7, 0.4 + 0.22 * len(bars)][: 2 if bars else 1]
@@ -336,6 +360,10 @@ class RedundancyAccessor:
 
     def _aspect(self, clip: VideoClip | None) -> float:
         """Height over width of what is shown."""
+        if clip is not None:
+            from redundancy.video import VideoClip
+
+            require_type("clip", clip, VideoClip)
         height, width = self._shape() if clip is None else clip.frames.shape[1:3]
         return float(height / width)
 
@@ -361,7 +389,7 @@ def _by_name(segments: Mapping[str, Lengths] | Lengths | None, frames: int) -> d
     if segments is None:
         return {}
     named = segments if isinstance(segments, Mapping) else {"segments": segments}
-    lengths: dict[str, Sequence[int]] = {name: np.asarray(given).tolist() for name, given in named.items()}
+    lengths: dict[str, Sequence[int]] = {name: indices(str(name), given).tolist() for name, given in named.items()}
     for name, given in lengths.items():
         if sum(given) != frames:
             raise ValueError(f"segments {name!r} of {sum(given)} frames given, expected lengths that sum to {frames}")
@@ -372,10 +400,17 @@ def _shown(frames: Sequence[int] | None, count: int, *, most: int = MOST_FRAMES)
     """Frames to show: those given, or at most so many at equal distance."""
     if frames is None:
         return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
-    shown = np.asarray(frames, dtype=np.int64)
-    if not len(shown) or shown.min() < 0 or shown.max() >= count:
-        raise ValueError(f"frames={list(frames)} given, expected some of 0..{count - 1}")
+    shown = _within("frames", frames, count)
+    if not len(shown):
+        raise ValueError(f"frames=[] given, expected some of 0..{count - 1}")
     return shown
+
+
+def _within(name: str, given: object, count: int) -> Int64[np.ndarray, "given"]:
+    numbers: Int64[np.ndarray, "given"] = indices(name, given).cpu().numpy()
+    if len(numbers) and not 0 <= numbers.min() <= numbers.max() < count:
+        raise ValueError(f"{name}={numbers.tolist()} given, expected some of 0..{count - 1}")
+    return numbers
 
 
 def _with_retention(name: str, reduction: Reduction) -> str:
@@ -397,10 +432,13 @@ def _roles(
     reductions: Mapping[str, Reduction], grid: tuple[int, int, int]
 ) -> dict[str, Int64[np.ndarray, "frames rows cols"]]:
     from redundancy.metrics.roles import token_roles
+    from redundancy.reduction import Reduction
 
+    require_type("reductions", reductions, Mapping, expected="reductions by name")
     if not reductions:
         raise ValueError("no reductions given, expected some by name")
     for name, reduction in reductions.items():
+        require_type(f"reductions[{name!r}]", reduction, Reduction)
         if tuple(reduction.grid) != grid:
             raise ValueError(f"{name!r} reduces a grid of {tuple(reduction.grid)}, expected {grid}")
     return {name: token_roles(r).cpu().numpy().reshape(grid) for name, r in reductions.items()}

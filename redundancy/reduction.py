@@ -16,20 +16,23 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import InitVar, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float64, Int64, Shaped
+from jaxtyping import Float64, Int, Int64, Shaped
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from redundancy.checks import check_fields, indices, require_device, require_tensor, require_type
 from redundancy.tokens import TokenGrid
 
 PLACEMENTS = ("anchor", "centroid", "renumbered")
@@ -69,6 +72,8 @@ class Reduction:
 
     Raises
     ------
+    TypeError
+        If a field is of another kind: indices are int64 (a mask is none), weights float64.
     ValueError
         If an index is out of range, a weight is negative or not finite, an output has no entry, or a name is unknown.
 
@@ -92,17 +97,27 @@ class Reduction:
     decided: InitVar[bool] = False
 
     def __post_init__(self, decided: bool) -> None:
+        _check_kinds(self)
         order = torch.sort(self.target, stable=True).indices
         for name in ("source", "target", "weight"):
             object.__setattr__(self, name, getattr(self, name)[order])
-        _check(self)
         if not (decided and self.anchor.device.type != "cpu"):
             _check_values(self)
+
+    def __repr__(self) -> str:
+        video = self.grid.frames * self.grid.tokens_per_frame
+        share = f"{self.achieved:.3g}" + ("" if self.requested is None else f", asked {self.requested:.3g}")
+        how = "kept as they are" if self.is_selection else "merged"
+        where = "before the model" if self.layer is None else f"at layer {self.layer}"
+        return (
+            f"Reduction({self.method}: {self.kept} of {video} tokens ({share}) {how}, placement {self.placement!r}, "
+            f"{where}; {self.grid})"
+        )
 
     @classmethod
     def from_selection(
         cls,
-        index: Int64[Tensor, "kept"],
+        index: Int[Tensor, "kept"] | Int[np.ndarray, "kept"] | Sequence[int],
         *,
         grid: TokenGrid,
         slots: Int64[Tensor, "slots"] | None = None,
@@ -112,11 +127,20 @@ class Reduction:
 
         Raises
         ------
+        TypeError
+            If `index` holds anything but whole numbers; `mask.flatten().nonzero().flatten()` are those of a mask.
         ValueError
             If an index is out of range.
 
+        Example
+        -------
+        >>> Reduction.from_selection([0, 5, 7], grid=TokenGrid(frames=2, rows=2, cols=2))
+        Reduction(unnamed: 3 of 8 tokens (0.375) kept as they are, placement 'anchor', before the model; 2 x 2 x 2)
+
         Source: own.
         """
+        index = indices("index", index)
+        require_type("grid", grid, TokenGrid, expected=GRID)
         return cls(
             anchor=index,
             source=index,
@@ -133,6 +157,7 @@ class Reduction:
 
         Source: own.
         """
+        require_type("grid", grid, TokenGrid, expected=GRID)
         named: dict[str, Any] = {"method": "KeepAll", "requested": 1.0} | report
         return cls.from_selection(_all_slots(grid, device), grid=grid, **named)
 
@@ -191,11 +216,14 @@ class Reduction:
 
         Raises
         ------
+        TypeError
+            If no tensor is given.
         ValueError
             If the leading dimensions are neither.
 
         Source: own.
         """
+        require_type("features", features, Tensor, expected="a torch tensor")
         flat = self._per_slot(features)
         if self.is_selection or not self.kept:
             return flat[self.anchor.to(flat.device)]
@@ -224,7 +252,14 @@ class Reduction:
         )
 
     def to(self, device: torch.device | str) -> Reduction:
-        """A copy with its tensors (those of `stages` included) on a device."""
+        """A copy with its tensors (those of `stages` included) on a device.
+
+        Raises
+        ------
+        ValueError
+            If there is no such device here.
+        """
+        device = require_device(device)
         moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in _TENSORS}
         stages = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.stages.items()}
         return replace(self, **moved, stages=stages)
@@ -253,10 +288,12 @@ class Reduction:
 
         Source: own.
         """
+        require_type("data", data, xr.Dataset, expected="an xarray.Dataset")
         if "reduction" not in data.attrs or not set(_TENSORS) <= set(data.variables):
             raise ValueError("this dataset is no reduction; expected what Reduction.to_xarray returns")
         tensors = {str(n): torch.from_numpy(data[n].values.copy()) for n in data.data_vars}
-        return cls._from_parts(tensors, data.attrs["reduction"])
+        with _refusing_other("this dataset"):
+            return cls._from_parts(tensors, data.attrs["reduction"])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file: the tensors, and the rest as json in its header.
@@ -287,21 +324,17 @@ class Reduction:
         FileNotFoundError
             If there is no file.
         ValueError
-            If the file is no whole safetensors file, or holds no reduction.
+            If the file is no whole file that `Reduction.save` wrote.
 
         Source: own.
         """
         path = Path(os.path.expanduser(path))
         if not path.is_file():
             raise FileNotFoundError(f"{path} is no file; expected one that Reduction.save wrote")
-        try:
-            opened = safe_open(path, framework="pt")
-        except SafetensorError as error:
-            raise ValueError(f"{path} is no whole file that Reduction.save wrote: {error}") from None
-        with opened as file:
+        with _refusing_other(str(path)), safe_open(str(path), framework="pt") as file:
             header = (file.metadata() or {}).get("reduction")
             if header is None:
-                raise ValueError(f"{path} holds no reduction; expected a file written by Reduction.save")
+                raise ValueError("without a header of Reduction")
             return cls._from_parts({n: file.get_tensor(n) for n in file.keys()}, header)  # noqa: SIM118
 
     def _summary(self) -> dict[str, Any]:
@@ -329,6 +362,19 @@ class Reduction:
 
 
 _TENSORS = ("anchor", "source", "target", "weight", "slots")
+GRID = "a TokenGrid(frames, rows, cols)"
+
+
+@contextmanager
+def _refusing_other(origin: str) -> Iterator[None]:
+    """Errors of the reader, of parts that are missing and of values, as one that says where it was read."""
+    try:
+        yield
+    except (SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"{origin} holds no reduction, expected what Reduction.save or to_xarray made "
+            f"({type(error).__name__}: {error})"
+        ) from error
 
 
 def compose(first: Reduction, second: Reduction) -> Reduction:
@@ -341,11 +387,15 @@ def compose(first: Reduction, second: Reduction) -> Reduction:
 
     Raises
     ------
+    TypeError
+        If one of them is no reduction.
     ValueError
         If the second does not start from the outputs of the first.
 
     Source: own.
     """
+    require_type("first", first, Reduction)
+    require_type("second", second, Reduction)
     output = _outputs_in_slots(first, second)
     keep = output[second.anchor] >= 0
     new_index = torch.cumsum(keep, 0) - 1
@@ -409,13 +459,26 @@ def _all_slots(grid: TokenGrid, device: torch.device | str | None) -> Tensor:
     return torch.arange(grid.frames * grid.tokens_per_frame, device=device)
 
 
-def _check(r: Reduction) -> None:
-    """Refuse what is no reduction by its names and shapes."""
+def _check_kinds(r: Reduction) -> None:
+    """Refuse what is no reduction by kinds, names and shapes."""
+    check_fields(r)
+    for name in _TENSORS:
+        dim = {"anchor": "kept", "slots": "slots"}.get(name, "entries")
+        require_tensor(name, getattr(r, name), of="float64" if name == "weight" else "int64", shape=(dim,))
+    devices = {name: str(getattr(r, name).device) for name in _TENSORS}
+    if len(set(devices.values())) > 1:
+        raise ValueError(
+            f"tensors on the devices {devices} given, expected all on one: reduction.to(device) moves them"
+        )
     for name, allowed in (("placement", PLACEMENTS), ("newline", NEWLINE_POLICIES)):
         if getattr(r, name) not in allowed:
             raise ValueError(f"{name}={getattr(r, name)!r} given, expected one of {allowed}")
     if not len(r.source) == len(r.target) == len(r.weight):
         raise ValueError(f"{len(r.source)} sources, {len(r.target)} targets and {len(r.weight)} weights given")
+    if r.requested is not None and not 0 < r.requested <= 1:
+        raise ValueError(f"requested={r.requested} given, expected a retention in (0, 1], or None for a fixed rate")
+    if r.layer is not None and r.layer < 0:
+        raise ValueError(f"layer={r.layer} given, expected a decoder layer, or None before the language model")
 
 
 def _check_values(r: Reduction) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -14,15 +14,41 @@ import xarray as xr
 from jaxtyping import Float, Float32, Int, Shaped, UInt16
 from torch import Tensor
 
+from redundancy.checks import check_fields, require_device, require_number, require_tensor, require_type, whole_number
+
 Newline = Literal["none", "end", "row"]
 
 
-class TokenGrid(NamedTuple):
-    """Shape of the tokens of a video: temporal steps, grid rows and grid columns."""
-
+class _Grid(NamedTuple):
     frames: int
     rows: int
     cols: int
+
+
+class TokenGrid(_Grid):
+    """Shape of the tokens of a video: temporal steps, grid rows and grid columns.
+
+    Raises
+    ------
+    TypeError
+        If one is no whole number.
+    ValueError
+        If a row or column is missing, or the number of frames is negative.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, frames: int, rows: int, cols: int) -> TokenGrid:
+        """Checked, and as Python's numbers."""
+        return super().__new__(
+            cls,
+            whole_number("frames", frames, least=0),
+            whole_number("rows", rows, least=1),
+            whole_number("cols", cols, least=1),
+        )
+
+    def __str__(self) -> str:
+        return " x ".join(map(str, self))
 
     @property
     def tokens_per_frame(self) -> int:
@@ -48,11 +74,19 @@ class RotaryLayout:
     axis: Int[Tensor, "frequency"]
     axes: tuple[str, ...] = ("position",)
 
+    def __repr__(self) -> str:
+        return f"RotaryLayout({len(self.axis)} frequencies on the axes {', '.join(self.axes)})"
+
     def __post_init__(self) -> None:
+        check_fields(self)
+        require_tensor("inverse_frequency", self.inverse_frequency, of="floating-point numbers", shape=("frequency",))
+        require_tensor("axis", self.axis, of="whole numbers", shape=("frequency",))
         if self.inverse_frequency.shape != self.axis.shape:
             raise ValueError(
                 f"one axis per frequency is expected: {len(self.inverse_frequency)} frequencies, {len(self.axis)} axes"
             )
+        if self.axis.is_meta or self.inverse_frequency.is_meta:
+            raise ValueError("tensors on the meta device given, expected frequencies and axes that have values")
         if len(self.axis) and not 0 <= int(self.axis.min()) <= int(self.axis.max()) < len(self.axes):
             raise ValueError(
                 f"rotary axis must lie in 0..{len(self.axes) - 1}, given {sorted(set(self.axis.tolist()))}"
@@ -77,6 +111,11 @@ class TokenLayout:
     family: str
     newline: Newline = "none"
     frame_text: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.newline not in get_args(Newline):
+            raise ValueError(f"newline={self.newline!r} given, expected one of {get_args(Newline)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +147,10 @@ class VideoTokens:
 
     Raises
     ------
+    TypeError
+        If a field is of another kind: tensors are torch's, and features, salience and times floating-point numbers.
     ValueError
-        If a shape does not fit `grid`.
+        If a shape does not fit `grid`, or times do not ascend (NaN: not known).
     """
 
     features: Float[Tensor, "frames tokens channels"]
@@ -124,25 +165,40 @@ class VideoTokens:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        floats, whole = "floating-point numbers", "whole numbers"
         T, N = self.grid.frames, self.grid.tokens_per_frame
-        expected = {"features": (T, N), "frame_time": (T,), "frame_members": (T,)}
-        expected |= {f"salience[{k}]": (T, N) for k in self.salience}
-        expected |= {f"frame_features[{k}]": (T,) for k in self.frame_features}
-        given = {"features": self.features, "frame_time": self.frame_time, "frame_members": self.frame_members}
-        given |= {f"salience[{k}]": v for k, v in self.salience.items()}
-        given |= {f"frame_features[{k}]": v for k, v in self.frame_features.items()}
-        for i, level in enumerate(self.extra.get("deepstack", ())):
-            expected[f"deepstack[{i}]"], given[f"deepstack[{i}]"] = (T, N), level
-        if "keys" in self.extra:
-            expected["keys"], given["keys"] = (T, N), self.extra["keys"]
-        for name, shape in expected.items():
-            if tuple(given[name].shape[: len(shape)]) != shape:
+        parts: list[tuple[str, Any, str, tuple[str, ...], tuple[int, ...]]] = [
+            ("features", self.features, floats, ("frames", "tokens", "channels"), (T, N)),
+            ("frame_time", self.frame_time, floats, ("frames",), (T,)),
+            ("frame_members", self.frame_members, whole, ("frames", "members"), (T,)),
+        ]
+        parts += [(f"salience[{k}]", x, floats, ("frames", "tokens"), (T, N)) for k, x in self.salience.items()]
+        parts += [
+            (f"frame_features[{k}]", x, floats, ("frames", "width"), (T,)) for k, x in self.frame_features.items()
+        ]
+        levels = [("deepstack", x) for x in self.extra.get("deepstack", ())]
+        levels += [("keys", self.extra["keys"])] if "keys" in self.extra else []
+        parts += [(name, x, floats, ("frames", "tokens", "channels"), (T, N)) for name, x in levels]
+        for name, x, of, dims, shape in parts:
+            require_tensor(name, x, of=of, shape=dims)
+            if tuple(x.shape[: len(shape)]) != shape:
                 raise ValueError(
-                    f"{name} has shape {tuple(given[name].shape)}, but the grid {tuple(self.grid)} "
-                    f"asks for {shape} first"
+                    f"{name} has shape {tuple(x.shape)}, but the grid {tuple(self.grid)} asks for {shape} first"
                 )
-        if self.positions is not None and tuple(self.positions.shape[1:]) != (T, N):
-            raise ValueError(f"positions have shape {tuple(self.positions.shape)}, expected (axes, {T}, {N})")
+        if self.positions is not None:
+            axes = "axes" if self.rotary is None else len(self.rotary.axes)
+            require_tensor("positions", self.positions, of=whole, shape=(axes, T, N))
+        _check_times(self.frame_time)
+
+    def __repr__(self) -> str:
+        kind = f"{self.features.shape[-1]} channels, {str(self.features.dtype).removeprefix('torch.')}"
+        carries = [*(f"salience {s}" for s in self.salience), *(f"frame features {s}" for s in self.frame_features)]
+        carries += [*(["positions"] if self.positions is not None else []), *self.extra]
+        return (
+            f"VideoTokens({self.grid} tokens of {kind}, {self.features.device}, {self.layout.family}; "
+            f"carries {', '.join(carries) or 'nothing else'})"
+        )
 
     @classmethod
     def from_features(
@@ -158,11 +214,22 @@ class VideoTokens:
 
         Raises
         ------
+        TypeError
+            If the features are no torch tensor of floating-point numbers.
         ValueError
-            If the features do not fit the grid.
+            If the features do not fit the grid, or `seconds_per_frame` is not positive.
+
+        Example
+        -------
+        >>> VideoTokens.from_features(torch.randn(8, 16, 32), rows=4, cols=4)
+        VideoTokens(8 x 4 x 4 tokens of 32 channels, float32, cpu, unknown; carries frame features mean)
 
         Source: own.
         """
+        require_tensor("features", features, of="floating-point numbers", shape=("frames", "tokens", "channels"))
+        require_number("seconds_per_frame", seconds_per_frame)
+        if not 0 < seconds_per_frame < 1e9:
+            raise ValueError(f"seconds_per_frame={seconds_per_frame} given, expected a positive number of seconds")
         T = features.shape[0]
         fields.setdefault("frame_features", {"mean": features.float().mean(1)})
         fields.setdefault("frame_time", torch.arange(T, dtype=torch.float64) * seconds_per_frame)
@@ -201,6 +268,7 @@ class VideoTokens:
 
     @staticmethod
     def _named(sources: Mapping[str, Tensor], source: str, what: str) -> Tensor:
+        require_type(f"source of {what}", source, str, expected="its name")
         if source in sources:
             return sources[source]
         advice = " (load_model(..., salience_head=FOLDER) gives the SigLIP pooling head)" * (source == "pooling_head")
@@ -222,7 +290,16 @@ class VideoTokens:
             raise ValueError(f"frame {int(bad[0])} holds NaN or infinite tokens ({len(bad)} such frames in all)")
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> VideoTokens:
-        """A copy with all tensors on `device`; `dtype` is that of features, DeepStack features and keys."""
+        """A copy with all tensors on `device`; `dtype` is that of features, DeepStack features and keys.
+
+        Raises
+        ------
+        ValueError
+            If there is no such device here, or `dtype` is none of floating-point numbers.
+        """
+        device = None if device is None else require_device(device)
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise ValueError(f"dtype={dtype!r} given, expected a torch.dtype of floating-point numbers")
 
         def move(x: Any, as_dtype: torch.dtype | None = None) -> Any:
             if isinstance(x, tuple | list):
@@ -290,6 +367,7 @@ class VideoTokens:
 
         Source: own; the inverse of `to_xarray`.
         """
+        require_type("capture", capture, xr.Dataset, expected="a dataset of redundancy.capture or open_capture")
         missing = {"tokens", "frame_time", "frame_members"} - set(capture.variables)
         if missing or not {"grid", "layout"} <= set(capture.attrs):
             raise ValueError(
@@ -328,6 +406,12 @@ class VideoTokens:
 
 
 TORCH_DTYPE = "torch_dtype"
+
+
+def _check_times(time: Tensor) -> None:
+    """Refuse times that are infinite or do not ascend; those on a GPU are not looked at, which would make it wait."""
+    if time.device.type == "cpu" and (torch.isinf(time).any() or (time.diff() <= 0).any()):
+        raise ValueError(f"frame_time={time.tolist()[:8]} given, expected ascending seconds, or NaN if not known")
 
 
 def labelled(dims: tuple[str, ...], x: Tensor) -> xr.Variable:

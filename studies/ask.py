@@ -18,6 +18,7 @@ import redundancy as rd
 from redundancy.apply import prune
 from redundancy.models import Prepared, VideoLLM
 from redundancy.pruning.base import Method
+from redundancy.pruning.named import named_settings
 from redundancy.pruning.table import METHODS
 from redundancy.reduction import Reduction
 from redundancy.sources import list_videos
@@ -37,7 +38,7 @@ class Options:
     prompt
         The question.
     method
-        Name of a method, or "none".
+        Name of a method, with or without settings ("fastvid(c=4)"), or "none".
     retention
         Share of the tokens to keep; none: the method's own default.
     frames
@@ -84,9 +85,8 @@ def method_of(name: str, retention: float | None) -> Method | None:
     """
     if name == "none":
         return None
-    if name not in METHODS:
-        raise ValueError(f"there is no method {name!r}; the methods are none, {', '.join(METHODS)}")
-    method = METHODS[name].method
+    key, settings = named_settings(name)
+    method = replace(METHODS[key].method, **settings)
     if retention is None:
         return method
     if "retention" not in {f.name for f in fields(method)}:

@@ -5,6 +5,7 @@ A method that reads a salience or frame features that the model does not give ge
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from jaxtyping import Float
 from redundancy.evaluation.intervals import RESAMPLES, mean_interval
 from redundancy.pruning.base import Method
 from redundancy.pruning.controls import RandomTokens
+from redundancy.pruning.named import named_settings
 from redundancy.pruning.table import METHODS
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
@@ -28,7 +30,10 @@ INTERVAL = f"95% percentile bootstrap over clips, {RESAMPLES} resamples, seed 0;
 
 
 class Condition(NamedTuple):
-    """A method of the table at one setting; `requested` is NaN where the method's rate is fixed."""
+    """A method of the table at one setting; `requested` is NaN where the method's rate is fixed.
+
+    `name` is that of the table, with other settings than the default's in brackets.
+    """
 
     label: str
     name: str
@@ -46,29 +51,47 @@ def has_rate(name: str) -> bool:
 
 
 def conditions_of(methods: Sequence[str], retentions: Sequence[float | int]) -> list[Condition]:
-    """Every method at every retention; one whose rate is fixed, once.
+    """Every method at every retention; one whose rate is fixed, or that names its own retention, once.
+
+    Parameters
+    ----------
+    methods
+        Names of the table, with or without settings: `"fastvid"`, `"fastvid(c=4)"`, `"fastvid(retention=0.2)"`.
+    retentions
+        Shares of the tokens to keep.
 
     Raises
     ------
     ValueError
-        If a method is unknown, or nothing is left to compare.
+        If a method or setting is unknown, a condition is named twice, or nothing is left to compare.
 
     Source: own.
     """
-    unknown = sorted(set(methods) - set(METHODS))
-    if unknown or not methods or not retentions:
+    if not methods or not retentions:
         raise ValueError(
             f"methods {list(methods)} at retentions {list(retentions)} given, expected some of {[*METHODS]}"
         )
+    made = [condition for text in methods for condition in _conditions(text, retentions)]
+    twice = sorted(label for label, count in Counter(c.label for c in made).items() if count > 1)
+    if twice:
+        raise ValueError(f"{twice} given more than once, expected every condition once")
+    return made
+
+
+def _conditions(text: str, retentions: Sequence[float | int]) -> list[Condition]:
+    key, settings = named_settings(text)
+    entry = METHODS[key]
+    rates = [settings.pop("retention")] if "retention" in settings else list(retentions)
+    method = replace(entry.method, **settings)
+    others = ", ".join(f"{field}={value!r}" for field, value in settings.items())
+    name = f"{key}({others})" if others else key
+    if not has_rate(key):
+        return [Condition(name, name, entry.kind, method, float("nan"))]
     made = []
-    for name in methods:
-        entry = METHODS[name]
-        if not has_rate(name):
-            made.append(Condition(name, name, entry.kind, entry.method, float("nan")))
-            continue
-        for r in retentions:
-            at: Any = replace(entry.method, retention=float(r))  # type: ignore[call-arg]
-            made.append(Condition(f"{name}({r:g})", name, entry.kind, at, float(r)))
+    for r in rates:
+        at: Any = replace(method, retention=r)  # type: ignore[call-arg]
+        label = f"{key}({r:g}, {others})" if others else f"{key}({r:g})"
+        made.append(Condition(label, name, entry.kind, at, float(r)))
     return made
 
 

@@ -117,8 +117,8 @@ class Options:
     limit: int | None = 4
 
     def __post_init__(self) -> None:
-        if unknown := sorted(set(self.methods) - set(METHODS)):
-            raise ValueError(f"unknown methods {unknown}; expected some of {list(METHODS)}")
+        if self.methods:
+            methods_at(self.methods, self.retentions)
         for name, least in (("frames", 1), ("repeats", 1), ("new_tokens", 2), ("threads", 1)):
             given = getattr(self, name)
             if given is not None and given < least:

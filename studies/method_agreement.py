@@ -239,6 +239,7 @@ def summarise(run: StudyRun, pairs: Sequence[Pair], methods: Sequence[str]) -> x
     """
     retentions = list(dict.fromkeys(p.retention for p in pairs))
     value = np.full((len(retentions), len(methods), len(methods), len(MEASURES), 4), np.nan)
+    kinds = {c.name: c.kind for p in pairs for c in (p.first, p.second)}
     of_pair = per_video(run.rows[run.rows["setting"].notna()], ("setting",), list(MEASURES))
     for pair in pairs:
         cell = intervals(of_pair[(pair.label,)])
@@ -253,7 +254,7 @@ def summarise(run: StudyRun, pairs: Sequence[Pair], methods: Sequence[str]) -> x
             "retention": retentions,
             "first": list(methods),
             "second": list(methods),
-            "kind": ("first", [METHODS[m].kind for m in methods]),
+            "kind": ("first", [kinds[m] for m in methods]),
             "measure": list(MEASURES),
             "statistic": list(STATISTICS),
             "long_name": ("measure", list(MEASURES.values())),
@@ -313,7 +314,8 @@ def main(options: Options) -> xr.Dataset:
     measure = partial(measure_video, pairs=pairs, options=options)
     run = run_study(options, list(pairs), measure, name=NAME, version=VERSION, depends=depends)
     notes = sorted({note for joined in run.rows["replaced"].fillna("") for note in joined.split("; ") if note})
-    summary = summarise(run, list(pairs.values()), options.methods)
+    names = tuple(dict.fromkeys(c.name for c in conditions_of(options.methods, options.retentions)))
+    summary = summarise(run, list(pairs.values()), names)
     summary = save_summary(summary, run, options.out, **depends, replaced=notes)
     draw(options.out)
     stored = summary["retention"].values

@@ -264,3 +264,15 @@ assert not {{"matplotlib", "seaborn"}} & set(sys.modules)
 def test_registered_with_the_first_name_that_brings_xarray(name: str) -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", SCRIPT.format(name=name)], capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_the_accessor_says_what_it_draws(stored: xr.Dataset) -> None:
+    said = repr(stored.redundancy)
+    assert "draws similarity(), trajectory(), curvature(), drift(), attention(), reductions(), token_map(" in said
+    assert said.endswith("not measured here: nothing>")
+    bare = repr(capture_of().redundancy)
+    assert "draws reductions(), token_map('salience_" in bare
+    assert bare.endswith("not measured here: similarity(), trajectory(), curvature(), drift(), attention()>")
+    assert repr(xr.Dataset().redundancy).startswith("<redundancy: draws nothing; not measured here: similarity(), ")
+    for text in (said, bare, repr(rd.VideoTokens.from_capture(capture_of()))):
+        assert not any(word in text for word in ("\n", "tensor(", "array("))

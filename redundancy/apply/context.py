@@ -12,9 +12,11 @@ from torch import nn
 from redundancy.apply.inner import InnerReducer
 from redundancy.apply.outer import Outer, OuterReducer
 from redundancy.apply.turns import Turns
+from redundancy.checks import require_type
 from redundancy.models.load import family_for
 from redundancy.models.video_llm import VideoLLM
-from redundancy.pruning.base import InnerMethod
+from redundancy.pruning.base import InnerMethod, Method
+from redundancy.pruning.named import as_inner, as_method
 from redundancy.reduction import Reduction
 
 _open: WeakSet[nn.Module] = WeakSet()
@@ -36,12 +38,16 @@ class Pruned:
     reductions: list[Reduction] = field(default_factory=list)
     inner: list[Reduction] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        last = f", the last: {self.reductions[-1]}" if self.reductions else ""
+        return f"Pruned({len(self.reductions)} reductions before and {len(self.inner)} inside the model{last})"
+
 
 @contextmanager
 def prune(
     model: VideoLLM | nn.Module,
-    method: Outer | Reduction | Sequence[Reduction] | None,
-    inner: Sequence[InnerMethod | Sequence[Reduction]] = (),
+    method: str | type[Method] | Outer | Reduction | Sequence[Reduction] | None,
+    inner: str | InnerMethod | Sequence[str | type[InnerMethod] | InnerMethod | Sequence[Reduction]] = (),
 ) -> Iterator[Pruned]:
     """Run a model on reduced video tokens while the context is open: forward, `generate`, cache and decoding.
 
@@ -50,12 +56,14 @@ def prune(
     model
         A `VideoLLM`, or a Hugging Face model of a supported family. It is not modified; hooks are removed on exit.
     method
-        A method, called once per video; or a ready `Reduction` for every video; or one per video of each call; None
-        leaves the prompt as it is.
+        A method, its name ("fastvid", "fastvid(retention=0.25)") or class, or a function that returns a `Reduction`,
+        called once per video; or a ready `Reduction` for every video; or one per video of each call; None leaves the
+        prompt as it is.
     inner
-        Methods inside the language model, at most one per layer, or ready decisions, one per video of each call. From
-        its layer on, layers see fewer columns and their caches are shorter; what a method reads of the attention is
-        computed for the layer before alone. DeepStack features that are added later are reduced by the same map.
+        Methods inside the language model (or their names or classes), at most one per layer, or ready decisions, one
+        per video of each call. From its layer on, layers see fewer columns and their caches are shorter; what a method
+        reads of the attention is computed for the layer before alone. DeepStack features that are added later are
+        reduced by the same map.
 
     Yields
     ------
@@ -65,6 +73,9 @@ def prune(
 
     Raises
     ------
+    TypeError
+        If the model, the method or what it returns is something else; indices become a `Reduction` by
+        `Reduction.from_selection`.
     NotImplementedError
         For what cannot be right: a context inside another on the same model, one of another thread or a call from it, a
         second turn or assisted decoding on a reduced cache, such a cache after the context, chunked prefill, masks that
@@ -77,6 +88,8 @@ def prune(
 
     Source: own.
     """
+    require_type("model", model, VideoLLM | nn.Module, expected="what load_model returns, or a Hugging Face model")
+    method, inner = None if method is None else as_method(method), as_inner(inner)
     family = model.family if isinstance(model, VideoLLM) else family_for(model)
     head = model.pooling_head if isinstance(model, VideoLLM) else family.own_pooling_head()
     pruned, turns = Pruned(), Turns(family)

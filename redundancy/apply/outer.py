@@ -18,6 +18,7 @@ from redundancy.capture.salience import TowerRecord, record_tower
 from redundancy.capture.tokens import tokens_of_call
 from redundancy.models.base import Family, VideoSpan
 from redundancy.models.hooks import Hooks, ShortVideo, TextEntry, on_text_entry
+from redundancy.pruning.named import require_reduction, require_whole_video
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
 
@@ -133,7 +134,7 @@ class OuterReducer:
         if isinstance(self.method, Reduction):
             reductions = [self.method] * len(tokens)
         elif callable(self.method):
-            reductions = [self.method(t) for t in tokens]
+            reductions = [require_reduction(self.method(t), self.method) for t in tokens]
         else:
             reductions = list(self.method)
         if len(reductions) != len(tokens):
@@ -144,6 +145,7 @@ class OuterReducer:
                     f"a reduction before the model of the grid {tuple(t.grid)} is expected, given one of "
                     f"{tuple(reduction.grid)} at layer {reduction.layer}"
                 )
+            require_whole_video(reduction)
         return reductions
 
     def _positions(

@@ -20,14 +20,17 @@ from redundancy.evaluation.prompts import Prompts, prompts_of
 from redundancy.evaluation.scoring import NORMALISE, Scored, score_questions
 from redundancy.metrics.fidelity import answer_rank, jensen_shannon, next_token_kl, top1_agreement
 from redundancy.models.video_llm import VideoLLM
+from redundancy.pruning import base
 from redundancy.pruning.base import InnerMethod, require_choice
+from redundancy.pruning.named import as_inner, as_method
 from redundancy.reduction import Reduction
 from redundancy.sources import VideoSource, list_videos
 from redundancy.video import VideoClip
 from redundancy.world.questions import Question
 
 Video = VideoSource | VideoClip | str | Path
-Method = Outer | Reduction | Sequence[Reduction] | None
+Method = str | type[base.Method] | Outer | Reduction | Sequence[Reduction] | None
+InnerGiven = str | InnerMethod | Sequence[str | type[InnerMethod] | InnerMethod | Sequence[Reduction]]
 Inner = Sequence[InnerMethod | Sequence[Reduction]]
 KEY = ("video", "question", "text")
 FIDELITY = {
@@ -61,7 +64,7 @@ def evaluate(
     videos: Video | Sequence[Video],
     method: Method = None,
     *,
-    inner: Inner = (),
+    inner: InnerGiven = (),
     frames: int | None = None,
     questions: Sequence[Question] | Mapping[str, Sequence[Question]] | None = None,
     seed: int | None = None,
@@ -126,13 +129,13 @@ def evaluate(
     require_choice("normalise", normalise, NORMALISE)
     if fidelity and reference is not None:
         raise ValueError("fidelity=True and reference=... given, expected one of the two")
-    method, inner = _seeded(method, inner, seed)
-    once = _share(inner, shared)
+    method, inside = _seeded(None if method is None else as_method(method), as_inner(inner), seed)
+    once = _share(inside, shared)
     settings = _Settings(normalise, max_new_tokens, once, seed)
     tables = []
     for video in _read(model, videos, frames, questions):
         prompts = prompts_of(model, video.clip, [q.text for q in video.questions])
-        rows = _rows(model, video, prompts, method=method, inner=inner, settings=settings)
+        rows = _rows(model, video, prompts, method=method, inner=inside, settings=settings)
         whole = reference
         if fidelity:
             whole = _rows(model, video, prompts, method=None, inner=(), settings=replace(settings, shared=True))
@@ -142,12 +145,12 @@ def evaluate(
     return table if keep_logits else table.drop(columns="logits")
 
 
-def reads_question(inner: Inner) -> bool:
+def reads_question(inner: InnerGiven) -> bool:
     """Whether a method inside the model decides by the attention of the prompt's text, so that questions share nothing.
 
     Source: own.
     """
-    return any(isinstance(m, InnerMethod) and m.queries != "none" for m in inner)
+    return any(isinstance(m, InnerMethod) and m.queries != "none" for m in as_inner(inner))
 
 
 def _share(inner: Inner, shared: bool | None) -> bool:

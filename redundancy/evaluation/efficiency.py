@@ -21,6 +21,7 @@ from redundancy.evaluation.flops import DecoderShape, fastvid_flops, holitom_flo
 from redundancy.models import Prepared, VideoLLM
 from redundancy.models.hooks import Hooks, TextEntry, on_text_entry
 from redundancy.pruning.base import Method, Needs
+from redundancy.pruning.named import Outer, as_method, require_reduction
 from redundancy.reduction import Reduction
 from redundancy.sources import VideoSource
 from redundancy.tokens import TokenLayout, VideoTokens
@@ -94,15 +95,15 @@ class _Clock:
 class _TimedMethod:
     """A method whose calls are timed as `decision`."""
 
-    def __init__(self, method: Method, clock: _Clock) -> None:
+    def __init__(self, method: Outer, clock: _Clock) -> None:
         self.method, self.clock = method, clock
 
     def needs(self, layout: TokenLayout | None = None) -> Needs:
-        return self.method.needs(layout)
+        return self.method.needs(layout) if hasattr(self.method, "needs") else Needs()
 
     def __call__(self, tokens: VideoTokens) -> Reduction:
         self.clock.begin("decision")
-        reduction = self.method(tokens)
+        reduction = require_reduction(self.method(tokens), self.method)
         self.clock.end("decision")
         return reduction
 
@@ -127,8 +128,9 @@ class _Arrivals:
 class _Timeline:
     """The hooks of one timed answer; those of the reduction run between the outer and the inner ones."""
 
-    def __init__(self, model: VideoLLM, method: Method | None) -> None:
-        self.model, self.method = model, method
+    def __init__(self, model: VideoLLM, method: object) -> None:
+        self.model = model
+        self.method = None if method is None else as_method(method)
         self.clock = _Clock(model.device)
         self.arrivals = _Arrivals(self.clock)
         self.prompt = 0
@@ -136,7 +138,9 @@ class _Timeline:
     @contextmanager
     def hooked(self) -> Iterator[Pruned]:
         family = self.model.family
-        method = None if self.method is None else _TimedMethod(self.method, self.clock)
+        method: Any = self.method
+        if callable(method):  # a ready reduction takes no time
+            method = _TimedMethod(method, self.clock)
         with Hooks(family.core) as outer:
             outer.before(family.tower, self._marking("begin", "tower"))
             outer.before(family.text_model, self._marking("begin", "reduction"))
@@ -181,7 +185,7 @@ def time_answer(
     source: VideoSource,
     prompt: str,
     *,
-    method: Method | None = None,
+    method: str | type[Method] | Outer | Reduction | None = None,
     frames: int | None = None,
     new_tokens: int = 16,
 ) -> RunTimes:
@@ -199,7 +203,7 @@ def time_answer(
     prompt
         The question.
     method
-        A method of token reduction; None: the whole model.
+        As `prune` takes it; None: the whole model.
     frames
         Frames sampled; None: the family's convention.
     new_tokens

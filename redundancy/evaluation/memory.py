@@ -16,6 +16,7 @@ from redundancy.apply import prune
 from redundancy.models import Prepared, VideoLLM
 from redundancy.models.hooks import Hooks
 from redundancy.pruning.base import Method
+from redundancy.pruning.named import Outer
 
 _LANGUAGE_BEGINS = "redundancy: language model begins"
 
@@ -30,7 +31,9 @@ class PeakMemory(NamedTuple):
     language: int
 
 
-def peak_memory(model: VideoLLM, inputs: Prepared, *, method: Method | None = None, new_tokens: int = 2) -> PeakMemory:
+def peak_memory(
+    model: VideoLLM, inputs: Prepared, *, method: str | type[Method] | Outer | None = None, new_tokens: int = 2
+) -> PeakMemory:
     """Peak memory of one answer beyond the weights and inputs.
 
     On a GPU from `torch.cuda.max_memory_allocated`; on a CPU from the allocations and releases that torch's profiler
@@ -43,7 +46,7 @@ def peak_memory(model: VideoLLM, inputs: Prepared, *, method: Method | None = No
     inputs
         What `model.prepare` returned for one prompt.
     method
-        A method of token reduction; None: the whole model.
+        As `prune` takes it; None: the whole model.
     new_tokens
         Length of the answer.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import xarray as xr
 from jaxtyping import Int64
 from torch import Tensor
 
+from redundancy.checks import require_tensor, require_type, whole_number
 from redundancy.metrics.compute import Settings, compute
 from redundancy.metrics.facts import NULLS, Metric
 from redundancy.metrics.inputs import Inputs, inputs_of, missing_input
@@ -71,12 +72,17 @@ def measure(
 
     Raises
     ------
+    TypeError
+        If the source is neither tokens nor a dataset, or another argument is of a wrong kind; a method is called on the
+        tokens first.
     ValueError
-        If a metric, null model or source does not exist, the input lacks what a named metric reads, or tokens are NaN
-        or infinite (naming the frame; on a lazy source when it is computed).
+        If the reduction is of another grid, a metric, null model or source does not exist, the input lacks what a named
+        metric reads, or tokens are NaN or infinite (naming the frame; on a lazy source when it is computed).
 
     Source: own; the facts of each metric are in `redundancy.metrics.table.METRICS`.
     """
+    _check_given(source, reduction, segments=segments, last_position=last_position, settings=settings)
+    draws, seed = whole_number("draws", draws, least=1), whole_number("seed", seed, least=0)
     nulls = _nulls(null)
     if nulls and frame_features != "mean":
         raise ValueError(f"frame_features={frame_features!r} given with null models, which have mean tokens alone")
@@ -97,6 +103,67 @@ def measure(
         scores = _against_nulls(inputs, chosen, dataset, nulls=nulls, draws=draws, seed=seed, settings=settings or {})
         dataset = dataset.merge(scores).assign_attrs(null_draws=draws, null_seed=seed)
     return dataset.assign_attrs(_origin(source, reduction), frame_features=frame_features, salience=inputs.salience)
+
+
+def _check_given(
+    source: object,
+    reduction: Reduction | None,
+    *,
+    segments: Tensor | None,
+    last_position: object,
+    settings: Settings | None,
+) -> None:
+    """Refuse arguments of another kind, and what was decided on another grid."""
+    require_type(
+        "source", source, xr.Dataset | VideoTokens, expected="VideoTokens, or a dataset of capture or open_capture"
+    )
+    if _frames(source) == 0:
+        raise ValueError("tokens of no frame given, expected at least one frame")
+    if reduction is not None:
+        require_type("reduction", reduction, Reduction, expected="a Reduction: what method(tokens) returns")
+        _check_grid(source, reduction)
+    if segments is not None:
+        require_tensor("segments", segments, of="int64", shape=("segments",))
+        _check_segments(source, segments)
+    if last_position is not None:
+        whole_number("last_position", last_position, least=0)
+    if settings is not None:
+        require_type("settings", settings, Mapping, expected="keyword arguments by the name of a metric")
+        for name, own in settings.items():
+            require_type(f"settings[{name!r}]", own, Mapping, expected="keyword arguments by their names")
+            known = METRICS[name].parameters if name in METRICS else own
+            if unknown := sorted(map(str, set(own) - set(known))):
+                raise ValueError(f"{name} has no settings {unknown}, expected some of {list(known)}")
+
+
+def _frames(source: Any) -> int | None:
+    """None where a dataset is no capture."""
+    frames: int | None = source.grid.frames if isinstance(source, VideoTokens) else source.sizes.get("frame")
+    return frames
+
+
+def _check_segments(source: Any, segments: Tensor) -> None:
+    frames, total = _frames(source), int(segments.sum())
+    if frames is not None and (total != frames or int(segments.min()) < 1):
+        raise ValueError(
+            f"segments of {len(segments)} lengths that sum to {total} given, expected positive lengths that sum to the "
+            f"{frames} frames"
+        )
+
+
+def _check_grid(source: Any, reduction: Reduction) -> None:
+    """The grid of a dataset that is no capture is not known; that is said where its tokens are read."""
+    grid = source.grid if isinstance(source, VideoTokens) else source.attrs.get("grid")
+    if grid is not None and tuple(map(int, grid)) != tuple(reduction.grid):
+        raise ValueError(
+            f"a reduction of the grid {reduction.grid} given, expected one of {' x '.join(map(str, grid))}"
+        )
+    size, video = len(reduction.slots), reduction.grid.frames * reduction.grid.tokens_per_frame
+    if size != video or not torch.equal(reduction.slots.cpu(), torch.arange(video)):
+        raise ValueError(
+            f"a reduction of {size} slots inside the model given, expected one of all {video} tokens: "
+            "compose(outer, inner) makes it"
+        )
 
 
 def _origin(source: xr.Dataset | VideoTokens, reduction: Reduction | None) -> dict[str, Any]:
@@ -133,10 +200,11 @@ def choose(metrics: str | Sequence[str], names: set[str]) -> list[Metric]:
 
     Source: own.
     """
-    if metrics in ("default", "all"):
+    if isinstance(metrics, str) and metrics in ("default", "all"):
         return [m for m in METRICS.values() if set(m.inputs) <= names and (m.default or metrics == "all")]
+    require_type("metrics", metrics, str | Sequence, expected="names of metrics")
     wanted = [metrics] if isinstance(metrics, str) else list(metrics)
-    unknown = [name for name in wanted if name not in METRICS]
+    unknown = [name for name in wanted if not isinstance(name, str) or name not in METRICS]
     if unknown:
         raise ValueError(f'metrics={unknown} given, expected "default", "all" or some of {list(METRICS)}')
     for name in wanted:
@@ -147,8 +215,9 @@ def choose(metrics: str | Sequence[str], names: set[str]) -> list[Metric]:
 
 
 def _nulls(null: str | Sequence[str] | None) -> list[str]:
+    require_type("null", null, str | Sequence | None, expected="names of null models, or None")
     wanted = [] if null is None else list(NULLS) if null == "all" else [null] if isinstance(null, str) else list(null)
-    unknown = [n for n in wanted if n not in NULL_MODELS]
+    unknown = [n for n in wanted if not isinstance(n, str) or n not in NULL_MODELS]
     if unknown:
         raise ValueError(f'null={unknown} given, expected "all" or some of {list(NULL_MODELS)}')
     return wanted
@@ -165,8 +234,6 @@ def _against_nulls(
     settings: Settings,
 ) -> xr.Dataset:
     """Where the video's summary of each metric stands among draws of the null models that suit it."""
-    if draws < 1:
-        raise ValueError(f"draws={draws} given, expected at least 1")
     scores: dict[str, list[xr.DataArray]] = {}
     for null in nulls:
         suited = [m for m in chosen if null in m.nulls]

@@ -69,6 +69,12 @@ class VideoLLM:
     folder: str | None = None
     pooling_head: nn.Module | None = None
 
+    def __repr__(self) -> str:
+        count = sum(p.numel() for p in self.model.parameters())
+        head = "" if self.pooling_head is None else ", with a salience head"
+        kind = f"{count / 1e6:,.1f} M parameters of {str(self.dtype).removeprefix('torch.')}, {self.device}"
+        return f"VideoLLM({self.name!r}, {self.family.name}, {kind}{head})"
+
     @property
     def device(self) -> torch.device:
         """Where inputs go: the device of the parameters, or the first on which a dispatched model runs."""

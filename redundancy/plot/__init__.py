@@ -5,13 +5,14 @@ from redundancy.plot.attention import attention_over_frames
 from redundancy.plot.curve import metric_prediction, retention_curve
 from redundancy.plot.drift import difference_over_retention, kept_coverage, position_drift
 from redundancy.plot.frames import film_strip, grey_frame, token_maps
+from redundancy.plot.looks import colours, segmenter_colours
 from redundancy.plot.lost import attention_lost, lost_over_retention, over_layers
 from redundancy.plot.methods import lines_over_retention, method_styles
 from redundancy.plot.path import over_time, trajectory
 from redundancy.plot.profile import profile_scores, profile_values
 from redundancy.plot.reductions import drift_maps, role_legend, role_maps
 from redundancy.plot.segments import segment_ablation, segment_bars, similarity_over_time, sweep
-from redundancy.plot.style import CONTROL, TWO_COLUMNS, colours, frame_grid, new_figure, save, style
+from redundancy.plot.style import CONTROL, TWO_COLUMNS, frame_grid, new_figure, save, style
 from redundancy.plot.training import accuracy_over_retention, learning_curve
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "save",
     "segment_ablation",
     "segment_bars",
+    "segmenter_colours",
     "similarity_over_time",
     "style",
     "sweep",

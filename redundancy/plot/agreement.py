@@ -10,8 +10,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from redundancy.plot.looks import looks
 from redundancy.plot.methods import with_intervals
-from redundancy.plot.style import CONTROL, TWO_COLUMNS, colours, style
+from redundancy.plot.style import CONTROL, TWO_COLUMNS, style
 
 RANDOM = "random_tokens"
 
@@ -52,11 +53,14 @@ def pairs_over_retention(axes: Axes, summary: xr.Dataset, measure: str) -> None:
     """
     methods = [str(m) for m in summary["first"].values[summary["kind"].values == "method"]]
     pairs = list(combinations(methods, 2))
-    palette: dict[Any, Any] = dict(zip(pairs, colours([f"{a}{b}" for a, b in pairs]).values(), strict=True))
-    for marker, pair in zip("osD^vPX", pairs, strict=False):
-        _one_pair(axes, summary, measure, pair, color=palette[pair], marker=marker, label=" & ".join(pair))
+    styles = looks(dict.fromkeys(methods, "method"))
+    for first, second in pairs:  # a line in the one method's colour, with the other's markers
+        look = styles[first] | {"marker": styles[second]["marker"]}
+        look |= {"markerfacecolor": styles[second]["color"], "markeredgecolor": styles[second]["color"]}
+        _one_pair(axes, summary, measure, (first, second), label=f"{first} & {second}", **look)
     if RANDOM in summary["first"].values:
-        _one_pair(axes, summary, measure, (RANDOM, RANDOM), color=CONTROL, marker="x", label="two random draws")
+        look = looks({RANDOM: "control"})[RANDOM]
+        _one_pair(axes, summary, measure, (RANDOM, RANDOM), label="two random draws", **look)
     axes.axhline(0, color=CONTROL, linewidth=0.8, zorder=0)
     axes.set_xscale("log")
     axes.set_xticks(summary["retention"].values, [f"{r:g}" for r in summary["retention"].values])

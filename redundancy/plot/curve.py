@@ -8,8 +8,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from redundancy.plot.looks import colours
 from redundancy.plot.methods import lines_over_retention, method_styles, names_of
-from redundancy.plot.style import CONTROL, colours, new_figure, style
+from redundancy.plot.style import CONTROL, new_figure, style
 
 PANELS = (
     ("correct", "accuracy"),

@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from redundancy.plot.style import CONTROL, TWO_COLUMNS, colours, style
+from redundancy.plot.methods import method_styles
+from redundancy.plot.style import TWO_COLUMNS, style
 
 WHOLE = "whole"
 SHOWN_RETENTION = 0.25
@@ -21,7 +22,6 @@ BARS = {  # greys for what every answer has, colours for what the method adds; n
     "language": ("language model", "0.35"),
     "other": ("other", "0.9"),
 }
-MARKERS = "osD^vPX*<>hp"
 
 
 def efficiency_figure(summary: xr.Dataset) -> Figure:
@@ -41,7 +41,7 @@ def efficiency_figure(summary: xr.Dataset) -> Figure:
         shown = stage_bars(bars, summary)
         bars.set_title(f"(a) until the first token{shown}")
         panels = halves[1].subplots(3, 1, sharex=True)
-        styles = styles_of(summary)
+        styles = method_styles(summary)
         ratios_over_kept(panels[0], summary, "prefill", styles=styles)
         panels[0].set_title("(b) decision, shortening and language model")
         ratios_over_kept(panels[1], summary, "first_token", styles=styles)
@@ -56,20 +56,6 @@ def efficiency_figure(summary: xr.Dataset) -> Figure:
         handles = dict(zip(*panels[0].get_legend_handles_labels()[::-1], strict=True))
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5)
     return figure
-
-
-def styles_of(summary: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """A marker for every method, a colour for every published one; controls are grey.
-
-    Source: own.
-    """
-    kinds = dict(zip(map(str, summary["method"].values), map(str, summary["kind"].values), strict=True))
-    names = [name for name, kind in kinds.items() if kind != WHOLE]
-    coloured = colours([name for name in names if kinds[name] != "control"])
-    return {
-        name: {"color": coloured.get(name, CONTROL), "marker": MARKERS[i % len(MARKERS)]}
-        for i, name in enumerate(names)
-    }
 
 
 def stage_bars(axes: Axes, summary: xr.Dataset) -> str:

@@ -9,8 +9,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from redundancy.plot.looks import FURTHER
 from redundancy.plot.methods import lines_over_retention, method_styles, names_of, with_intervals
-from redundancy.plot.style import CONTROL, colours, new_figure, style
+from redundancy.plot.style import CONTROL, new_figure, style
 
 ALL = "all"
 
@@ -112,9 +113,8 @@ def _salience(axes: Any, summary: xr.Dataset) -> None:
     sources = [str(s) for s in summary["source"].values]
     kinds = [str(k) for k in summary["source_kind"].values]
     salience = [s for s, kind in zip(sources, kinds, strict=True) if kind == "salience"]
-    palette = colours(salience)
-    markers = dict(zip(salience, "osD^vP", strict=False))
-    styles = {s: {"color": palette[s], "marker": markers[s]} for s in salience}
+    # no method's colour: both stand in one figure
+    styles = {s: {"color": c, "marker": m} for s, c, m in zip(salience, FURTHER, "PX*ph", strict=False)}
     references = [s for s in sources if s not in styles]
     styles |= {
         s: {"color": "0.5", "marker": marker, "linestyle": ":"} for s, marker in zip(references, "x+12", strict=False)

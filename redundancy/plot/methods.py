@@ -11,37 +11,22 @@ import xarray as xr
 from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
 
-from redundancy.plot.style import colours
-
-_MARKERS = "osD^vPXhp<>*"
-_CONTROL_MARKERS = "x+os^D<>"
-_COLOURS = 10  # of the palette; the pale pink comes last
-_PALE = 6
+from redundancy.plot.looks import looks
 
 
 def method_styles(summary: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """Arguments of a line for each method of a summary: methods solid, baselines dashed, controls dotted and grey.
+    """Arguments of a line for each method of a summary, the same in every figure; the whole model has none.
+
+    Parameters
+    ----------
+    summary
+        With the coordinates `method` and `method_kind` (or `kind`).
 
     Source: own.
     """
-    kinds = dict(zip(map(str, summary["method"].values), map(str, summary["method_kind"].values), strict=True))
-    chosen = [m for m, kind in kinds.items() if kind != "control"]
-    controls = [m for m, kind in kinds.items() if kind == "control"]
-    palette = list(colours([str(i) for i in range(_COLOURS)]).values())
-    palette = [*palette[:_PALE], *palette[:_PALE:-1], palette[_PALE]]
-    styles = {
-        m: {
-            "color": palette[i % _COLOURS],
-            "marker": _MARKERS[i % len(_MARKERS)],
-            "linestyle": "-" if kinds[m] == "method" else "--",
-        }
-        for i, m in enumerate(chosen)
-    }
-    for i, m in enumerate(controls):
-        grey = str(0.25 + 0.4 * i / max(len(controls) - 1, 1))
-        marker = _CONTROL_MARKERS[i % len(_CONTROL_MARKERS)]
-        styles[m] = {"color": grey, "marker": marker, "linestyle": ":", "markerfacecolor": "white"}
-    return styles
+    kind = summary["method_kind" if "method_kind" in summary.variables else "kind"]
+    kinds = dict(zip(map(str, summary["method"].values), map(str, kind.values), strict=True))
+    return looks({name: kind for name, kind in kinds.items() if kind != "whole"})
 
 
 def names_of(labels: xr.DataArray) -> Shaped[np.ndarray, "entries"]:

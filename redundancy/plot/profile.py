@@ -9,7 +9,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from redundancy.plot.style import CONTROL, colours, new_figure, style
+from redundancy.plot.looks import colours
+from redundancy.plot.style import CONTROL, new_figure, style
 
 COLUMNS = 4
 OBSERVED = "0.1"

@@ -14,7 +14,8 @@ from jaxtyping import Float, Int64
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from redundancy.plot.style import CONTROL, colours, new_figure, style
+from redundancy.plot.looks import segmenter_colours
+from redundancy.plot.style import CONTROL, new_figure, style
 
 
 def _names(labels: xr.DataArray) -> list[str]:
@@ -111,7 +112,7 @@ def segment_ablation(summary: xr.Dataset, rows: pd.DataFrame, facts: dict[str, A
     """
     with style():
         series = dict(zip(_names(summary["setting"]), _names(summary["series"]), strict=True))
-        palette = colours(list(dict.fromkeys(series.values())))
+        palette = segmenter_colours(dict.fromkeys(series.values()))
         retentions = [m.removeprefix("error_") for m in _names(summary["measure"]) if m.startswith("error_")][:2]
         figure, axes = new_figure(2 + bool(retentions), 2, height=4.8 + 2.2 * bool(retentions))
         has_cuts = not np.isnan(summary["value"].sel(measure="f1", statistic="mean").values).all()

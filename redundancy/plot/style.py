@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import seaborn as sns
 from jaxtyping import Shaped
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from redundancy.checks import require_type
+
 TWO_COLUMNS = 7.0  # inches
 CONTROL = "0.55"
+# suffix -> metadata without which the same figure would be another file each time
+FORMATS: dict[str, Any] = {
+    ".png": None,
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+    ".eps": None,
+    ".jpg": None,
+    ".tif": None,
+    ".webp": None,
+}
 _STYLE = {
     "axes.grid": False,
     "axes.spines.right": False,
@@ -78,22 +90,42 @@ def frame_grid(count: int, *, columns: int = 8, aspect: int | float = 1) -> tupl
     return figure, list(axes.flat[:count])
 
 
-def save(figure: Figure, path: Path) -> list[Path]:
-    """Write `path.png` and `path.svg`, and return both.
+def save(figure: Figure, path: Path | str) -> list[Path]:
+    """Write a figure by the suffix of the path, or `path.png` and `path.svg` if it has none; return what was written.
+
+    Parameters
+    ----------
+    figure
+        From any function here, or any other of matplotlib.
+    path
+        Its folders are made; `~` is the home folder.
+
+    Raises
+    ------
+    TypeError
+        If they are something else, or in the other order.
+    ValueError
+        If the suffix is not known, with those that are.
+
+    Example
+    -------
+    >>> save(figure, "figures/similarity.pdf")
+    [PosixPath('figures/similarity.pdf')]
 
     Source: own.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = [path.with_suffix(suffix) for suffix in (".png", ".svg")]
+    require_type("figure", figure, Figure, expected="a figure: plot.save(figure, path)")
+    require_type("path", path, str | Path, expected="a path")
+    file = Path(os.path.expanduser(path))
+    if not file.name:
+        raise ValueError(f"path: {str(path)!r} given, expected a path with a name")
+    if file.suffix and file.suffix.lower() not in FORMATS:
+        raise ValueError(
+            f"suffix {file.suffix!r} given, expected one of {', '.join(FORMATS)}, or none for .png and .svg"
+        )
+    written = [file] if file.suffix else [file.with_suffix(suffix) for suffix in (".png", ".svg")]
+    file.parent.mkdir(parents=True, exist_ok=True)
     with style():
-        figure.savefig(written[0])
-        figure.savefig(written[1], metadata={"Date": None})
+        for one in written:
+            figure.savefig(one, metadata=FORMATS[one.suffix.lower()])
     return written
-
-
-def colours(names: Sequence[str]) -> dict[str, Any]:
-    """A colour for each name, distinct for readers with colour blindness, by order of the names.
-
-    Source: own.
-    """
-    return dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))

@@ -11,8 +11,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from redundancy.plot.looks import colours
 from redundancy.plot.methods import lines_over_retention, method_styles
-from redundancy.plot.style import CONTROL, colours, new_figure, style
+from redundancy.plot.style import CONTROL, new_figure, style
 
 SMOOTH = 5  # lines of the history that a point of a curve averages
 _NO_SCORES = {"stage", "step", "seconds", "factor", "loss"}

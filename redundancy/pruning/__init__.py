@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from redundancy.pruning.fastvid import FastVID as FastVID
     from redundancy.pruning.holitom import HoliTom as HoliTom
     from redundancy.pruning.holitom_inner import HoliTomInner as HoliTomInner
+    from redundancy.pruning.named import as_inner as as_inner
+    from redundancy.pruning.named import as_method as as_method
     from redundancy.pruning.prunevid import PruneVid as PruneVid
     from redundancy.pruning.prunevid_stage2 import PruneVidStage2 as PruneVidStage2
     from redundancy.pruning.random_inner import RandomInner as RandomInner
@@ -48,6 +50,8 @@ _HOME = {
     "METHODS": "table",
     "SEGMENTERS": "segment",
     "VCast": "vcast",
+    "as_inner": "named",
+    "as_method": "named",
 }
 __all__ = [*sorted(_HOME)]
 

@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from redundancy.checks import check_fields, require_number, require_tensor, require_type
 from redundancy.pruning.host import NotFiniteError, watching
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid, TokenLayout, VideoTokens
@@ -64,16 +65,22 @@ class Method(ABC):
     placement_rule: ClassVar[str] = "anchor"
     newline_rule: ClassVar[str] = "kept rows"
 
+    def __post_init__(self) -> None:
+        check_fields(self)  # a subclass that checks more calls this first
+
     @torch.no_grad()
     def __call__(self, tokens: VideoTokens) -> Reduction:
         """Decide what to keep of one video; no gradient is recorded.
 
         Raises
         ------
+        TypeError
+            If something else than `VideoTokens` is given.
         ValueError
-            If tokens, salience or frame features are NaN or infinite (naming the frame), or if the tokens do not
-            carry what the method needs.
+            If there is no frame, if tokens, salience or frame features are NaN or infinite (naming the frame), or if
+            the tokens do not carry what the method needs, or carry it on another device.
         """
+        require_frames(tokens)
         needs = self.needs(tokens.layout)
         try:
             whole, finite = with_mean(tokens, needs)
@@ -150,6 +157,9 @@ class InnerMethod(ABC):
 
     layer: int
 
+    def __post_init__(self) -> None:
+        check_fields(self)  # a subclass that checks more calls this first
+
     @torch.no_grad()
     def __call__(
         self,
@@ -176,10 +186,15 @@ class InnerMethod(ABC):
 
         Raises
         ------
+        TypeError
+            If states and attention are no tensors of floating-point numbers.
         ValueError
-            If the input is NaN or infinite, naming the place; if nothing would be kept.
+            If there is not one attention per place, if the input is NaN or infinite, naming the place, or if nothing
+            would be kept.
         """
+        require_tensor("hidden", hidden, of="floating-point numbers", shape=("span", "channels"))
         span = len(hidden)
+        require_tensor("attention", attention, of="floating-point numbers", shape=(span,))
         bad = (~(torch.isfinite(hidden).all(1) & torch.isfinite(attention))).nonzero().flatten()
         if len(bad):
             raise ValueError(f"place {int(bad[0])} of the span is NaN or infinite ({len(bad)} such places in all)")
@@ -208,6 +223,25 @@ class InnerMethod(ABC):
         """Entries that keep these places unchanged."""
         ones = torch.ones(len(index), dtype=torch.float64, device=index.device)
         return Entries(index, index, torch.arange(len(index), device=index.device), ones, stages)
+
+
+def require_frames(tokens: VideoTokens) -> None:
+    """Refuse what is no video's tokens, or those of no frame.
+
+    Raises
+    ------
+    TypeError
+        With what was given, and how to wrap plain features.
+    ValueError
+        If there is no frame.
+
+    Source: own.
+    """
+    require_type("tokens", tokens, VideoTokens, expected="VideoTokens; VideoTokens.from_features wraps plain features")
+    if not tokens.grid.frames or not tokens.features.shape[-1]:
+        raise ValueError(
+            f"tokens of shape {tuple(tokens.features.shape)} given, expected at least one frame and channel"
+        )
 
 
 def with_mean(tokens: VideoTokens, needs: Needs) -> tuple[VideoTokens, Bool[Tensor, ""]]:
@@ -241,6 +275,12 @@ def _also_read(tokens: VideoTokens, needs: Needs) -> dict[str, Tensor]:
     derived = needs.frame_features == "mean" and "mean" not in tokens.frame_features
     if needs.frame_features is not None and not derived:
         read[f"frame_features[{needs.frame_features}]"] = tokens.frame_features_from(needs.frame_features)
+    for name, x in read.items():
+        if x.device != tokens.features.device:
+            raise ValueError(
+                f"{name} is on {x.device} and the tokens are on {tokens.features.device}, expected one device: "
+                "tokens.to(device) moves all"
+            )
     return read
 
 
@@ -273,11 +313,14 @@ def require_range(
 
     Raises
     ------
+    TypeError
+        If it is no number; True and False are none.
     ValueError
         With what was given and what is expected; NaN is outside.
 
     Source: own.
     """
+    require_number(name, value)
     low, high = bounds if len(bounds) == 2 else (*bounds, math.inf)
     if not (low < value if open_low else low <= value) or not (value < high if open_high else value <= high):
         left, right = "(" if open_low else "[", ")" if open_high else "]"

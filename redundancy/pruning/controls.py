@@ -58,6 +58,7 @@ class RandomTokens(Method):
     across_frames: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("retention", self.retention, 0, 1, open_low=True)
 
     def _decide(self, tokens: VideoTokens) -> Reduction:
@@ -86,6 +87,7 @@ class UniformTokens(Method):
     retention: float = 0.25
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("retention", self.retention, 0, 1, open_low=True)
 
     def _decide(self, tokens: VideoTokens) -> Reduction:
@@ -111,6 +113,7 @@ class FrameDrop(Method):
     retention: float = 0.25
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("retention", self.retention, 0, 1, open_low=True)
 
     def _decide(self, tokens: VideoTokens) -> Reduction:
@@ -159,6 +162,7 @@ class AveragePool(_Blocks):
     placement: str = "anchor"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_choice("placement", self.placement, ("anchor", "centroid"))
 
     def _decide(self, tokens: VideoTokens) -> Reduction:

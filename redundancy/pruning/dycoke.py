@@ -38,6 +38,7 @@ class DyCoke(Method):
     placement_rule = "renumbered"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("K", self.K, 0, 1)
 
     def _decide(self, tokens: VideoTokens) -> Reduction:

@@ -68,6 +68,7 @@ class FastVID(Method):
     parity: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("retention", self.retention, 0, 1, open_low=True)
         require_range("c", self.c, 1)
         require_range("d", self.d, 0, 1)

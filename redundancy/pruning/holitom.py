@@ -73,6 +73,7 @@ class HoliTom(Method):
     placement_rule = "renumbered"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("retention", self.retention, 0, 1, open_low=True)
         require_range("beta", self.beta, 0, 1)
         require_range("D", self.D, 0, 1)

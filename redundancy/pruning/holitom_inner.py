@@ -41,6 +41,7 @@ class HoliTomInner(InnerMethod):
     parity: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("layer", self.layer, 1)
         require_range("merge_rate", self.merge_rate, 0, 1, open_high=True)
         require_choice("merger", self.merger, tuple(MERGERS))

@@ -53,6 +53,7 @@ class PruneVid(Method):
     newline_rule = "none"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("cluster_ratio", self.cluster_ratio, 0, 1, open_low=True)
         require_range("tau", self.tau, -1, 1)
         require_range("temporal_segment_ratio", self.temporal_segment_ratio, 0, 1, open_low=True)

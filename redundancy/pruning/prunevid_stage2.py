@@ -37,6 +37,7 @@ class PruneVidStage2(InnerMethod):
     alpha: float = 0.4
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("layer", self.layer, 1)
         require_range("alpha", self.alpha, 0, 1, open_low=True)
 

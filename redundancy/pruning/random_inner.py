@@ -37,6 +37,7 @@ class RandomInner(InnerMethod):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("layer", self.layer, 1)
         require_range("drop_rate", self.drop_rate, 0, 1, open_high=True)
 

@@ -18,8 +18,9 @@ from jaxtyping import Float, Int64
 from sklearn.cluster import AgglomerativeClustering
 from torch import Tensor
 
+from redundancy.checks import check_fields, whole_number
 from redundancy.metrics.temporal import token_persistence, transition_similarity
-from redundancy.pruning.base import Needs, require_range
+from redundancy.pruning.base import Needs, require_frames, require_range
 from redundancy.pruning.cluster import dpc_knn
 from redundancy.pruning.host import to_host
 from redundancy.pruning.windows import static_windows
@@ -176,6 +177,9 @@ class Segmenter(ABC):
 
     source: ClassVar[str] = "own"
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     @property
     def needs(self) -> Needs:
         """The frame features that it reads."""
@@ -197,11 +201,15 @@ class GivenSegments(Segmenter):
     lengths: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        for i, length in enumerate(self.lengths):
+            whole_number(f"lengths[{i}]", length, least=0)
         if not self.lengths or min(self.lengths) < 1:
             raise ValueError(f"lengths={self.lengths} given, expected positive segment lengths")
 
     def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
         """The given lengths, if they are those of a video of as many frames."""
+        require_frames(tokens)
         if sum(self.lengths) != tokens.grid.frames:
             raise ValueError(
                 f"lengths {self.lengths} add up to {sum(self.lengths)}, expected {tokens.grid.frames} frames"
@@ -220,10 +228,12 @@ class FixedInterval(Segmenter):
     source: ClassVar[str] = "FastVID (arXiv:2503.11187), table 8"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("segments", self.segments, 1)
 
     def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
         """Segment lengths of one video."""
+        require_frames(tokens)
         return fixed_interval(tokens.grid.frames, self.segments)
 
 
@@ -238,10 +248,12 @@ class RandomCuts(Segmenter):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("segments", self.segments, 1)
 
     def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
         """Segment lengths of one video."""
+        require_frames(tokens)
         return random_cuts(tokens.grid.frames, self.segments, self.seed)
 
 
@@ -259,10 +271,12 @@ class DySeg(Segmenter):
     source: ClassVar[str] = "FastVID (arXiv:2503.11187), section 3.2"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("c", self.c, 1)
 
     def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
         """Segment lengths of one video."""
+        require_frames(tokens)
         similarity = transition_similarity(frame_features(tokens, self.features))
         return dyseg(similarity, c=self.c, tau=self.tau, parity=self.parity)
 
@@ -282,11 +296,13 @@ class DPCKNN(Segmenter):
     source: ClassVar[str] = "PruneVid (arXiv:2412.16117), section 3.2"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("segments", self.segments, 1)
         require_range("k", self.k, 1)
 
     def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
         """Segment lengths of one video."""
+        require_frames(tokens)
         labels = frame_clusters(frame_features(tokens, self.features), clusters=self.segments, k=self.k)
         return labels_to_lengths(contiguous_labels(labels))
 
@@ -303,10 +319,12 @@ class Agglomerative(Segmenter):
     source: ClassVar[str] = "scikit-learn, AgglomerativeClustering"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("segments", self.segments, 1)
 
     def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
         """Segment lengths of one video."""
+        require_frames(tokens)
         return agglomerative(frame_features(tokens, self.features), segments=self.segments)
 
 
@@ -322,10 +340,12 @@ class StaticWindows(Segmenter):
     source: ClassVar[str] = "HoliTom (arXiv:2505.21334), section 3.2"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("max_window", self.max_window, 0)
 
     def __call__(self, tokens: VideoTokens) -> Int64[Tensor, "segments"]:
         """Window lengths of one video."""
+        require_frames(tokens)
         return static_windows(token_persistence(tokens.features), tau=self.tau, max_window=self.max_window).lengths
 
 

@@ -71,6 +71,7 @@ class VCast(Method):
     parity: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("retention", self.retention, 0, 1, open_low=True)
         require_range("min_k", self.min_k, 0)
         require_range("temperature", self.temperature, 0, open_low=True)

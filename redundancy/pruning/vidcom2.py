@@ -50,6 +50,7 @@ class VidCom2(Method):
     parity: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("retention", self.retention, 0, 1, open_low=True)
 
     def _decide(self, tokens: VideoTokens) -> Reduction:

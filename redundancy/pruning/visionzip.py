@@ -44,6 +44,7 @@ class VisionZip(Method):
     parity: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_range("retention", self.retention, 0, 1, open_low=True)
 
     def needs(self, layout: TokenLayout | None = None) -> Needs:

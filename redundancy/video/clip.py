@@ -74,6 +74,11 @@ class VideoClip:
         if not (math.isfinite(self.fps) and self.fps > 0):
             raise ValueError(f"fps is {self.fps}, expected a finite number above 0")
 
+    def __repr__(self) -> str:
+        count, height, width = self.frames.shape[:3]
+        times = f"{self.timestamps[0]:.2f} to {self.timestamps[-1]:.2f} s of {self.duration:.2f} s"
+        return f"VideoClip({count} frames of {width} x {height}, {times}, {self.source!r}, read by {self.decoder})"
+
 
 def _check_frames(frames: object) -> None:
     expected = "expected a uint8 array [T, H, W, 3] with values from 0 to 255"

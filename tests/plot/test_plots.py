@@ -10,7 +10,9 @@ import pytest
 from matplotlib.axes import Axes
 
 from redundancy import plot
+from redundancy.plot.looks import looks
 from redundancy.plot.reductions import DROPPED, KEPT, MERGED
+from redundancy.pruning import METHODS, SEGMENTERS
 
 RNG = np.random.default_rng(0)
 FRAMES = RNG.integers(0, 256, (3, 12, 16, 3), dtype=np.uint8)
@@ -158,3 +160,59 @@ def test_the_same_figure_is_the_same_file(tmp_path: Path) -> None:
         plot.save(figure, tmp_path / name)
     for suffix in (".png", ".svg"):
         assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("x", ["x.png", "x.svg"]),
+        ("x.pdf", ["x.pdf"]),
+        ("new/folder/x.svg", ["new/folder/x.svg"]),
+        ("~/x.PNG", ["x.PNG"]),
+    ],
+)
+def test_a_figure_is_written_as_its_suffix_says(
+    name: str, written: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    figure = plot.new_figure(1, 1, height=1.0)[0]
+    given = plot.save(figure, name)
+    assert [p.resolve() for p in given] == [tmp_path / w for w in written]
+    signs = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
+    for path in given:
+        content = path.read_bytes()
+        assert content.startswith(signs[path.suffix.lower()])
+        plot.save(figure, path)
+        assert path.read_bytes() == content  # the same figure is the same file
+
+
+def kinds_of(names: list[str]) -> dict[str, str]:
+    return {n: METHODS[n].kind if n in METHODS else "method" for n in names}
+
+
+def test_a_method_looks_the_same_whatever_else_is_drawn() -> None:
+    whole = looks(kinds_of([*METHODS, "mine", "another"]))
+    drawn = {(str(look["color"]), look["marker"]) for look in whole.values()}
+    assert len(drawn) == len(whole)
+    for chosen in (["vcast"], ["first_of_2x2", "holitom"], ["random_tokens", "prunevid", "fastvid"]):
+        assert looks(kinds_of(chosen)) == {n: whole[n] for n in chosen}
+    spelled = looks({"FastVID": "method", "vcast(0.25)": "method", "RandomTokens": "control"})
+    assert list(spelled.values()) == [whole["fastvid"], whole["vcast"], whole["random_tokens"]]
+    assert looks({"mine": "method", "another": "method"}) == {n: whole[n] for n in ("mine", "another")}
+    palette = plot.colours(["one", "FastVID", "two"])
+    assert palette["FastVID"] == whole["fastvid"]["color"]
+    assert len(set(map(str, palette.values()))) == 3
+
+
+def test_controls_are_told_apart_in_print() -> None:
+    controls = looks({n: "control" for n, e in METHODS.items() if e.kind == "control"}).values()
+    assert len({look["marker"] for look in controls}) == len(controls)
+    assert all(0 <= float(look["color"]) < 0.7 for look in controls)  # grey, and dark enough on white
+
+
+def test_a_segmenter_has_one_colour() -> None:
+    whole = plot.segmenter_colours([*SEGMENTERS, "dyseg, over tau"])
+    assert len(set(map(str, whole.values()))) == len(whole)
+    chosen = ["static_windows", "dyseg, over tau"]
+    assert plot.segmenter_colours(chosen) == {n: whole[n] for n in chosen}

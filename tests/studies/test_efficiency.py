@@ -161,7 +161,7 @@ def test_the_bars_show_the_retention_nearest_to_a_quarter(summary: xr.Dataset):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"methods": ("fastvids",)}, "unknown methods"),
+        ({"methods": ("fastvids",)}, "there is no method 'fastvids'"),
         ({"new_tokens": 1}, "new_tokens must be at least 2, given 1"),
         ({"threads": 0}, "threads must be at least 1, given 0"),
         ({"repeats": 0}, "repeats must be at least 1, given 0"),
