@@ -46,6 +46,7 @@ def compute(inputs: Inputs, chosen: Sequence[Metric], settings: Settings) -> dic
         made.setdefault(name, inputs.call(getitem, series, name))
     for m in (m for m in chosen if m not in on_blocks):
         needed = {n: inputs.tokens if n == "tokens" else made.get(n) for n in m.inputs}
+        needed |= {n: made[n] for n in m.parameters if n in made and n not in settings.get(m.name, {})}
         if "points" in needed:
             needed["points"] = made["frame_features"]
         values[m.name] = inputs.call(_evaluate, m, needed, settings.get(m.name, {}))

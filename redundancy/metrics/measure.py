@@ -46,7 +46,8 @@ def measure(
     reduction
         What a method decided on these tokens: adds position drift, coverage and, with captured attention, what is lost.
     metrics
-        `"default"`; `"all"` that the input allows; or names of the table of metrics.
+        `"default"`; `"all"` that the input allows, with the reasons for the others as json in the attribute
+        `not_measured`; or names of the table of metrics.
     null
         Null models against which redundancy is held: `"shuffle_frames"`, `"shuffle_tokens"`, `"gaussian"`, several, or
         `"all"`. Each metric takes those that are meaningful for it. Loads a lazy source.
@@ -60,7 +61,8 @@ def measure(
     segments
         `[segments]` lengths of a segmentation, for its contrast and silhouette.
     last_position
-        Position id of the last prompt token (text has the same on every axis), for `distance_to_text`.
+        Position id of the last prompt token (text has the same on every axis), for `distance_to_text`; by default the
+        one that the capture holds.
 
     Returns
     -------
@@ -96,7 +98,15 @@ def measure(
     if nulls:
         scores = _against_nulls(inputs, chosen, dataset, nulls=nulls, draws=draws, seed=seed, settings=settings or {})
         dataset = dataset.merge(scores).assign_attrs(null_draws=draws, null_seed=seed)
+    if metrics == "all":
+        dataset = dataset.assign_attrs(not_measured=json.dumps(_left_out(chosen, inputs.names)))
     return dataset.assign_attrs(_origin(source, reduction), frame_features=frame_features, salience=inputs.salience)
+
+
+def _left_out(chosen: Sequence[Metric], names: set[str]) -> dict[str, str]:
+    """Why the input does not allow the metrics of the table that are not chosen."""
+    lacking = {name: [n for n in m.inputs if n not in names] for name, m in METRICS.items() if m not in chosen}
+    return {name: missing_input(name, inputs) for name, inputs in lacking.items()}
 
 
 def _origin(source: xr.Dataset | VideoTokens, reduction: Reduction | None) -> dict[str, Any]:
