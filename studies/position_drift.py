@@ -10,7 +10,7 @@ the trajectory, the tokens themselves). Three comparisons on the same clip, each
 
 Alignment compares a place with the original one. Renumbering moves the question along with the video, so part of what
 it costs in alignment is a shift that attention, which sees distances alone, does not feel: read it beside the distance
-to the question. Intervals are bootstrapped over clips, differences are paired.
+to the question. Intervals are over clips, differences are paired.
 
     python -m studies.position_drift
     python -m studies.position_drift --videos my_videos/ --model llava-hf/llava-onevision-qwen2-7b-ov-hf --frames 32
@@ -39,7 +39,15 @@ from redundancy.reduction import Reduction
 from redundancy.sources import VideoSource
 from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
-from studies.conditions import RETENTIONS, Condition, conditions_of, decisions, random_like, replaced_sources
+from studies.conditions import (
+    RETENTIONS,
+    Condition,
+    below_table,
+    conditions_of,
+    decisions,
+    random_like,
+    replaced_sources,
+)
 from studies.position_drift_summary import coverage_table, drift_table, summarise
 from studies.runner import (
     VideoResult,
@@ -270,7 +278,7 @@ def main(options: Options) -> xr.Dataset:
     print(drift_table(summary).to_string(index=False))
     print("\nWhat outputs cover (random: as many tokens over the whole video; gap: error / that of k-means centres):")
     print(coverage_table(summary).to_string(index=False))
-    print(f"\nMeans over {len(run.facts)} videos, 95% bootstrap intervals; {options.seeds} draws of random controls.")
+    print(f"\n{below_table(summary, len(run.facts))}; {options.seeds} draws of random controls.")
     print("\n".join([*notes, say_what_ran(run), f"Rows, summary and figures: {options.out}"]))
     return summary
 

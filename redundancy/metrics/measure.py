@@ -97,7 +97,7 @@ def measure(
     dataset = labelled_metrics(inputs, chosen, values, settings=settings or {})
     if nulls:
         scores = _against_nulls(inputs, chosen, dataset, nulls=nulls, draws=draws, seed=seed, settings=settings or {})
-        dataset = dataset.merge(scores).assign_attrs(null_draws=draws, null_seed=seed)
+        dataset = dataset.merge(scores).assign_attrs(null_draws=draws, null_seed=seed, null_least_p=1 / (draws + 1))
     if metrics == "all":
         dataset = dataset.assign_attrs(not_measured=json.dumps(_left_out(chosen, inputs.names)))
     return dataset.assign_attrs(_origin(source, reduction), frame_features=frame_features, salience=inputs.salience)

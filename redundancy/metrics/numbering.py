@@ -88,9 +88,11 @@ def distance_to_text(
     if last_position < int(positions.min()):  # text may begin before the video's largest id: grids are wider than long
         raise ValueError(f"last_position={last_position} given, expected at least the video's {int(positions.min())}")
     reduction = on_device(reduction, positions.device)
-    last = new_last_position
-    if last is None:
-        last = last_number(reduction, positions, last_position, text_after=text_after)
+    last: Tensor | int = (
+        last_number(reduction, positions, last_position, text_after=text_after)
+        if new_last_position is None
+        else new_last_position
+    )
     new = last - assigned_positions(reduction, positions, assigned=assigned)
     old = last_position - position_coordinates(reduction.anchor_token, positions)
     return DistanceToText(new.float(), old.float(), (new / old.masked_fill(old == 0, torch.nan)).float())
