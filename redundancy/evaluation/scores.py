@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 from redundancy.evaluation.answers import FIDELITY, KEY
 from redundancy.evaluation.bounds import bounds_of
 from redundancy.evaluation.intervals import interval_name, mean_interval, paired_difference
+from redundancy.evaluation.same_grid import check_comparable
 
 ALL = "all"
 
@@ -88,7 +89,7 @@ def paired_accuracy(first: pd.DataFrame, second: pd.DataFrame, *, seed: int = 0)
     Raises
     ------
     ValueError
-        If there is no row, or the two are not of the same questions.
+        If there is no row, the two are not of the same questions, or of other numbers of frames on other grids.
 
     Source: `mean_interval`; McNemar 1947, scipy.stats.binomtest.
     """
@@ -202,6 +203,9 @@ def _pairs(first: pd.DataFrame, second: pd.DataFrame, column: str) -> pd.DataFra
             f"{len(different)} questions are in one evaluation alone, expected the same in both; for example "
             f"{different[0]}"
         )
+    grids = [rows.groupby([*KEY, "skill"], sort=False)["grid"].first() for rows in (first, second) if "grid" in rows]
+    if len(grids) == 2:
+        check_comparable(grids[0], grids[1].reindex(grids[0].index))
     joined = pd.DataFrame({"first": means[0], "second": means[1].reindex(means[0].index)})
     return joined.reset_index()
 

@@ -17,6 +17,7 @@ from redundancy.evaluation.intervals import (
     interval_name,
     mean_interval,
 )
+from redundancy.evaluation.same_grid import check_comparable
 
 BOUNDS = ("mean", "low", "high")
 
@@ -103,7 +104,8 @@ def compare(
     Raises
     ------
     ValueError
-        If videos are not named, named twice or not the same, or other dims, coordinates or variables differ.
+        If videos are not named, named twice or not the same, other dims, coordinates or variables differ, or the
+        attribute `token_grid` or a coordinate `grid` says that frames differ in number and in tokens.
 
     Source: Student 1908; scipy.stats.bootstrap over videos.
     """
@@ -115,6 +117,10 @@ def compare(
     second = second.sel({over: _labels(first, second, over)})
     for name in names:
         _same_dims(first[name], second[name])
+    if "token_grid" in first.attrs and "token_grid" in second.attrs:
+        check_comparable([first.attrs["token_grid"]], [second.attrs["token_grid"]])
+    if "grid" in first.variables and "grid" in second.variables:
+        check_comparable(first["grid"].values.ravel().tolist(), second["grid"].values.ravel().tolist())
     difference = xr.Dataset({name: _numbers(first[name]) - _numbers(second[name]) for name in names})
     for name in names:
         difference[name].attrs = first[name].attrs | {"difference": "first - second"}

@@ -74,8 +74,9 @@ def measure(
     Raises
     ------
     ValueError
-        If a metric, null model or source does not exist, the input lacks what a named metric reads, or tokens are NaN
-        or infinite (naming the frame; on a lazy source when it is computed).
+        If a metric, null model or source does not exist, the input lacks what a named metric reads, or tokens are NaN,
+        infinite, or of a norm outside 1e-15 to 1e15, which float32 cannot square (naming the frame; on a lazy source
+        when it is computed).
 
     Source: own; the facts of each metric are in `redundancy.metrics.table.METRICS`.
     """
@@ -100,7 +101,8 @@ def measure(
         dataset = dataset.merge(scores).assign_attrs(null_draws=draws, null_seed=seed, null_least_p=1 / (draws + 1))
     if metrics == "all":
         dataset = dataset.assign_attrs(not_measured=json.dumps(_left_out(chosen, inputs.names)))
-    return dataset.assign_attrs(_origin(source, reduction), frame_features=frame_features, salience=inputs.salience)
+    about = {"token_grid": "x".join(map(str, inputs.grid)), "frame_features": frame_features}
+    return dataset.assign_attrs(_origin(source, reduction), **about, salience=inputs.salience)
 
 
 def _left_out(chosen: Sequence[Metric], names: set[str]) -> dict[str, str]:
