@@ -97,7 +97,6 @@ def of_checked_sizes(function: F) -> F:
 
 
 def _norms(vectors: Shaped[Tensor, "*others channels"]) -> Float[Tensor, "*others"]:
-    """Norms in float32; too large ones are infinite, too small ones 0."""
-    x = vectors if vectors.is_floating_point() else vectors.float()
-    norm: Tensor = torch.linalg.vector_norm(x, dim=-1, dtype=torch.float32)
+    """Norms in float32, of float64 vectors in float64; too large ones are infinite, too small ones 0."""
+    norm: Tensor = torch.linalg.vector_norm(vectors, dim=-1, dtype=torch.promote_types(vectors.dtype, torch.float32))
     return norm
