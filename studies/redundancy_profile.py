@@ -294,7 +294,7 @@ def report(summary: xr.Dataset) -> None:
         f"\nMeans over {summary.attrs['videos']} videos; {interval_name(int(entered.min()), int(entered.max()))}; "
         f"z against {summary.attrs['draws']} draws of each null model: p is {summary.attrs['least_p']:.3g} or more.\n"
         "separation: share of the variance of ranks between kinds of videos; q: adjusted for all statistics.\n"
-        f"Kinds are told apart (q < {LEVEL}, {MARKED} videos or more) by: {told}.\n"
+        f"Kinds are told apart (q < {LEVEL}) by: {told}; that takes {MARKED} videos or more.\n"
         "Further outputs and values of parameters are in the rows and the summary."
     )
 
