@@ -60,6 +60,7 @@ from studies.runner import (
 
 NAME = "retention_curve"
 VERSION = 2
+FEWEST = MARKED  # clips behind a difference that is listed
 WHOLE = "all tokens"
 ANSWERS = {
     "correct": "questions answered rightly",
@@ -259,7 +260,7 @@ def _with_key(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def separating(table: pd.DataFrame) -> pd.DataFrame:
-    """The lines of `separations` whose interval leaves out 0: single skills, at least `MARKED` clips.
+    """The lines of `separations` whose interval leaves out 0: single skills, at least `FEWEST` clips.
 
     Source: own.
     """
@@ -328,7 +329,7 @@ def main(options: Options) -> xr.Dataset:
         clear = separating(pairs)
         print(
             f"\nSkills that separate methods asked for {retention:g}, on clips where both keep equally many tokens"
-            f" (at least {MARKED} clips; {interval_name(MARKED, FEW)}):"
+            f" (at least {FEWEST} clips; {interval_name(FEWEST, FEW)}):"
         )
         print(clear.to_string(index=False, float_format=lambda x: f"{x:.3f}") if len(clear) else "none")
     print(f"\n{below_table(summary, len(run.facts))}; {options.seeds} draws of random controls.")

@@ -25,8 +25,8 @@ def summary(*videos: int) -> xr.Dataset:
         ((25, 25), "Means over 25 videos; 95% intervals: percentile bootstrap over videos"),
         (
             (25, 6, 0),
-            "Means over 25 videos (6 to 25 where a measure is not defined for all); 95% intervals: percentile bootstrap "
-            "over videos, Student's t over videos where fewer than 20 enter",
+            "Means over 25 videos (6 to 25 where a measure is not defined for all); 95% intervals: percentile "
+            "bootstrap over videos, Student's t over videos where fewer than 20 enter",
         ),
     ],
 )
