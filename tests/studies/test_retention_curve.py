@@ -152,8 +152,6 @@ def test_accuracy_is_the_mean_over_clips(finished: Path, rows: pd.DataFrame):
         assert float(at.sel(statistic="mean")) == pytest.approx(sum(of_clip) / 2)
         expected = mean_interval(np.array(of_clip), bounds=(0, 1))
         assert at.values.tolist() == pytest.approx(list(expected))
-        assert float(at.sel(statistic="high")) <= max(of_clip) + 1e-12
-        assert float(at.sel(statistic="videos")) == 2
     digits = rows[(rows["setting"] == "random_tokens(0.25)") & (rows["skill"] == "digit")]
     shown = summary["accuracy"].sel(setting="random_tokens(0.25)", skill="digit", statistic="mean")
     assert float(shown) == pytest.approx(digits.groupby("video")["correct"].mean().mean())
