@@ -2,7 +2,7 @@
 
 For each clip and each segmenter (over its numbers of segments and thresholds): number and length of segments,
 similarity inside segments and across cuts, agreement with the known scene cuts, what FastVID keeps with these
-segments, and the same for random cuts into as many segments. Intervals are bootstrapped over clips, differences from
+segments, and the same for random cuts into as many segments. Intervals are over clips, differences from
 random cuts are paired. Where clips bring questions, the model answers them with what FastVID keeps, beside random cuts
 and as many random tokens. FastVID runs with the budgets of its LLaVA-Video variant, which loses no token to rounding.
 Draws of random cuts with which it keeps another number of tokens, because a budget was clamped, are left out there.
@@ -29,7 +29,8 @@ from jaxtyping import Shaped
 import redundancy as rd
 from redundancy import plot
 from redundancy.capture import open_dataset
-from redundancy.evaluation.intervals import RESAMPLES, mean_interval, paired_difference
+from redundancy.evaluation.bounds import bounds_of
+from redundancy.evaluation.intervals import mean_interval, paired_difference
 from redundancy.evaluation.segmentation import cut_agreement, segment_similarity
 from redundancy.metrics.temporal import transition_similarity
 from redundancy.models import VideoLLM
@@ -37,6 +38,7 @@ from redundancy.pruning.segment import SEGMENTERS, DySeg, RandomCuts, Segmenter,
 from redundancy.sources import VideoSource, cuts_on_steps
 from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
+from studies.conditions import INTERVAL, below_table
 from studies.runner import (
     Facts,
     StudyRun,
@@ -258,7 +260,7 @@ def _row(tokens: VideoTokens, lengths: torch.Tensor, known: Shaped[np.ndarray, "
 
 
 def summarise(run: StudyRun, segmenters: dict[str, Segmenter], measures: dict[str, str]) -> xr.Dataset:
-    """Means over clips with bootstrap intervals, and paired differences from random cuts.
+    """Means over clips with intervals, and paired differences from random cuts.
 
     Dims: setting, measure, statistic (mean, low, high, videos).
 
@@ -275,10 +277,11 @@ def summarise(run: StudyRun, segmenters: dict[str, Segmenter], measures: dict[st
         drawn = of_setting[of_setting["control"].astype(bool)]
         for j, measure in enumerate(measures):
             random = drawn.groupby("video")[measure].mean().sort_index()
-            own[i, j] = mean_interval(chosen[measure].to_numpy(float))
-            control[i, j] = mean_interval(random.to_numpy(float))
+            bounds = bounds_of(measure.split("_")[0])
+            own[i, j] = mean_interval(chosen[measure].to_numpy(float), bounds=bounds)
+            control[i, j] = mean_interval(random.to_numpy(float), bounds=bounds)
             paired = _at_equal_number(drawn, chosen, measure).groupby("video")[measure].mean().reindex(chosen.index)
-            difference[i, j] = paired_difference(chosen[measure].to_numpy(float), paired.to_numpy(float))
+            difference[i, j] = paired_difference(chosen[measure].to_numpy(float), paired.to_numpy(float), bounds=bounds)
     dims = ("setting", "measure", "statistic")
     against = {"against_tokens": (dims, _against_tokens(rows, labels, list(measures)))}
     return xr.Dataset(
@@ -291,7 +294,7 @@ def summarise(run: StudyRun, segmenters: dict[str, Segmenter], measures: dict[st
             "long_name": ("measure", list(measures.values())),
         },
         attrs={
-            "interval": f"95% percentile bootstrap over clips, {RESAMPLES} resamples, seed 0",
+            "interval": INTERVAL,
             "kept": "requested and achieved share of tokens differ where budgets are rounded: see kept_*",
             "difference": "segmenter minus mean of the random cuts of the same clip, paired over clips",
             "against_tokens": "FastVID with the segmenter minus as many random tokens of the clip, paired over clips",
@@ -310,7 +313,7 @@ def _against_tokens(rows: pd.DataFrame, labels: Sequence[str], measures: Sequenc
         for j, measure in enumerate(measures):
             if measure.split("_")[0] in ANSWERS:
                 pair = (of_setting[name].to_numpy(float) for name in (measure, f"tokens_{measure}"))
-                found[i, j] = paired_difference(*pair)
+                found[i, j] = paired_difference(*pair, bounds=bounds_of(measure.split("_")[0]))
     return found
 
 
@@ -417,7 +420,7 @@ def main(options: Options) -> xr.Dataset:
     if not np.isnan(summary["value"].sel(measure=f"accuracy_{least:g}")).all():
         print(f"\nAnswers about {', '.join(options.skills)} at {least:g}:")
         print(answer_table(summary, least).to_string(index=False))
-    print(f"\nMeans over {len(run.facts)} videos, 95% bootstrap intervals; {options.seeds} draws of random cuts.")
+    print(f"\n{below_table(summary, len(run.facts))}; {options.seeds} draws of random cuts.")
     print("error: relative reconstruction error; -: no draw of random cuts makes FastVID keep equally many tokens.")
     print(say_what_ran(run))
     print(f"Rows, summary and figure: {options.out}")

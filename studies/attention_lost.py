@@ -6,7 +6,7 @@ on all layers together. Beside it stand what a random choice of as many tokens w
 the share dropped, and the least that any choice of as many would lose. For each source of salience: its rank
 correlation with the attention, how well it finds the most attended tenth, and how much of the attention the top quarter
 of each frame holds; beside it the mere order of the tokens, and the attention of the same layer to other questions
-about the clip. Intervals are bootstrapped over clips.
+about the clip. Intervals are over clips.
 
     python -m studies.attention_lost
     python -m studies.attention_lost --rows question --videos my_videos/ --prompt "what happens in the video ?"
@@ -36,7 +36,7 @@ from redundancy.sources import VideoSource
 from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
 from studies.attention_lost_summary import ALL, PREDICTION, lost_table, prediction_table, summarise
-from studies.conditions import RETENTIONS, SALIENCE, Condition, conditions_of, decisions, replaced_sources
+from studies.conditions import RETENTIONS, SALIENCE, Condition, below_table, conditions_of, decisions, replaced_sources
 from studies.runner import (
     VideoResult,
     command_line,
@@ -277,7 +277,7 @@ def main(options: Options) -> xr.Dataset:
     print(lost_table(summary).to_string(index=False))
     print("\nWhat tells the attention beforehand:")
     print(prediction_table(summary).to_string(index=False))
-    print(f"\nMeans over {len(run.facts)} videos, 95% bootstrap intervals; {options.seeds} draws of random controls.")
+    print(f"\n{below_table(summary, len(run.facts))}; {options.seeds} draws of random controls.")
     mass = summary["video_share"].sel(statistic="mean").drop_sel(layer=ALL).values
     print(f"Attention on the video, layer by layer: {', '.join(f'{share:.3f}' for share in mass)}.")
     print("held: attention on the quarter of each frame's tokens that score highest; by chance a quarter.")

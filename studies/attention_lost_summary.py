@@ -49,7 +49,7 @@ def _numbered(layers: Sequence[str]) -> list[str]:
 
 
 def summarise(run: StudyRun, conditions: Sequence[Condition]) -> xr.Dataset:
-    """Means over clips with bootstrap intervals.
+    """Means over clips with intervals.
 
     `value` (setting, layer, measure, statistic), `by_skill` (setting, skill, statistic) of attention_lost on all layers
     together, `prediction_value` (source, layer, prediction, statistic), `above_order` the paired difference from the
@@ -110,7 +110,7 @@ def _predictions(told: pd.DataFrame, layers: Sequence[str]) -> tuple[dict[str, A
             here = means[source, layer]
             value[i, j] = intervals(here)
             if source != "order":
-                above[i, j] = intervals(here - means["order", layer].reindex(here.index))
+                above[i, j] = intervals(here - means["order", layer].reindex(here.index), paired=True)
     share = per_video(told, ("layer",), ["video_share"])
     dims = ("source", "layer", "prediction", "statistic")
     data: dict[str, Any] = {"prediction_value": (dims, value), "above_order": (dims, above)}

@@ -15,7 +15,16 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float
 
-from redundancy.evaluation.intervals import RESAMPLES, mean_interval
+from redundancy.evaluation.bounds import bounds_of
+from redundancy.evaluation.intervals import (
+    FEW,
+    MARKED,
+    RESAMPLES,
+    UNBOUNDED,
+    difference_bounds,
+    interval_name,
+    mean_interval,
+)
 from redundancy.pruning.base import Method
 from redundancy.pruning.controls import RandomTokens
 from redundancy.pruning.named import named_settings
@@ -26,7 +35,7 @@ from redundancy.tokens import VideoTokens
 RETENTIONS = (0.5, 0.25, 0.1, 0.05)
 SALIENCE = ("pooling_head", "mean_query", "received", "norm")  # what published methods read first
 STATISTICS = ("mean", "low", "high", "videos")
-INTERVAL = f"95% percentile bootstrap over clips, {RESAMPLES} resamples, seed 0; draws and questions of a clip averaged"
+INTERVAL = f"{interval_name(0, FEW)}; {RESAMPLES} resamples, seed 0; draws and questions of a clip averaged"
 
 
 class Condition(NamedTuple):
@@ -162,12 +171,44 @@ def random_like(reduction: Reduction, tokens: VideoTokens, *, seed: int) -> Redu
 # what is reported -------------------------------------------------------------------------------------------------
 
 
-def intervals(table: pd.DataFrame) -> Float[np.ndarray, "measures 4"]:
-    """Mean, bootstrap interval and number of videos of every column; one row per video.
+def intervals(table: pd.DataFrame, *, paired: bool = False) -> Float[np.ndarray, "measures 4"]:
+    """Mean, interval and number of videos of every column; one row per video.
+
+    Parameters
+    ----------
+    table
+        Columns named as measures, whose bounds are those of `bounds_of`.
+    paired
+        True if the values are differences of two such measures.
 
     Source: own.
     """
-    return np.array([mean_interval(table[name].to_numpy(float)) for name in table.columns]).reshape(-1, 4)
+    bounds = {name: bounds_of(str(name)) for name in table.columns}
+    if paired:
+        bounds = {name: difference_bounds(b) if b != UNBOUNDED else b for name, b in bounds.items()}
+    found = [mean_interval(table[name].to_numpy(float), bounds=bounds[name]) for name in table.columns]
+    return np.array(found).reshape(-1, 4)
+
+
+def below_table(summary: xr.Dataset, videos: int) -> str:
+    """What stands under a table of means: of how many videos, and which intervals.
+
+    Source: own.
+    """
+    counts = [v.sel(statistic="videos").values.ravel() for v in summary.data_vars.values() if "statistic" in v.dims]
+    known = np.concatenate(counts)
+    known = known[known > 0]  # NaN and 0: no such measure
+    fewest, most = (int(known.min()), int(known.max())) if len(known) else (0, 0)
+    some = f" ({fewest} to {videos} where a measure is not defined for all)" if fewest < videos else ""
+    return f"Means over {videos} videos{some}; {interval_name(fewest, most)}"
+
+
+def is_marked(low: float, high: float, videos: float) -> bool:
+    """Whether an interval may be marked as one that leaves out 0: of fewer than 8 videos none is.
+
+    Source: own.
+    """
+    return bool(videos >= MARKED and (low > 0 or high < 0))
 
 
 def per_video(rows: pd.DataFrame, by: Sequence[str], measures: Sequence[str]) -> dict[tuple[str, ...], pd.DataFrame]:

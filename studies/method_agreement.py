@@ -3,7 +3,7 @@
 For each clip and pair: Jaccard index of the places kept and of the places whose content is kept, and the correlation of
 the numbers kept per frame. Beside each Jaccard index stands what two random choices of the same numbers would give on
 average, over the whole video and with both methods' own numbers in every frame: the second says how much of an
-agreement is that of budgets alone. Intervals are bootstrapped over clips, differences from chance are paired.
+agreement is that of budgets alone. Intervals are over clips, differences from chance are paired.
 
     python -m studies.method_agreement
     python -m studies.method_agreement --videos my_videos/ --model llava-hf/llava-onevision-qwen2-7b-ov-hf --frames 32
@@ -38,6 +38,7 @@ from studies.conditions import (
     RETENTIONS,
     STATISTICS,
     Condition,
+    below_table,
     conditions_of,
     decisions,
     interval_text,
@@ -231,7 +232,7 @@ def measure_video(
 
 
 def summarise(run: StudyRun, pairs: Sequence[Pair], methods: Sequence[str]) -> xr.Dataset:
-    """Means over clips with bootstrap intervals for every pair.
+    """Means over clips with intervals for every pair.
 
     Dims: retention, first, second, measure, statistic; symmetric but for achieved and achieved_other.
 
@@ -322,7 +323,7 @@ def main(options: Options) -> xr.Dataset:
     retention = float(stored[np.abs(stored - SHOWN).argmin()])
     print(f"Asked to keep {retention:g} of the tokens (the summary holds {', '.join(f'{r:g}' for r in stored)}):")
     print(agreement_table(summary, retention).to_string(index=False))
-    print(f"\nMeans over {len(run.facts)} videos, 95% bootstrap intervals; {options.seeds} draws of random controls.")
+    print(f"\n{below_table(summary, len(run.facts))}; {options.seeds} draws of random controls.")
     print("by chance: random choices of as many places; beyond budgets: of as many in every frame;")
     print("budgets: -: one of the two keeps equally many in all frames.")
     print("\n".join([*notes, say_what_ran(run), f"Rows, summary and figure: {options.out}"]))

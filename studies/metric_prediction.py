@@ -3,7 +3,7 @@
 The rows of `studies.retention_curve` say for each clip, method and retention what a measurement is and which questions
 are answered rightly. Settings are ranked by both (means over clips): over all settings, and among the methods that were
 asked for the same retention, where the number of tokens cannot be what predicts. Beside it the same within each clip:
-settings of one clip ranked, correlations averaged over clips. Intervals resample clips.
+settings of one clip ranked, correlations averaged over clips. Intervals are over clips.
 
     python -m studies.metric_prediction
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from scipy.stats import rankdata
 
 from redundancy import plot
 from redundancy.capture import open_dataset, save_dataset
+from redundancy.evaluation.intervals import FEW, MARKED, interval_name, jackknife_interval
 from studies import retention_curve
-from studies.conditions import conditions_of, interval_text
+from studies.conditions import conditions_of, interval_text, is_marked
 from studies.retention_curve import MEASURED
 from studies.runner import command_line
 
@@ -171,6 +173,7 @@ def _nanmean(values: Float[np.ndarray, "some"]) -> float:
 def correlations(units: Units, *, resamples: int, seed: int = 0) -> xr.Dataset:
     """Every measurement against accuracy, with percentile intervals over resampled clips.
 
+    Of fewer than 20 clips the interval is Student's t over pseudo-values of the jackknife instead.
     Dims: level, measurement, skill, statistic (value, low, high, videos). There is no interval (NaN) where more than 5%
     of the resamples have no correlation, because accuracy or measurement varies in too few clips.
 
@@ -193,7 +196,7 @@ def correlations(units: Units, *, resamples: int, seed: int = 0) -> xr.Dataset:
             "skill": list(units.skills),
             "statistic": list(STATISTICS),
         },
-        attrs={"interval": f"95% percentile interval over clips, {resamples} resamples, seed {seed}"},
+        attrs={"interval": f"{interval_name(count)}, {resamples} resamples, seed {seed}"},
     )
 
 
@@ -202,15 +205,18 @@ def _with_interval(
 ) -> tuple[float, float, float, int]:
     everyone = np.arange(len(units.videos))
     known = int((~np.isnan(units.accuracy[s])).any(1).sum())
+    measure = partial(MEASURES[level], units, p, s)
     if level == "within clips":  # clip by clip, so one pass is enough for all resamples
         each = np.array([spearman(x, y) for x, y in zip(units.predictors[p], units.accuracy[s], strict=True)])
-        values = np.array([_nanmean(each[videos]) for videos in drawn])
-    else:
-        values = np.array([MEASURES[level](units, p, s, videos=videos) for videos in drawn])
+        measure = lambda *, videos: _nanmean(each[videos])  # noqa: E731
+    if 1 < len(everyone) < FEW:
+        few = jackknife_interval(lambda videos: measure(videos=videos), len(everyone), bounds=(-1, 1))
+        return few.mean, few.low, few.high, known
+    values = np.array([measure(videos=videos) for videos in drawn])
     known_values = values[~np.isnan(values)]
     enough = len(known_values) >= 0.95 * len(values)  # few clips tell settings apart: those left are no fair sample
     low, high = np.percentile(known_values, [2.5, 97.5]) if enough else (np.nan, np.nan)
-    return MEASURES[level](units, p, s, videos=everyone), float(low), float(high), known
+    return measure(videos=everyone), float(low), float(high), known
 
 
 def prediction_table(summary: xr.Dataset, level: str) -> pd.DataFrame:
@@ -228,9 +234,9 @@ def prediction_table(summary: xr.Dataset, level: str) -> pd.DataFrame:
 
 
 def _short(cell: xr.DataArray) -> str:
-    """A correlation, starred where its interval leaves out 0."""
-    value, low, high = (float(v) for v in cell.values[:3])
-    return "-" if np.isnan(value) else f"{value:+.2f}" + "*" * (low > 0 or high < 0)
+    """A correlation, starred where its interval of at least 8 videos leaves out 0."""
+    value, low, high, videos = (float(v) for v in cell.values)
+    return "-" if np.isnan(value) else f"{value:+.2f}" + "*" * is_marked(low, high, videos)
 
 
 def main(options: Options) -> xr.Dataset:
@@ -249,9 +255,12 @@ def main(options: Options) -> xr.Dataset:
     save_dataset(summary, options.out / "summary.zarr", overwrite=True)
     draw(options.out)
     for level in LEVELS:
-        print(f"\nRank correlation with accuracy, {level} (*: the 95% interval leaves out 0):")
+        print(
+            f"\nRank correlation with accuracy, {level} (*: the 95% interval leaves out 0, of {MARKED} videos or more):"
+        )
         print(prediction_table(summary, level).to_string(index=False))
-    print(f"\n{len(units.videos)} videos, {len(conditions)} settings. Summary and figure: {options.out}")
+    print(f"\n{len(units.videos)} videos, {len(conditions)} settings; {interval_name(len(units.videos))}.")
+    print(f"Summary and figure: {options.out}")
     return summary
 
 

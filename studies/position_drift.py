@@ -10,7 +10,7 @@ the trajectory, the tokens themselves). Three comparisons on the same clip, each
 
 Alignment compares a place with the original one. Renumbering moves the question along with the video, so part of what
 it costs in alignment is a shift that attention, which sees distances alone, does not feel: read it beside the distance
-to the question. Intervals are bootstrapped over clips, differences are paired.
+to the question. Intervals are over clips, differences are paired.
 
     python -m studies.position_drift
     python -m studies.position_drift --videos my_videos/ --model llava-hf/llava-onevision-qwen2-7b-ov-hf --frames 32
@@ -27,21 +27,28 @@ from typing import Any
 import torch
 import xarray as xr
 
-import redundancy as rd
 from redundancy import plot
 from redundancy.capture import open_dataset
+from redundancy.capture.tokens import PromptEnd, record_prompt
 from redundancy.metrics import coverage, position
 from redundancy.metrics.outputs import error_of_outputs, video_outputs
 from redundancy.metrics.sample import fixed_sample
 from redundancy.models import VideoLLM
-from redundancy.models.hooks import TextEntry, on_text_entry
 from redundancy.pruning.table import METHODS
 from redundancy.reduction import Reduction
 from redundancy.sources import VideoSource
 from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
-from studies.conditions import RETENTIONS, Condition, conditions_of, decisions, random_like, replaced_sources
-from studies.position_drift_summary import DRIFT, coverage_table, drift_table, summarise
+from studies.conditions import (
+    RETENTIONS,
+    Condition,
+    below_table,
+    conditions_of,
+    decisions,
+    random_like,
+    replaced_sources,
+)
+from studies.position_drift_summary import coverage_table, drift_table, summarise
 from studies.runner import (
     VideoResult,
     command_line,
@@ -51,7 +58,7 @@ from studies.runner import (
 )
 
 NAME = "position_drift"
-VERSION = 1
+VERSION = 2
 SAMPLE = 2000  # tokens on which k-means runs, as `reconstruction_gap` does by default
 
 
@@ -98,19 +105,13 @@ class Options:
                 raise ValueError(f"{name} must be at least 1, given {getattr(self, name)}")
 
 
-def tokens_and_last(model: VideoLLM, clip: VideoClip, prompt: str) -> tuple[VideoTokens, int]:
-    """The tokens of a clip, and the position id of the last prompt token, read where the text model gets its ids.
+def tokens_and_end(model: VideoLLM, clip: VideoClip, prompt: str) -> tuple[VideoTokens, PromptEnd]:
+    """The tokens of a clip, and where the prompt behind them ends.
 
     Source: own.
     """
-    last: list[int] = []
-
-    def read(entry: TextEntry) -> None:
-        last.append(int(model.family.position_ids(entry.kwargs)[:, 0, -1].max()))
-
-    with on_text_entry(model.family, read):
-        tokens = rd.video_tokens(model, clip, prompt)
-    return tokens, last[-1]
+    recorded = record_prompt(model, model.prepare(clip, prompt))
+    return recorded.tokens[0], recorded.ends[0]
 
 
 # one video --------------------------------------------------------------------------------------------------------
@@ -123,12 +124,12 @@ class Bench:
     ----------
     tokens
         Of the video.
-    last
-        Position id of the last prompt token.
+    end
+        Where the prompt ends.
     """
 
-    def __init__(self, tokens: VideoTokens, last: int) -> None:
-        self.tokens, self.last = tokens, last
+    def __init__(self, tokens: VideoTokens, end: PromptEnd) -> None:
+        self.tokens, self.end = tokens, end
         self.sampled = fixed_sample(tokens.features, seed=0, sample=SAMPLE)
         self.best = cache(self._best)
 
@@ -140,8 +141,8 @@ class Bench:
     def drift(self, reduction: Reduction) -> dict[str, float]:
         """Measures of where outputs stand.
 
-        NaN where the ids of renumbered outputs are not known, and the distance to the question also where the family
-        gives the question ids from before the video's end (Qwen2.5-VL with its ids in seconds).
+        The ratio of distances to the question is NaN where the family gives the question ids from before the video's
+        end (Qwen2.5-VL with its ids in seconds).
         """
         t = self.tokens
         moved = position.grid_displacement(reduction, t.frame_time)
@@ -153,11 +154,10 @@ class Bench:
         if t.positions is None or t.rotary is None:
             raise ValueError("tokens without position ids given, expected those of a model of a supported family")
         row["coherence"] = _mean(position.coherence(reduction, t.positions, t.rotary).coherence_all)
-        if reduction.placement == "renumbered" and t.layout.frame_text:
-            return row | dict.fromkeys(set(DRIFT) - set(row), float("nan"))  # text between frames counts too
-        ratio = float("nan")
-        if self.last >= int(t.positions.max()):  # else text stands beside the video in time, not behind it
-            ratio = _mean(position.distance_to_text(reduction, t.positions, self.last).distance_to_text_ratio)
+        ratio, (last, text_after) = float("nan"), self.end
+        if last >= int(t.positions.max()):  # else text stands beside the video in time, not behind it
+            to_text = position.distance_to_text(reduction, t.positions, last, text_after=text_after)
+            ratio = _mean(to_text.distance_to_text_ratio)
         return row | {
             "moved_ids": _mean(position.position_displacement(reduction, t.positions).position_displacement_time),
             "alignment": _mean(position.alignment(reduction, t.positions, t.rotary).alignment_all),
@@ -226,8 +226,8 @@ def measure_video(
     Source: own.
     """
     clip = source.load(model, frames=options.frames)
-    tokens, last = tokens_and_last(model, clip, options.prompt)
-    bench = Bench(tokens, last)
+    tokens, end = tokens_and_end(model, clip, options.prompt)
+    bench = Bench(tokens, end)
     of_random: dict[tuple[int, int], dict[str, float]] = {}  # many settings keep equally many tokens
     rows: list[dict[str, Any]] = []
     for label in missing:
@@ -244,7 +244,9 @@ def measure_video(
                 rows.append(row | bench.drift(held))
                 if variant in ("own", "anchors_alone"):
                     rows[-1] |= bench.coverage(held)
-    return VideoResult(rows, {"last_position": last, "frames_read": len(clip.frames), "decoder": clip.decoder})
+    return VideoResult(
+        rows, {"last_position": end.last_position, "frames_read": len(clip.frames), "decoder": clip.decoder}
+    )
 
 
 def main(options: Options) -> xr.Dataset:
@@ -276,7 +278,7 @@ def main(options: Options) -> xr.Dataset:
     print(drift_table(summary).to_string(index=False))
     print("\nWhat outputs cover (random: as many tokens over the whole video; gap: error / that of k-means centres):")
     print(coverage_table(summary).to_string(index=False))
-    print(f"\nMeans over {len(run.facts)} videos, 95% bootstrap intervals; {options.seeds} draws of random controls.")
+    print(f"\n{below_table(summary, len(run.facts))}; {options.seeds} draws of random controls.")
     print("\n".join([*notes, say_what_ran(run), f"Rows, summary and figures: {options.out}"]))
     return summary
 

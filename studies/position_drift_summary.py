@@ -55,7 +55,7 @@ COMPARISONS = {  # which variant minus which, and on what
 
 
 def summarise(run: StudyRun, conditions: Sequence[Condition]) -> xr.Dataset:
-    """Means over clips with bootstrap intervals (`value`), and paired differences of variants (`COMPARISONS`).
+    """Means over clips with intervals (`value`), and paired differences of variants (`COMPARISONS`).
 
     Dims: variant, setting, measure, statistic. NaN where a variant has no such measure, and merging where a method
     merges nothing.
@@ -75,7 +75,7 @@ def summarise(run: StudyRun, conditions: Sequence[Condition]) -> xr.Dataset:
         for name, (first, second, on) in COMPARISONS.items():
             if (first, label) in means and (second, label) in means:
                 paired = means[first, label][list(on)] - means[second, label][list(on)]
-                differences[name][i, [measures.index(m) for m in on]] = intervals(paired)
+                differences[name][i, [measures.index(m) for m in on]] = intervals(paired, paired=True)
     dims = ("setting", "measure", "statistic")
     placed = rows[rows["variant"] == "own"].groupby("setting")["placement"].first()
     return xr.Dataset(

@@ -2,7 +2,7 @@
 
 For each video: the default metrics of temporal context, visual context and trajectory, and where they stand among
 draws of the null models that suit them: frames shuffled, tokens shuffled within their frames, normal tokens of the same
-mean and covariance. Means over the videos of a kind and over all come with bootstrap intervals, as do scores z, and
+mean and covariance. Means over the videos of a kind and over all come with intervals, as do scores z, and
 differences from the null paired by video; `separation` says how far a measure tells the kinds of videos apart.
 Contrast and silhouette of segments are those of the known scenes, and undefined where none are known.
 
@@ -29,6 +29,7 @@ from jaxtyping import Int64
 import redundancy as rd
 from redundancy import plot
 from redundancy.capture import open_dataset
+from redundancy.evaluation.intervals import MARKED, interval_name
 from redundancy.metrics.facts import NULLS, Metric
 from redundancy.metrics.table import METRICS
 from redundancy.models import VideoLLM
@@ -46,7 +47,8 @@ from studies.runner import (
 )
 
 NAME = "redundancy_profile"
-VERSION = 1
+VERSION = 2
+DRAWS = 39
 GROUPS = ("temporal", "visual", "trajectory")
 PROFILED = tuple(n for n, m in METRICS.items() if m.group in GROUPS and m.default)
 SCORES = ("null_mean", "null_sd", "z", "p")
@@ -69,7 +71,8 @@ class Options:
     nulls
         Names of the null models; each metric takes those that suit it.
     draws
-        Draws of each null model per video. The least p is 1 / (draws + 1).
+        Draws of each null model per video. The least p is 1 / (draws + 1): of 19 draws p <= .05 asks for the most
+        extreme value there is, 39 leave room for one draw beyond it.
     seed
         Of the draws, which are others for every video.
     out
@@ -83,7 +86,7 @@ class Options:
     frames: int = 32
     metrics: tuple[str, ...] = PROFILED
     nulls: tuple[str, ...] = NULLS
-    draws: int = 19
+    draws: int = DRAWS
     seed: int = 0
     out: Path = Path("results") / NAME
     limit: int | None = None
@@ -210,7 +213,9 @@ def value_table(summary: xr.Dataset, group: str) -> pd.DataFrame:
     Source: own.
     """
     part = shown_part(summary, group)
-    columns = {str(kind): show(part["value"].sel(kind=kind)) for kind in part["kind"].values}
+    kinds = part["kind"].values
+    entered = {kind: int(part["value_videos"].sel(kind=kind).max()) for kind in kinds}
+    columns = {f"{kind} (n = {entered[kind]})": show(part["value"].sel(kind=kind)) for kind in kinds}
     return pd.DataFrame({"measure": part["statistic"].values, "unit": part["units"].values} | columns)
 
 
@@ -259,7 +264,14 @@ def main(options: Options) -> xr.Dataset:
         sort_by=("video", "setting"),
     )
     salience = sorted({facts["salience"] for facts in run.facts.values()} - {""})
-    summary = save_summary(summary_of(run.rows, options.nulls), run, options.out, **settings, salience=salience)
+    summary = save_summary(
+        summary_of(run.rows, options.nulls),
+        run,
+        options.out,
+        **settings,
+        salience=salience,
+        least_p=1 / (options.draws + 1),
+    )
     draw(options.out)
     report(summary)
     print(say_what_ran(run))
@@ -275,22 +287,26 @@ def report(summary: xr.Dataset) -> None:
     for group in [g for g in GROUPS if (summary["group"] == g).any()]:
         for table in (value_table(summary, group), score_table(summary, group)):
             print(f"\n{group}\n{table.to_string(index=False)}")
+    entered = summary["value_videos"].values
+    entered = entered[entered > 0]
+    told = ", ".join(told_apart(summary)) or "no measure"
     print(
-        f"\nMeans over {summary.attrs['videos']} videos with 95% bootstrap intervals; "
-        f"z against {summary.attrs['draws']} draws of each null model.\n"
+        f"\nMeans over {summary.attrs['videos']} videos; {interval_name(int(entered.min()), int(entered.max()))}; "
+        f"z against {summary.attrs['draws']} draws of each null model: p is {summary.attrs['least_p']:.3g} or more.\n"
         "separation: share of the variance of ranks between kinds of videos; q: adjusted for all statistics.\n"
-        f"Kinds are told apart (q < {LEVEL}) by: {', '.join(told_apart(summary)) or 'no measure'}.\n"
+        f"Kinds are told apart (q < {LEVEL}) by: {told}; that takes {MARKED} videos or more.\n"
         "Further outputs and values of parameters are in the rows and the summary."
     )
 
 
 def told_apart(summary: xr.Dataset) -> list[str]:
-    """Shown statistics whose values differ between kinds, the clearest first.
+    """Shown statistics of at least 8 videos whose values differ between kinds, the clearest first.
 
     Source: own.
     """
     part = summary.isel(statistic=np.flatnonzero(summary["shown"].values.astype(bool)))
-    part = part.isel(statistic=np.flatnonzero(part["separation_q"].values < LEVEL))
+    enough = part["value_videos"].sel(kind="all").values >= MARKED
+    part = part.isel(statistic=np.flatnonzero((part["separation_q"].values < LEVEL) & enough))
     order = np.argsort(-part["separation"].sel(bound="mean").values, kind="stable")
     return [str(name) for name in part["statistic"].values[order]]
 

@@ -11,6 +11,7 @@ import xarray as xr
 from jaxtyping import Float
 from scipy import stats
 
+from redundancy.evaluation.intervals import UNBOUNDED
 from redundancy.evaluation.summary import summarise
 from redundancy.metrics.facts import Metric
 from redundancy.metrics.table import METRICS
@@ -72,6 +73,8 @@ def statistics_of(rows: pd.DataFrame) -> pd.DataFrame:
                 "higher": metric.higher if output == name else "",
                 "source": metric.source,
                 "shown": is_shown(metric, output, parameter),
+                "least": metric.bounds[0] if output == name else UNBOUNDED[0],
+                "largest": metric.bounds[1] if output == name else UNBOUNDED[1],
             }
         )
     return pd.DataFrame(found)
@@ -99,7 +102,7 @@ def by_video(rows: pd.DataFrame, statistics: Sequence[str], nulls: Sequence[str]
     made = xr.Dataset(data, coords=coords)
     made["difference"] = made["value"] - made["null_mean"]
     at_most = made["p"] < LEVEL + 1e-6  # p is float32: 1 / 20 is not below 0.05 in float64
-    made["extreme"] = at_most.where(~np.isnan(made["p"]))
+    made["extreme"] = at_most.where(~np.isnan(made["p"])).assign_attrs(range="0..1")
     return made.drop_vars("p")
 
 
@@ -158,6 +161,13 @@ def separation(measured: xr.Dataset) -> xr.Dataset:
     )
 
 
+def _within_bounds(values: xr.DataArray) -> xr.DataArray:
+    """Intervals cut to the bounds of their metrics, which `summarise` does not know of a variable for many."""
+    mean = values.sel(bound="mean", drop=True)
+    least, largest = np.minimum(values["least"], mean), np.maximum(values["largest"], mean)
+    return values.clip(least, largest).transpose(*values.dims).assign_attrs(values.attrs)
+
+
 def summary_of(rows: pd.DataFrame, nulls: Sequence[str]) -> xr.Dataset:
     """Means with intervals by kind and over all videos; dims statistic, kind, null, bound.
 
@@ -179,6 +189,8 @@ def summary_of(rows: pd.DataFrame, nulls: Sequence[str]) -> xr.Dataset:
     summary = xr.concat(parts, xr.Variable("kind", [*kinds, "all"]), combine_attrs="drop_conflicts")
     facts = {name: ("statistic", table[name].to_numpy()) for name in table.columns if name != "statistic"}
     summary = summary.merge(separation(measured)).assign_coords(facts)
+    for name in ("value", "null_mean"):
+        summary[name] = _within_bounds(summary[name])
     return summary.assign_attrs(
         value="the metric's summary of a video: its mean over frames, transitions and tokens",
         z="(value - mean of the draws) / their standard deviation, per video; undefined where draws are all equal",

@@ -26,6 +26,7 @@ from redundancy import plot
 from redundancy.capture import open_dataset
 from redundancy.evaluation.answers import evaluate
 from redundancy.evaluation.flops import DecoderShape, fastvid_flops, holitom_flops
+from redundancy.evaluation.intervals import FEW, MARKED, interval_name
 from redundancy.evaluation.scores import paired_accuracy
 from redundancy.models import VideoLLM
 from redundancy.pruning.table import METHODS
@@ -37,10 +38,12 @@ from studies.conditions import (
     INTERVAL,
     STATISTICS,
     Condition,
+    below_table,
     conditions_of,
     decisions,
     interval_text,
     intervals,
+    is_marked,
     labels_of,
     replaced_sources,
     retention_columns,
@@ -57,8 +60,8 @@ from studies.runner import (
 
 NAME = "retention_curve"
 VERSION = 2
+FEWEST = MARKED  # clips behind a difference that is listed
 WHOLE = "all tokens"
-FEWEST = 8  # clips behind a difference that is listed
 ANSWERS = {
     "correct": "questions answered rightly",
     "probability": "probability of the right option",
@@ -198,7 +201,7 @@ def _rows(answered: pd.DataFrame, about: dict[str, Any]) -> list[dict[str, Any]]
 
 
 def summarise(run: StudyRun, conditions: Sequence[Condition]) -> xr.Dataset:
-    """Means over clips with bootstrap intervals: of every measure, and of accuracy by skill.
+    """Means over clips with intervals: of every measure, and of accuracy by skill.
 
     Dims: setting, measure or skill, statistic. Questions and draws of a clip are averaged first.
 
@@ -263,9 +266,9 @@ def separating(table: pd.DataFrame) -> pd.DataFrame:
     """
     if not len(table):
         return table
-    clear = ((table["low"] > 0) | (table["high"] < 0)) & (table["videos"] >= FEWEST)
+    clear = np.array([is_marked(*row) for row in table[["low", "high", "videos"]].itertuples(index=False)], dtype=bool)
     columns = ["skill", "one", "other", "first", "second", "difference", "low", "high", "clips", "p"]
-    return table[clear & (table["skill"] != "all")][columns].sort_values(["skill", "one", "other"])
+    return table[clear & (table["skill"] != "all").to_numpy()][columns].sort_values(["skill", "one", "other"])
 
 
 def curve_table(summary: xr.Dataset) -> pd.DataFrame:
@@ -326,10 +329,10 @@ def main(options: Options) -> xr.Dataset:
         clear = separating(pairs)
         print(
             f"\nSkills that separate methods asked for {retention:g}, on clips where both keep equally many tokens"
-            f" (at least {FEWEST} clips):"
+            f" (at least {FEWEST} clips; {interval_name(FEWEST, FEW)}):"
         )
         print(clear.to_string(index=False, float_format=lambda x: f"{x:.3f}") if len(clear) else "none")
-    print(f"\nMeans over {len(run.facts)} videos, 95% bootstrap intervals; {options.seeds} draws of random controls.")
+    print(f"\n{below_table(summary, len(run.facts))}; {options.seeds} draws of random controls.")
     print("\n".join([*notes, say_what_ran(run), f"Rows, summary and figure: {options.out}"]))
     return summary
 

@@ -52,5 +52,16 @@ def test_unknown_cases_missing_and_extra_arrays_fail(tmp_path: Path, capsys: pyt
     assert out.endswith("0 passed, 3 failed\n")
 
 
+def test_a_case_without_deepstack_is_checked(tmp_path: Path) -> None:
+    with np.load(golden.BUNDLED / "vcast" / "vc_tiny.npz") as file:
+        arrays = {n: file[n] for n in file.files if not n.endswith("_deepstack")}
+        unmade = arrays | {"out_deepstack": file["out_deepstack"]}
+    (tmp_path / "vcast").mkdir()
+    np.savez(tmp_path / "vcast" / "plain.npz", **arrays)
+    assert golden.main(tmp_path) == 0
+    np.savez(tmp_path / "vcast" / "plain.npz", **unmade)
+    assert golden.main(tmp_path) == 1
+
+
 def test_an_empty_folder_fails(tmp_path: Path) -> None:
     assert golden.main(tmp_path) == 1

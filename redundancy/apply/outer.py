@@ -16,6 +16,7 @@ from redundancy.apply.sequence import ShortBatch, shorten_row
 from redundancy.apply.turns import CachedPrompt, Lease, remember, remembered_prompt
 from redundancy.capture.salience import TowerRecord, record_tower
 from redundancy.capture.tokens import tokens_of_call
+from redundancy.metrics.placement import assigned_positions
 from redundancy.models.base import Family, VideoSpan
 from redundancy.models.hooks import Hooks, ShortVideo, TextEntry, on_text_entry
 from redundancy.pruning.named import require_reduction, require_whole_video
@@ -166,9 +167,9 @@ class OuterReducer:
                     raise ValueError(f"the videos of one prompt must be placed alike, given {sorted(placements)}")
                 new[:, b] = short.contiguous()[b]
             elif "centroid" in placements:
-                moved = [_places(old[:, b], spans[i], reductions[i]) for i in r]
+                moved = [assigned_positions(reductions[i], old[:, b, spans[i].columns]) for i in r]
                 at = short.output[b] >= 0
-                new[:, b, at] = torch.cat(moved, 1)[:, short.output[b, at]]
+                new[:, b, at] = torch.cat(moved)[short.output[b, at]].T.to(new.dtype)
         return new
 
     def begin(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
@@ -220,12 +221,3 @@ def _short_videos(
             videos.append(ShortVideo(reductions[i], columns, is_newline.nonzero().flatten()))
             start += reductions[i].kept
     return videos
-
-
-def _places(positions: Int[Tensor, "axes length"], span: VideoSpan, reduction: Reduction) -> Int[Tensor, "axes kept"]:
-    """Positions of a video's outputs: of their anchors, or the nearest integers to the centroids of their sources."""
-    own = positions[:, span.columns.flatten()]
-    if reduction.placement != "centroid":
-        return own[:, reduction.anchor.to(own.device)]
-    weight = reduction.row_sums.to(own.device)
-    return (reduction.apply(own.double().T) / weight[:, None]).round().to(own.dtype).T

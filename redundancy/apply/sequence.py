@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
+from redundancy.metrics.placement import kept_newline_rows
 from redundancy.models.base import VideoSpan
 from redundancy.reduction import Reduction
 
@@ -71,12 +72,11 @@ def shorten_row(
 
 def _kept_newlines(span: VideoSpan, reduction: Reduction) -> Bool[Tensor, "newlines"]:
     """Which newlines inside the run stay: those after grid rows by the reduction's policy; one at the end always."""
-    T, rows, cols = span.grid
+    T, rows, _ = span.grid
     keep = torch.ones(len(span.newlines), dtype=torch.bool, device=span.newlines.device)
-    if len(span.newlines) == T * rows and reduction.newline != "all":
+    if len(span.newlines) == T * rows:
         keep[:] = False
-        if reduction.newline == "kept rows":
-            keep[(reduction.anchor // cols).to(keep.device)] = True
+        keep[kept_newline_rows(reduction).to(keep.device)] = True
     return keep
 
 

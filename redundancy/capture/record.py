@@ -113,7 +113,8 @@ def capture(
         clip_frame_time=("clip_frame", clip.timestamps, {"units": "s"}),
         clip_frame_index=("clip_frame", clip.indices),
     )
-    return dataset.assign_attrs(provenance(model, clip, prompt), salience_layer=salience_layer)
+    end = recorder.ends[0]._asdict() if recorder.ends else {}  # the end of the whole prompt
+    return dataset.assign_attrs(provenance(model, clip, prompt), salience_layer=salience_layer, **end)
 
 
 def provenance(model: VideoLLM, clip: VideoClip, prompt: str | None = None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import xarray as xr
@@ -23,6 +23,23 @@ class _PromptSeen(Exception):  # noqa: N818 - it ends a forward early and is no 
     """The text model's inputs are recorded; nothing after them is needed."""
 
 
+class PromptEnd(NamedTuple):
+    """Position id of the last prompt token, and the number of columns behind a video's tokens and row newlines."""
+
+    last_position: int
+    text_after: int
+
+
+def prompt_end(family: Family, entry: TextEntry, span: VideoSpan) -> PromptEnd:
+    """Where the prompt behind a whole video ends.
+
+    Source: own.
+    """
+    ids = family.position_ids(entry.kwargs)[:, span.row]
+    behind = ids.shape[1] - 1 - int(span.columns.max()) - (family.layout.newline == "row")
+    return PromptEnd(int(ids[:, -1].max()), behind)
+
+
 @dataclass
 class TokenRecorder:
     """Collects the tokens of every video that enters the text model while `record_tokens` is open."""
@@ -33,6 +50,7 @@ class TokenRecorder:
     tokens: list[VideoTokens] = field(default_factory=list)
     reduced: list[xr.Dataset] = field(default_factory=list)
     clips: list[VideoClip] = field(default_factory=list)
+    ends: list[PromptEnd] = field(default_factory=list)
 
     def read(self, entry: TextEntry, tower: Callable[[], TowerRecord]) -> None:
         """Append the tokens of each video of one call, in order of rows and videos.
@@ -45,6 +63,7 @@ class TokenRecorder:
                 for i, span, video in zip(entry.shown, entry.spans, entry.shortened, strict=True)
             ]
             return
+        self.ends += [prompt_end(self.model.family, entry, span) for span in entry.spans]
         sources = {"salience": self.salience, "frame_features": self.frame_features}
         self.tokens += tokens_of_call(self.model.family, entry, tower(), **sources, clips=self.clips)
 
@@ -160,7 +179,8 @@ def reduced_tokens(
     anchor = video.reduction.anchor.cpu()
     frame, cell = anchor // span.grid.tokens_per_frame, anchor % span.grid.tokens_per_frame
     members = family.frame_members(span.grid, len(clip.frames))
-    positions = family.position_ids(entry.kwargs)[:, span.row, video.columns]
+    ids = family.position_ids(entry.kwargs)[:, span.row]
+    positions = ids[:, video.columns]
     tokens = labelled(("kept", "channel"), entry.kwargs["inputs_embeds"][span.row, video.columns])
     return (
         video.reduction.to_xarray()
@@ -175,6 +195,7 @@ def reduced_tokens(
             anchor_col=("kept", (cell % span.grid.cols).numpy()),
             anchor_time=("kept", clip.timestamps[members.numpy()].mean(1)[frame.numpy()], {"units": "s"}),
         )
+        .assign_attrs(last_position=int(ids[:, -1].max()))
     )
 
 

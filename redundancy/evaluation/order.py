@@ -11,6 +11,7 @@ import xarray as xr
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from redundancy.evaluation.same_grid import on_one_grid
 from redundancy.metrics.fidelity import next_token_kl, top1_agreement
 from redundancy.models.video_llm import VideoLLM
 from redundancy.video import VideoClip
@@ -53,6 +54,9 @@ def order_sensitivity(
 ) -> xr.Dataset:
     """What changes in the model's next-token distribution when frames are shuffled, reversed or halved in number.
 
+    All are shown on the grid of the intact clip: where the family would give half of the frames another one (Qwen3-VL),
+    `on_one_grid` holds it.
+
     Parameters
     ----------
     model
@@ -72,12 +76,13 @@ def order_sensitivity(
     Raises
     ------
     ValueError
-        If there is no prompt, or `draws` is below 1.
+        If there is no prompt, `draws` is below 1, or the grid cannot be held.
 
     Source: own; after FastVID (arXiv:2503.11187), figure 1.
     """
     if not prompts or draws < 1:
         raise ValueError(f"{len(prompts)} prompts and draws={draws} given, expected at least one of each")
+    clip = on_one_grid(model, [clip, halved(clip)])[0]
     intact = _logits(model, clip, prompts)
     kl, changed = [], []
     for name, change in CONDITIONS.items():

@@ -10,7 +10,9 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from redundancy.evaluation.answers import FIDELITY, KEY
-from redundancy.evaluation.intervals import mean_interval, paired_difference
+from redundancy.evaluation.bounds import bounds_of
+from redundancy.evaluation.intervals import interval_name, mean_interval, paired_difference
+from redundancy.evaluation.same_grid import check_comparable
 
 ALL = "all"
 
@@ -31,7 +33,7 @@ def accuracy(rows: pd.DataFrame, *, confidence: float = 0.95) -> pd.DataFrame:
     Returns
     -------
     One row per skill, in the order in which they appear, then `all`: `skill, accuracy, low, high, right, questions,
-    chance`.
+    chance, videos, interval`.
 
     Raises
     ------
@@ -56,6 +58,8 @@ def accuracy(rows: pd.DataFrame, *, confidence: float = 0.95) -> pd.DataFrame:
                 "right": right,
                 "questions": count,
                 "chance": float(of_skill["chance"].mean()),
+                "videos": of_skill["video"].nunique(),
+                "interval": f"{confidence:.0%} intervals: Wilson over questions",
             }
         )
     return pd.DataFrame(table)
@@ -65,7 +69,8 @@ def paired_accuracy(first: pd.DataFrame, second: pd.DataFrame, *, seed: int = 0)
     """Difference in accuracy of two evaluations of the same questions, per skill and over all.
 
     1. A question that is there several times (a method with several seeds) counts with its mean.
-    2. Difference: mean over videos of a video's mean of `first - second`, with a bootstrap interval over videos.
+    2. Difference: mean over videos of a video's mean of `first - second`, with the interval of `mean_interval` over
+       videos.
     3. McNemar's exact test: among questions that one of the two alone answers rightly, either is as likely.
 
     Parameters
@@ -77,26 +82,26 @@ def paired_accuracy(first: pd.DataFrame, second: pd.DataFrame, *, seed: int = 0)
 
     Returns
     -------
-    One row per skill, then `all`: `skill, first, second` (mean accuracy over videos), `difference, low, high, videos`,
-    `first_only, second_only` (questions that one alone answers rightly) and `p` (two-sided; 1 where there is none). The
-    last three are NaN where a question counts with a mean of right and wrong.
+    One row per skill, then `all`: `skill, first, second` (mean accuracy over videos), `difference, low, high, videos,
+    interval` (which one it is), `first_only, second_only` (questions that one alone answers rightly) and `p`
+    (two-sided; 1 where there is none). The last three are NaN where a question counts with a mean of right and wrong.
 
     Raises
     ------
     ValueError
-        If there is no row, or the two are not of the same questions.
+        If there is no row, the two are not of the same questions, or of other numbers of frames on other grids.
 
-    Source: scipy.stats.bootstrap over videos; McNemar 1947, scipy.stats.binomtest.
+    Source: `mean_interval`; McNemar 1947, scipy.stats.binomtest.
     """
     pairs = _pairs(first, second, "correct")
     table = []
     for skill, of_skill in _by_skill(pairs):
-        table.append({"skill": skill, **_difference(of_skill, seed), **_mcnemar(of_skill)})
+        table.append({"skill": skill, **_difference(of_skill, seed, "correct"), **_mcnemar(of_skill)})
     return pd.DataFrame(table)
 
 
 def fidelity_means(rows: pd.DataFrame, *, columns: Sequence[str] | None = None, seed: int = 0) -> pd.DataFrame:
-    """Mean fidelity per skill and over all questions, with bootstrap intervals over videos.
+    """Mean fidelity per skill and over all questions, with the interval of `mean_interval` over videos.
 
     Parameters
     ----------
@@ -109,15 +114,15 @@ def fidelity_means(rows: pd.DataFrame, *, columns: Sequence[str] | None = None, 
 
     Returns
     -------
-    One row per skill and measure, then `all`: `skill, measure, mean, low, high, videos`. A mean is over videos of a
-    video's mean; NaN (undefined for a question) is left out.
+    One row per skill and measure, then `all`: `skill, measure, mean, low, high, videos, interval`. A mean is over
+    videos of a video's mean; NaN (undefined for a question) is left out.
 
     Raises
     ------
     ValueError
         If there is no row, a column is missing, or a value is infinite, which has no mean.
 
-    Source: own; scipy.stats.bootstrap over videos.
+    Source: own; `mean_interval`.
     """
     chosen = ("agreement", *FIDELITY) if columns is None else tuple(columns)
     _check(rows, *chosen)
@@ -127,8 +132,9 @@ def fidelity_means(rows: pd.DataFrame, *, columns: Sequence[str] | None = None, 
             means = of_skill.groupby("video", sort=True)[name].mean().to_numpy(float)
             if np.isinf(means).any():
                 raise ValueError(f"an infinite {name} of skill {skill!r} given, expected finite values")
-            interval = mean_interval(means, seed=seed)
-            table.append({"skill": skill, "measure": name, **interval._asdict()})
+            interval = mean_interval(means, seed=seed, bounds=bounds_of(name))
+            about = {"skill": skill, "measure": name, **interval._asdict()}
+            table.append(about | {"interval": interval_name(interval.videos)})
     return pd.DataFrame(table)
 
 
@@ -146,24 +152,25 @@ def paired_measure(first: pd.DataFrame, second: pd.DataFrame, column: str, *, se
 
     Returns
     -------
-    One row per skill, then `all`: `skill, first, second, difference, low, high, videos`, as in `paired_accuracy`.
+    One row per skill, then `all`: `skill, first, second, difference, low, high, videos, interval`, as in
+    `paired_accuracy`.
 
     Raises
     ------
     ValueError
         If there is no row, the column is missing, or the two are not of the same questions.
 
-    Source: own; scipy.stats.bootstrap over videos.
+    Source: own; `mean_interval`.
     """
     pairs = _by_skill(_pairs(first, second, column))
-    return pd.DataFrame([{"skill": skill, **_difference(of_skill, seed)} for skill, of_skill in pairs])
+    return pd.DataFrame([{"skill": skill, **_difference(of_skill, seed, column)} for skill, of_skill in pairs])
 
 
-def _difference(pairs: pd.DataFrame, seed: int) -> dict[str, float | int]:
+def _difference(pairs: pd.DataFrame, seed: int, column: str) -> dict[str, float | int | str]:
     """Means over videos and their paired difference."""
     means = pairs.groupby("video", sort=True)[["first", "second"]].mean()
     first, second = (means[name].to_numpy(float) for name in ("first", "second"))
-    difference = paired_difference(first, second, seed=seed)
+    difference = paired_difference(first, second, seed=seed, bounds=bounds_of(column))
     return {
         "first": float(first.mean()),
         "second": float(second.mean()),
@@ -171,6 +178,7 @@ def _difference(pairs: pd.DataFrame, seed: int) -> dict[str, float | int]:
         "low": difference.low,
         "high": difference.high,
         "videos": difference.videos,
+        "interval": interval_name(difference.videos),
     }
 
 
@@ -195,6 +203,9 @@ def _pairs(first: pd.DataFrame, second: pd.DataFrame, column: str) -> pd.DataFra
             f"{len(different)} questions are in one evaluation alone, expected the same in both; for example "
             f"{different[0]}"
         )
+    grids = [rows.groupby([*KEY, "skill"], sort=False)["grid"].first() for rows in (first, second) if "grid" in rows]
+    if len(grids) == 2:
+        check_comparable(grids[0], grids[1].reindex(grids[0].index))
     joined = pd.DataFrame({"first": means[0], "second": means[1].reindex(means[0].index)})
     return joined.reset_index()
 

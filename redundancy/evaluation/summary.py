@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int64
 
-from redundancy.evaluation.intervals import RESAMPLES, mean_interval
+from redundancy.evaluation.intervals import (
+    RESAMPLES,
+    UNBOUNDED,
+    Bounds,
+    Method,
+    difference_bounds,
+    interval_name,
+    mean_interval,
+)
+from redundancy.evaluation.same_grid import check_comparable
 
 BOUNDS = ("mean", "low", "high")
 
@@ -18,12 +27,13 @@ def summarise(
     *,
     over: str = "video",
     confidence: float = 0.95,
-    method: Literal["percentile", "BCa"] = "percentile",
+    method: Method = "percentile",
     seed: int = 0,
 ) -> xr.Dataset:
-    """Mean of every variable over videos with a bootstrap interval.
+    """Mean of every variable over videos with an interval: a bootstrap's, below 20 videos Student's t.
 
-    Every element is resampled by itself with the same seed, so that elements defined for the same videos share their
+    The attribute `range` of a variable (`"0..1"`) bounds Student's t; `mean_interval` says what covers how well. Every
+    element is resampled by itself with the same seed, so that elements defined for the same videos share their
     resamples; 9,999 resamples of 100 videos take some 10 ms per element.
 
     Parameters
@@ -35,7 +45,7 @@ def summarise(
     confidence
         Of the interval, in (0, 1).
     method
-        `"percentile"`, or `"BCa"`: corrected for bias and skewness.
+        Of the bootstrap: `"percentile"`, or `"BCa"`, corrected for bias and skewness.
     seed
         Of the resamples.
 
@@ -43,14 +53,14 @@ def summarise(
     -------
     Each variable with a dim `bound` (`mean`, `low`, `high`) in place of `over`, and `<variable>_videos` (by the name of
     `over`): how many values entered, NaN (undefined for a video) being left out; with none everything is NaN.
-    Attributes are kept; confidence, method, resamples and seed are added.
+    Attributes are kept; confidence, method, resamples and seed are added, and to each variable its `interval`.
 
     Raises
     ------
     ValueError
         If no variable has the dim, one holds something else than finite numbers and NaN, or a setting is unknown.
 
-    Source: own; scipy.stats.bootstrap over videos.
+    Source: Student 1908; scipy.stats.bootstrap over videos.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence={confidence} given, expected a number between 0 and 1")
@@ -73,10 +83,10 @@ def compare(
     *,
     over: str = "video",
     confidence: float = 0.95,
-    method: Literal["percentile", "BCa"] = "percentile",
+    method: Method = "percentile",
     seed: int = 0,
 ) -> xr.Dataset:
-    """Mean of `first - second` on the same videos with a bootstrap interval: paired differences of two conditions.
+    """Mean of `first - second` on the same videos with its interval: paired differences of two conditions.
 
     Parameters
     ----------
@@ -94,9 +104,10 @@ def compare(
     Raises
     ------
     ValueError
-        If videos are not named, named twice or not the same, or other dims, coordinates or variables differ.
+        If videos are not named, named twice or not the same, other dims, coordinates or variables differ, or the
+        attribute `token_grid` or a coordinate `grid` says that frames differ in number and in tokens.
 
-    Source: own; scipy.stats.bootstrap over videos.
+    Source: Student 1908; scipy.stats.bootstrap over videos.
     """
     if set(first.data_vars) != set(second.data_vars):
         raise ValueError(
@@ -106,17 +117,27 @@ def compare(
     second = second.sel({over: _labels(first, second, over)})
     for name in names:
         _same_dims(first[name], second[name])
+    if "token_grid" in first.attrs and "token_grid" in second.attrs:
+        check_comparable([first.attrs["token_grid"]], [second.attrs["token_grid"]])
+    if "grid" in first.variables and "grid" in second.variables:
+        check_comparable(first["grid"].values.ravel().tolist(), second["grid"].values.ravel().tolist())
     difference = xr.Dataset({name: _numbers(first[name]) - _numbers(second[name]) for name in names})
     for name in names:
-        kept = {key: value for key, value in first[name].attrs.items() if key != "range"}
-        difference[name].attrs = kept | {"difference": "first - second"}
+        difference[name].attrs = first[name].attrs | {"difference": "first - second"}
+        if "range" in first[name].attrs:
+            low, high = difference_bounds(_bounds(first[name]))
+            difference[name].attrs["range"] = f"{low:g}..{high:g}"
     difference.attrs = _joint_attrs(first.attrs, second.attrs)
-    return summarise(difference, over=over, confidence=confidence, method=method, seed=seed)
+    summary = summarise(difference, over=over, confidence=confidence, method=method, seed=seed)
+    for name in names:
+        summary[name].attrs.pop("range", None)
+    return summary
 
 
 def _summary_of(values: xr.DataArray, over: str, settings: dict[str, Any]) -> xr.Dataset:
     """A variable's means, bounds and numbers of videos."""
     keyword = {name: settings[name] for name in ("confidence", "method", "resamples", "seed")}
+    keyword["bounds"] = _bounds(values)
 
     def interval(row: Float[np.ndarray, "videos"]) -> tuple[Float[np.ndarray, "3"], Int64[np.ndarray, ""]]:
         mean, low, high, videos = mean_interval(row, **keyword)
@@ -125,10 +146,20 @@ def _summary_of(values: xr.DataArray, over: str, settings: dict[str, Any]) -> xr
     bounds, videos = xr.apply_ufunc(
         interval, _numbers(values), input_core_dims=[[over]], output_core_dims=[["bound"], []], vectorize=True
     )
-    what = f"{settings['confidence']:.0%} {settings['method']} bootstrap over {over}"
+    number = videos.values if videos.size else np.zeros(1, dtype=np.int64)
+    kind = {"confidence": settings["confidence"], "method": settings["method"]}
+    what = interval_name(int(number.min()), int(number.max()), **kind)
     bounds = bounds.assign_coords(bound=list(BOUNDS)).assign_attrs(values.attrs, interval=what)
     videos.attrs = {"units": "1", "long_name": f"number along {over} that entered the mean of {values.name}"}
     return xr.Dataset({values.name: bounds, f"{values.name}_{over}s": videos})
+
+
+def _bounds(values: xr.DataArray) -> Bounds:
+    """Least and largest value, from the attribute `range`."""
+    if "range" not in values.attrs:
+        return UNBOUNDED
+    low, high = (float(bound) for bound in str(values.attrs["range"]).split(".."))
+    return low, high
 
 
 def _numbers(values: xr.DataArray) -> xr.DataArray:

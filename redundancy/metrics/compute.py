@@ -12,6 +12,7 @@ from torch import Tensor
 from redundancy.metrics.facts import Metric
 from redundancy.metrics.gram import shared_parts
 from redundancy.metrics.inputs import Inputs, Stored
+from redundancy.metrics.sizes import check_sizes
 from redundancy.metrics.temporal import token_persistence
 from redundancy.tokens import TokenGrid
 
@@ -26,7 +27,8 @@ def compute(inputs: Inputs, chosen: Sequence[Metric], settings: Settings) -> dic
     Raises
     ------
     ValueError
-        If there are settings of a metric that is not chosen; if tokens are NaN or infinite, naming the frame.
+        If there are settings of a metric that is not chosen; if tokens are NaN, infinite, or too large or small for
+        float32 to square, naming the frame.
 
     Source: own.
     """
@@ -46,6 +48,7 @@ def compute(inputs: Inputs, chosen: Sequence[Metric], settings: Settings) -> dic
         made.setdefault(name, inputs.call(getitem, series, name))
     for m in (m for m in chosen if m not in on_blocks):
         needed = {n: inputs.tokens if n == "tokens" else made.get(n) for n in m.inputs}
+        needed |= {n: made[n] for n in m.parameters if n in made and n not in settings.get(m.name, {})}
         if "points" in needed:
             needed["points"] = made["frame_features"]
         values[m.name] = inputs.call(_evaluate, m, needed, settings.get(m.name, {}))
@@ -106,11 +109,11 @@ def _series_of(block: Tensor, longer: Tensor) -> dict[str, Tensor]:
 
 
 def _check_finite(block: Tensor, start: int) -> None:
-    if bool(torch.isfinite(block.sum(dtype=torch.float32))):
-        return
-    bad = (~torch.isfinite(block)).flatten(1).any(1).nonzero().flatten()
-    if len(bad):
-        raise ValueError(f"frame {start + int(bad[0])} holds NaN or infinite tokens")
+    if not bool(torch.isfinite(block.sum(dtype=torch.float32))):
+        bad = (~torch.isfinite(block)).flatten(1).any(1).nonzero().flatten()
+        if len(bad):
+            raise ValueError(f"frame {start + int(bad[0])} holds NaN or infinite tokens")
+    check_sizes(block, "tokens", start=start)
 
 
 def _series(carry: _Carry) -> dict[str, Tensor]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from redundancy.metrics.sizes import of_checked_sizes
+
 NULLS = ("shuffle_frames", "shuffle_tokens", "gaussian")
 BEHAVIOURS = ("invariant", "equivariant", "none")
 BLOCKS = ("frame", "transition", "video")
@@ -122,7 +124,7 @@ FACTS: dict[str, Metric] = {}
 
 
 def metric(*, dims: tuple[str, ...] | Mapping[str, tuple[str, ...]], **facts: Any) -> Callable[[F], F]:
-    """Note the facts of the function below; the function itself stays as it is.
+    """Note the facts of the function below, and let it refuse vectors that float32 cannot square (`check_sizes`).
 
     Parameters
     ----------
@@ -144,7 +146,8 @@ def metric(*, dims: tuple[str, ...] | Mapping[str, tuple[str, ...]], **facts: An
         if name in FACTS:
             raise ValueError(f"there is a metric {name!r} already")
         named = dict(dims) if isinstance(dims, Mapping) else {name: dims}
-        FACTS[name] = Metric(function, named, **{"group": function.__module__.rsplit(".", 1)[-1]} | facts)
-        return function
+        checked = of_checked_sizes(function)
+        FACTS[name] = Metric(checked, named, **{"group": function.__module__.rsplit(".", 1)[-1]} | facts)
+        return checked
 
     return note

@@ -21,17 +21,20 @@ from redundancy.reduction import Reduction
 from redundancy.tokens import RotaryLayout, TokenGrid, VideoTokens, from_labelled
 
 PREFERRED = ("pooling_head", "mean_query", "received", "norm")  # the published methods' choices first
+PROMPT_END = ("last_position", "text_after")  # attributes of a capture
 BESIDE = {
     "salience": "capture with salience=[...], or name another source in measure(..., salience=...)",
     "segments": "give measure(..., segments=lengths)",
     "reduction": "give measure(tokens, reduction)",
     "positions": "capture with a model of a supported family, which records them",
     "rotary": "capture with a model of a supported family, which records it",
-    "last_position": "give measure(..., last_position=id of the last prompt token)",
+    "last_position": "capture again, which records it, or give measure(..., last_position=id of the last prompt token)",
     "attention": 'capture with attention_rows="last", on the whole model',
     "attention_mass": 'capture with attention_rows="last", on the whole model',
     "whole_logits": "call the metric itself on two runs",
+    "reduced_logits": "call the metric itself on two runs",
     "whole_hidden": "call the metric itself on two runs",
+    "reduced_hidden": "call the metric itself on two runs",
     "other": "call the metric itself on two reductions",
 }
 
@@ -130,7 +133,7 @@ def inputs_of(
     segments
         `[segments]` lengths of a segmentation.
     last_position
-        Position id of the last prompt token.
+        Position id of the last prompt token; by default the one that the capture holds.
 
     Raises
     ------
@@ -147,6 +150,7 @@ def inputs_of(
         made = _inputs(tokens, frame_features, salience)
     if isinstance(source, xr.Dataset):
         _add_attention(made, source)
+        made.beside.update(_prompt_end(source, last_position))
     made.beside.update({k: v for k, v in given.items() if v is not None})
     return made
 
@@ -216,6 +220,12 @@ def _add_attention(made: Inputs, capture: xr.Dataset) -> None:
         if name == "attention":
             dims = capture[name].dims[:-2]
             made.rows.update({str(d): capture[d].values for d in dims})
+
+
+def _prompt_end(capture: xr.Dataset, last_position: int | None) -> dict[str, int]:
+    """Where the captured prompt ends; how much text follows the video says nothing of another end that is given."""
+    recorded = {name: int(capture.attrs[name]) for name in PROMPT_END if name in capture.attrs}
+    return recorded if last_position in (None, recorded.get("last_position")) else {}
 
 
 def _joined(blocks: Sequence[Stored]) -> Tensor:

@@ -47,7 +47,8 @@ def measure(
     reduction
         What a method decided on these tokens: adds position drift, coverage and, with captured attention, what is lost.
     metrics
-        `"default"`; `"all"` that the input allows; or names of the table of metrics.
+        `"default"`; `"all"` that the input allows, with the reasons for the others as json in the attribute
+        `not_measured`; or names of the table of metrics.
     null
         Null models against which redundancy is held: `"shuffle_frames"`, `"shuffle_tokens"`, `"gaussian"`, several, or
         `"all"`. Each metric takes those that are meaningful for it. Loads a lazy source.
@@ -61,7 +62,8 @@ def measure(
     segments
         `[segments]` lengths of a segmentation, for its contrast and silhouette.
     last_position
-        Position id of the last prompt token (text has the same on every axis), for `distance_to_text`.
+        Position id of the last prompt token (text has the same on every axis), for `distance_to_text`; by default the
+        one that the capture holds.
 
     Returns
     -------
@@ -77,7 +79,8 @@ def measure(
         tokens first.
     ValueError
         If the reduction is of another grid, a metric, null model or source does not exist, the input lacks what a named
-        metric reads, or tokens are NaN or infinite (naming the frame; on a lazy source when it is computed).
+        metric reads, or tokens are NaN, infinite, or of a norm outside 1e-15 to 1e15, which float32 cannot square
+        (naming the frame; on a lazy source when it is computed).
 
     Source: own; the facts of each metric are in `redundancy.metrics.table.METRICS`.
     """
@@ -101,8 +104,17 @@ def measure(
     dataset = labelled_metrics(inputs, chosen, values, settings=settings or {})
     if nulls:
         scores = _against_nulls(inputs, chosen, dataset, nulls=nulls, draws=draws, seed=seed, settings=settings or {})
-        dataset = dataset.merge(scores).assign_attrs(null_draws=draws, null_seed=seed)
-    return dataset.assign_attrs(_origin(source, reduction), frame_features=frame_features, salience=inputs.salience)
+        dataset = dataset.merge(scores).assign_attrs(null_draws=draws, null_seed=seed, null_least_p=1 / (draws + 1))
+    if metrics == "all":
+        dataset = dataset.assign_attrs(not_measured=json.dumps(_left_out(chosen, inputs.names)))
+    about = {"token_grid": "x".join(map(str, inputs.grid)), "frame_features": frame_features}
+    return dataset.assign_attrs(_origin(source, reduction), **about, salience=inputs.salience)
+
+
+def _left_out(chosen: Sequence[Metric], names: set[str]) -> dict[str, str]:
+    """Why the input does not allow the metrics of the table that are not chosen."""
+    lacking = {name: [n for n in m.inputs if n not in names] for name, m in METRICS.items() if m not in chosen}
+    return {name: missing_input(name, inputs) for name, inputs in lacking.items()}
 
 
 def _check_given(

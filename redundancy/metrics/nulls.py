@@ -15,6 +15,7 @@ from torch import Tensor
 from redundancy.metrics.facts import NULLS
 
 DRAWS = 99
+ROUNDING = 1e-12  # of float64 beside the values
 
 
 def shuffle_frames(
@@ -116,8 +117,9 @@ class NullScore(NamedTuple):
 def null_score(observed: Float[Tensor, "*shape"], draws: Float[Tensor, "draws *shape"]) -> NullScore:
     """Standardised distance of a value from the mean of a null, and the two-sided p of a Monte Carlo test.
 
-    `p = (1 + #{|draw - mean| >= |observed - mean|}) / (B + 1)`, the mean being that of the draws: extreme means far
-    from the null's mean on either side. The least p is 1 / (B + 1). Draws that are NaN are left out of B.
+    `p = (1 + #{|draw - middle| >= |observed - middle|}) / (B + 1)`, the middle being the mean of all B + 1 values, the
+    observed one among them: under the null all of them are alike, so that p <= alpha has a probability of alpha where
+    alpha (B + 1) is a whole number. The least p is 1 / (B + 1). Draws that are NaN are left out of B.
 
     Parameters
     ----------
@@ -147,7 +149,10 @@ def null_score(observed: Float[Tensor, "*shape"], draws: Float[Tensor, "draws *s
     constant = null.nan_to_num(nan=torch.inf).amin(0) == null.nan_to_num(nan=-torch.inf).amax(0)
     sd = torch.where(constant, 0, squares / (number - 1)).sqrt()
     sd = torch.where(number > 1, sd, torch.nan)
-    extreme = ((null - mean).abs() >= (value - mean).abs()).sum(0)
+    middle = (null.nansum(0) + value) / (number + 1)
+    distance = (value - middle).abs()
+    # equal distances on both sides of the middle, and equal values, differ by rounding
+    extreme = ((null - middle).abs() >= distance - ROUNDING * (distance + middle.abs())).sum(0)
     defined = ~value.isnan() & (number > 0)
     p = torch.where(defined, (1 + extreme) / (number + 1), torch.nan)
     z = torch.where(sd > 0, (value - mean) / sd, torch.nan)

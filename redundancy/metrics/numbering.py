@@ -46,7 +46,8 @@ class DistanceToText(NamedTuple):
     higher="the question is further away",
     source=OWN,
     known=("anchor placement: ratio 1", "renumbered, a uniform half kept: ratio about 1/2"),
-    undefined="for outputs whose anchor is a newline" + NOT_GIVEN,
+    undefined="for outputs whose anchor is a newline; renumbered, where it is not known how much text follows the video"
+    + NOT_GIVEN,
 )
 def distance_to_text(
     reduction: Reduction,
@@ -55,6 +56,7 @@ def distance_to_text(
     *,
     assigned: Shaped[Tensor, "axes kept"] | None = None,
     new_last_position: int | None = None,
+    text_after: int | None = None,
 ) -> DistanceToText:
     """Position ids between each output and the last prompt token, as placed and before the reduction.
 
@@ -68,6 +70,8 @@ def distance_to_text(
         `[A, K]` ids of the outputs where they are known; `assigned_positions` says what is taken otherwise.
     new_last_position
         Id of the last prompt token after the reduction where it is known; `last_number` says what is taken otherwise.
+    text_after
+        Number of columns behind the video, newlines after its rows not among them; `measure` takes it from a capture.
 
     Returns
     -------
@@ -84,7 +88,11 @@ def distance_to_text(
     if last_position < int(positions.min()):  # text may begin before the video's largest id: grids are wider than long
         raise ValueError(f"last_position={last_position} given, expected at least the video's {int(positions.min())}")
     reduction = on_device(reduction, positions.device)
-    last = last_number(reduction, positions, last_position) if new_last_position is None else new_last_position
+    last: Tensor | int = (
+        last_number(reduction, positions, last_position, text_after=text_after)
+        if new_last_position is None
+        else new_last_position
+    )
     new = last - assigned_positions(reduction, positions, assigned=assigned)
     old = last_position - position_coordinates(reduction.anchor_token, positions)
     return DistanceToText(new.float(), old.float(), (new / old.masked_fill(old == 0, torch.nan)).float())

@@ -97,14 +97,14 @@ def assigned_positions(
 
     - `"anchor"`: those of their anchors, NaN at newlines;
     - `"centroid"`: the weighted mean of their sources' ids, rounded to integers (half to even) as `prune` does;
-    - `"renumbered"`: consecutive numbers in output order, alike on every axis, from the video's first id on; the
-      newlines that `reduction.newline` keeps after grid rows are counted in.
+    - `"renumbered"`: consecutive numbers in output order, alike on every axis, from the video's first id on; what stays
+      between the outputs is counted in (`standing_between`).
 
     Parameters
     ----------
     assigned
-        `[A, K]` the ids themselves, where they are known. Renumbering must be told where text stands between frames
-        (Qwen3-VL), or where a video before this one was shortened too.
+        `[A, K]` the ids themselves, where they are known. Renumbering must be told where a video before this one in the
+        prompt was shortened too.
 
     Returns
     -------
@@ -131,20 +131,50 @@ def assigned_positions(
     return renumbered(reduction, positions).double()[:, None].expand(-1, axes)
 
 
+class Between(NamedTuple):
+    """What stands in front of each video token, behind the one before it: `text` `[T * N]` ids, and row `newlines`."""
+
+    text: Int64[Tensor, "tokens"]
+    newlines: bool
+
+
+def standing_between(positions: Shaped[Tensor, "axes frames tokens"], grid: TokenGrid) -> Between:
+    """What stands between the tokens of a video, read off the ids that it takes.
+
+    Text in front of a frame (a timestamp, Qwen3-VL) takes the ids between the last of the frame before and the first of
+    the frame. On a one-dimensional index one id after every grid row, and none elsewhere, is a newline.
+
+    Source: own.
+    """
+    of_frame = positions.long().transpose(0, 1).flatten(1)
+    between = torch.zeros_like(positions[0], dtype=torch.int64)
+    between[1:, 0] = of_frame.amin(1)[1:] - of_frame.amax(1)[:-1] - 1
+    if len(positions) == 1:
+        between[:, 1:] = positions[0].long().diff(dim=1) - 1
+    between = between.clamp(min=0).flatten()  # frames of (t, h, w) ids overlap where nothing stands between them
+    row_starts = torch.arange(len(between), device=between.device) % grid.cols == 0
+    row_starts[:1] = False
+    if len(positions) == 1 and bool(row_starts.any()) and torch.equal(between, row_starts.long()):
+        return Between(torch.zeros_like(between), newlines=True)
+    return Between(between, newlines=False)
+
+
 def renumbered(reduction: Reduction, positions: Shaped[Tensor, "axes frames tokens"]) -> Float64[Tensor, "kept"]:
-    """Consecutive numbers of the outputs from the video's first position on, with the newlines that stay in between.
+    """Consecutive numbers of the outputs from the video's first position on, with what stays between them counted in.
 
     Source: own.
     """
     if reduction.layer is not None:
         return torch.full((reduction.kept,), torch.nan, dtype=torch.float64, device=positions.device)
-    before: Tensor = torch.searchsorted(kept_newline_rows(reduction), reduction.anchor_token // reduction.grid.cols)
+    between, place = standing_between(positions, reduction.grid), reduction.anchor_token.sort().values
+    before = between.text.cumsum(0)[place]
+    before = before + torch.searchsorted(_newlines_that_stay(reduction, between), place // reduction.grid.cols)
     number: Tensor = positions.min().double() + torch.arange(reduction.kept, device=positions.device) + before
     return number
 
 
 def kept_newline_rows(reduction: Reduction) -> Int64[Tensor, "rows"]:
-    """Grid rows, counted through all frames, after which a newline stays.
+    """Grid rows, counted through all frames, after which a newline stays if one stands there.
 
     Source: own.
     """
@@ -155,17 +185,34 @@ def kept_newline_rows(reduction: Reduction) -> Int64[Tensor, "rows"]:
     return kept if reduction.newline == "kept rows" else kept[:0]
 
 
+def _newlines_that_stay(reduction: Reduction, between: Between) -> Int64[Tensor, "rows"]:
+    """Grid rows after which a newline stands and stays. A single row of a video does not show: its policy tells."""
+    rows = kept_newline_rows(reduction)
+    stand = between.newlines or reduction.grid.frames * reduction.grid.rows == 1
+    return rows if stand else rows[:0]
+
+
 def last_number(
-    reduction: Reduction, positions: Shaped[Tensor, "axes frames tokens"], last_position: int
+    reduction: Reduction,
+    positions: Shaped[Tensor, "axes frames tokens"],
+    last_position: int,
+    *,
+    text_after: int | None = None,
 ) -> Float64[Tensor, ""]:
     """Position id of the last prompt token after the shortening: its own, unless the outputs are renumbered.
 
-    The text after the video keeps its length. On a one-dimensional index a gap of one id after every grid row shows
-    that newlines stood there, the last of them behind the last token.
+    Parameters
+    ----------
+    last_position
+        Its id before.
+    text_after
+        Number of columns behind the video, its newlines not among them; they keep their number. None: told from the
+        ids where they tell it, taking text to go on behind the video's largest id.
 
     Returns
     -------
-    A scalar; NaN where the numbers of renumbered outputs are not known (a reduction inside the model).
+    A scalar; NaN where the numbers of renumbered outputs are not known (a reduction inside the model), and where the
+    ids do not tell how much text follows (time runs further than space: text may stand beside it).
 
     Source: own.
     """
@@ -174,10 +221,21 @@ def last_number(
         return last
     if reduction.layer is not None:
         return torch.full_like(last, torch.nan)
-    first, end = positions.min(), positions.max()
-    if last_position < int(end):  # how much text follows cannot be told
-        return torch.full_like(last, torch.nan)
-    T, rows, cols = reduction.grid
-    gaps = (end - first + 1 - T * rows * cols) if positions.shape[0] == 1 else torch.zeros_like(end)
-    stood = torch.tensor(reduction.newline != "none", device=end.device) | ((gaps >= T * rows - 1) & (gaps > 0))
-    return first + reduction.kept + len(kept_newline_rows(reduction)) - 1 + (last - end - stood.double())
+    between = standing_between(positions, reduction.grid)
+    newlines = _newlines_that_stay(reduction, between)
+    if text_after is None:
+        behind = _text_after(positions, last_position, between.newlines or len(newlines) > 0)
+    else:
+        behind = torch.full_like(last, text_after)
+    return positions.min() + reduction.kept + between.text.sum() + len(newlines) - 1 + behind
+
+
+def _text_after(
+    positions: Shaped[Tensor, "axes frames tokens"], last_position: int, newlines: bool
+) -> Float64[Tensor, ""]:
+    """Columns from the video to the last prompt token, told from ids; a newline behind the last row is none of them."""
+    end = positions.amax((1, 2)).double()
+    text: Tensor = last_position - end.max() - int(newlines)
+    # text goes on behind the largest id of space (Qwen2-VL and Qwen2.5-VL), or behind the largest of all
+    ambiguous = len(end) > 1 and bool(end[0] > end[1:].max())
+    return torch.full_like(text, torch.nan) if ambiguous or bool(text < 0) else text

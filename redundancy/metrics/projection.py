@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from redundancy.metrics.labels import SCALINGS
-from redundancy.metrics.trajectory import EPSILON
+from redundancy.metrics.sizes import check_sizes
 from redundancy.tokens import VideoTokens, from_labelled
 
 
@@ -88,8 +88,9 @@ def project_trajectory(source: xr.Dataset | VideoTokens, *, k: int = 2, frame_fe
     Source: own.
     """
     points = _frame_features(source, frame_features)
+    check_sizes(points, "frame features")
     length = torch.linalg.vector_norm(points, dim=1, keepdim=True)
-    found = [principal_components(p, k=k) for p in (points, points / length.clamp_min(EPSILON))]
+    found = [principal_components(p, k=k) for p in (points, (points / length).nan_to_num(0.0))]
     coordinates = torch.stack([f.principal_components for f in found]).numpy()
     shares = torch.stack([f.explained_variance for f in found]).numpy()
     facts = {"source": "Pearson 1901, principal components", "frame_features": frame_features}

@@ -124,8 +124,8 @@ def curvature(points: Float[Tensor, "frames channels"], *, convention: str = "vc
     points
         `[T, F]` one point per frame; V-CAST takes `frame_representation(tokens)`.
     convention
-        `"vcast"`: 1 (a right angle) at both ends and where nothing moves, lengths at least 1e-6;
-        `"geometric"`: NaN there.
+        `"vcast"`: 1 (a right angle) at both ends and where nothing moves, lengths at least 1e-6 (of points far from
+        unit length: in the power of two that takes them there); `"geometric"`: NaN there.
 
     Returns
     -------
@@ -140,7 +140,7 @@ def curvature(points: Float[Tensor, "frames channels"], *, convention: str = "vc
     """
     if convention not in ("vcast", "geometric"):
         raise ValueError(f"convention={convention!r} given, expected 'vcast' or 'geometric'")
-    z = points.float()
+    z = _near_unit_length(points.float())
     step = z[1:] - z[:-1]
     length = torch.linalg.vector_norm(step, dim=-1)
     if convention == "vcast":
@@ -431,6 +431,13 @@ def polyline_error(
     uniform = {count: uniform_vertices(len(points), count) for count in possible}
     turns = _turn_vertices(points, possible)
     return PolylineError(*(_errors(points, chosen, k) for chosen in (best, uniform, turns)))
+
+
+def _near_unit_length(z: Float[Tensor, "frames channels"]) -> Float[Tensor, "frames channels"]:
+    """The points, multiplied by one power of two if the longest is beyond 2^-10 to 2^10: it changes no rounding."""
+    longest = _norm(z).nan_to_num(0.0, posinf=1.0).amax() if len(z) else z.new_zeros(())
+    power = torch.frexp(longest).exponent
+    return torch.ldexp(z, torch.where(power.abs() > 10, -power, 0))
 
 
 def _steps(points: Float[Tensor, "frames channels"]) -> Float[Tensor, "transitions channels"]:

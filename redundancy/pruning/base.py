@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from redundancy.checks import check_fields, require_number, require_tensor, require_type
+from redundancy.metrics.sizes import check_sizes, sizes_fit, sizes_known
 from redundancy.pruning.host import NotFiniteError, watching
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid, TokenLayout, VideoTokens
@@ -64,6 +65,7 @@ class Method(ABC):
 
     placement_rule: ClassVar[str] = "anchor"
     newline_rule: ClassVar[str] = "kept rows"
+    compares: ClassVar[bool] = True  # False: features are not compared, so that any size will do
 
     def __post_init__(self) -> None:
         check_fields(self)  # a subclass that checks more calls this first
@@ -77,20 +79,22 @@ class Method(ABC):
         TypeError
             If something else than `VideoTokens` is given.
         ValueError
-            If there is no frame, if tokens, salience or frame features are NaN or infinite (naming the frame), or if
-            the tokens do not carry what the method needs, or carry it on another device.
+            If there is no frame, if tokens, salience or frame features are NaN or infinite, or tokens of a norm outside
+            1e-15 to 1e15, which float32 cannot square (naming the frame), or if the tokens do not carry what the method
+            needs, or carry it on another device.
         """
         require_frames(tokens)
         needs = self.needs(tokens.layout)
         try:
             whole, finite = with_mean(tokens, needs)
-            with watching(finite):
+            with watching(finite), sizes_known():
                 return self._decide(whole)
         except NotFiniteError:
-            check_finite(tokens, needs)  # names the frame
-            return self._decide(tokens)  # only a sum overflowed
+            check_finite(tokens, needs, sizes=self.compares)  # names the frame
+            with sizes_known():
+                return self._decide(tokens)  # only a sum overflowed, or a zero vector was among them
         except Exception:
-            check_finite(tokens, needs)  # the cause, if the input is not finite
+            check_finite(tokens, needs, sizes=self.compares)  # the cause, if the input is not finite
             raise
 
     def needs(self, layout: TokenLayout | None = None) -> Needs:
@@ -198,6 +202,7 @@ class InnerMethod(ABC):
         bad = (~(torch.isfinite(hidden).all(1) & torch.isfinite(attention))).nonzero().flatten()
         if len(bad):
             raise ValueError(f"place {int(bad[0])} of the span is NaN or infinite ({len(bad)} such places in all)")
+        check_sizes(hidden[None], "states")
         entries = self._decide_span(hidden, attention, outer)
         if not len(entries.anchor):
             raise ValueError(f"{self} keeps none of the {span} places of the span, expected at least one")
@@ -245,9 +250,10 @@ def require_frames(tokens: VideoTokens) -> None:
 
 
 def with_mean(tokens: VideoTokens, needs: Needs) -> tuple[VideoTokens, Bool[Tensor, ""]]:
-    """The tokens with the mean of each frame if a method reads it, and one flag on their device: all finite.
+    """The tokens with the mean of each frame if a method reads it, and one flag on their device: all are sound.
 
-    A sum is NaN or infinite as soon as one summand is, so both cost one pass; False also where only a sum overflows.
+    False where something is NaN or infinite, where norms leave what float32 can square (of a method that reads the mean
+    of each frame, the norm of the mean: one pass for both), and where a vector is zero or only a sum overflows.
 
     Raises
     ------
@@ -260,12 +266,12 @@ def with_mean(tokens: VideoTokens, needs: Needs) -> tuple[VideoTokens, Bool[Tens
     if needs.frame_features == "mean" and "mean" not in tokens.frame_features:
         mean = tokens.features.mean(1, dtype=torch.float32)
         tokens = replace(tokens, frame_features={**tokens.frame_features, "mean": mean})
-        total = mean.sum()
+        fit = sizes_fit(mean)
     else:
-        total = tokens.features.sum(dtype=torch.float32)
+        fit = sizes_fit(tokens.features)
     for x in also:
-        total = total + x.sum(dtype=torch.float32)
-    return tokens, torch.isfinite(total)
+        fit = fit & torch.isfinite(x.sum(dtype=torch.float32))
+    return tokens, fit
 
 
 def _also_read(tokens: VideoTokens, needs: Needs) -> dict[str, Tensor]:
@@ -284,8 +290,8 @@ def _also_read(tokens: VideoTokens, needs: Needs) -> dict[str, Tensor]:
     return read
 
 
-def check_finite(tokens: VideoTokens, needs: Needs) -> None:
-    """Refuse tokens, salience or frame features that are NaN or infinite, looking at each frame.
+def check_finite(tokens: VideoTokens, needs: Needs, *, sizes: bool = True) -> None:
+    """Refuse tokens, salience or frame features that are NaN or infinite, and tokens of sizes that cannot be squared.
 
     Raises
     ------
@@ -295,6 +301,8 @@ def check_finite(tokens: VideoTokens, needs: Needs) -> None:
     Source: own.
     """
     tokens.check_finite()
+    if sizes:
+        check_sizes(tokens.features, "tokens")
     for name, x in _also_read(tokens, needs).items():
         bad = (~torch.isfinite(x)).flatten(1).any(1).nonzero().flatten()
         if len(bad):

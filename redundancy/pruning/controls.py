@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from jaxtyping import Int64
@@ -53,6 +54,8 @@ class RandomTokens(Method):
     Source: own.
     """
 
+    compares: ClassVar[bool] = False
+
     retention: float = 0.25
     seed: int = 0
     across_frames: bool = False
@@ -84,6 +87,8 @@ class UniformTokens(Method):
     Source: own.
     """
 
+    compares: ClassVar[bool] = False
+
     retention: float = 0.25
 
     def __post_init__(self) -> None:
@@ -110,6 +115,8 @@ class FrameDrop(Method):
     Source: own.
     """
 
+    compares: ClassVar[bool] = False
+
     retention: float = 0.25
 
     def __post_init__(self) -> None:
@@ -135,6 +142,8 @@ def blocks(grid: TokenGrid) -> Int64[Tensor, "tokens"]:
 @dataclass(frozen=True)
 class _Blocks(Method):
     """Base of the controls whose rate the 2 x 2 blocks fix."""
+
+    compares: ClassVar[bool] = False
 
     def _corners(self, tokens: VideoTokens) -> tuple[Tensor, Tensor]:
         """Block `[T*N]` of every token over the video, and the first token of every block."""

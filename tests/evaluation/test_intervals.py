@@ -2,8 +2,16 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from redundancy.evaluation.intervals import group_mean_interval, mean_interval, paired_difference
+from redundancy.evaluation.intervals import (
+    FEW,
+    group_mean_interval,
+    interval_name,
+    jackknife_interval,
+    mean_interval,
+    paired_difference,
+)
 
 
 def test_interval_agrees_with_the_normal_one_on_many_values():
@@ -49,7 +57,7 @@ def test_unpaired_values_are_refused():
 
 def test_groups_weigh_alike_however_many_videos_they_have():
     values = np.array([[1.0, 0.0], [1.0, np.nan], [0.0, np.nan], [np.nan, np.nan]])
-    mean, low, high, videos = group_mean_interval(values)
+    mean, low, high, videos = group_mean_interval(values, bounds=(0, 1))
     assert mean == pytest.approx((2 / 3 + 0) / 2)
     assert videos == 3  # one has no value at all
     assert 0 <= low < mean < high <= 1
@@ -72,3 +80,53 @@ def test_the_interval_of_groups_agrees_with_the_normal_one():
 def test_a_single_video_has_no_width():
     assert group_mean_interval(np.array([[1.0, 0.0]])) == (0.5, 0.5, 0.5, 1)
     assert np.isnan(group_mean_interval(np.full((2, 3), np.nan)).mean)
+
+
+# Draws of one video, their true mean, the bounds, and what 95% intervals must cover from 5 videos on.
+COVERED = {
+    "normal": (lambda rng, shape: rng.normal(size=shape), 0.0, (-np.inf, np.inf), 0.93),
+    "shares of 8 questions, .5": (lambda rng, shape: rng.binomial(8, 0.5, shape) / 8, 0.5, (0, 1), 0.92),
+    "shares of 8 questions, .75": (lambda rng, shape: rng.binomial(8, 0.75, shape) / 8, 0.75, (0, 1), 0.92),
+    # what the docstring says is reached, less three standard errors
+    "lognormal": (lambda rng, shape: rng.lognormal(size=shape), np.exp(0.5), (0, np.inf), 0.80),
+}
+
+
+@pytest.mark.parametrize("name", COVERED)
+@pytest.mark.parametrize("videos", [5, 8, 12, 19])
+def test_intervals_of_few_videos_cover(name, videos):
+    draw, mean, bounds, least = COVERED[name]
+    found = [mean_interval(row, bounds=bounds) for row in draw(np.random.default_rng(videos), (1500, videos))]
+    assert np.mean([i.low <= mean <= i.high for i in found]) >= least
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_few_videos_have_the_interval_of_students_t(seed):
+    values = np.random.default_rng(seed).normal(size=(2, 5 + seed))
+    expected = stats.ttest_1samp(values[0], 0).confidence_interval(0.9)
+    found = mean_interval(values[0], confidence=0.9, method="BCa")
+    assert (found.low, found.high) == pytest.approx(tuple(expected))
+    paired = stats.ttest_rel(*values).confidence_interval()
+    assert paired_difference(*values)[1:3] == pytest.approx(tuple(paired))
+    jackknife = jackknife_interval(lambda videos: float(values[0][videos].mean()), len(values[0]))
+    assert jackknife == pytest.approx(mean_interval(values[0]))
+    assert group_mean_interval(values.T[:, :1]) == pytest.approx(mean_interval(values[0]))
+
+
+def test_few_videos_stay_in_bounds():
+    high = np.array([0.9, 1.0, 1.0])
+    assert mean_interval(high).high > 1
+    assert mean_interval(high, bounds=(0, 1)).high == 1
+    assert paired_difference(high, -high, bounds=(-1, 1))[1:3] == pytest.approx(
+        (*paired_difference(high, -high)[1:2], 2)
+    )
+    outside = mean_interval(high + 1, bounds=(0, 1))  # bounds that the values break cut nothing off the mean
+    assert outside.low <= outside.mean == outside.high
+
+
+def test_the_interval_is_named():
+    assert interval_name(FEW) == "95% intervals: percentile bootstrap over videos"
+    assert interval_name(3, FEW - 1) == "95% intervals: Student's t over videos"
+    assert interval_name(3, FEW, confidence=0.9, method="BCa") == (
+        "90% intervals: BCa bootstrap over videos, Student's t over videos where fewer than 20 enter"
+    )

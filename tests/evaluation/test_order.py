@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+import xarray as xr
 
 from redundancy.evaluation.order import halved, order_sensitivity, reversed_order, shuffled
+from redundancy.evaluation.same_grid import check_comparable, grid_of, on_one_grid
+from redundancy.evaluation.scores import paired_accuracy
+from redundancy.evaluation.summary import compare
+from redundancy.metrics.fidelity import next_token_kl
 from redundancy.models import VideoLLM, load_model
 from redundancy.sources import list_videos
+from redundancy.video import VideoClip
 from tests.tiny_models import make_clip
 
 
@@ -75,3 +82,66 @@ def test_the_model_is_left_as_it_was(model: VideoLLM) -> None:
     before = model.prefill(inputs).logits
     order_sensitivity(model, make_clip(4, 64, 64), ["how many scenes ?"])
     assert torch.equal(before, model.prefill(inputs).logits)
+
+
+@pytest.fixture(scope="module")
+def budget() -> tuple[VideoLLM, VideoClip]:
+    """A model whose processor shares pixels out over all frames, and a clip of which half gets larger frames."""
+    model = load_model("tiny-qwen3-vl", device="cpu")
+    return model, model.load_video(list_videos(limit=1)[0].path, frames=32)
+
+
+def test_half_of_the_frames_keep_the_grid(budget: tuple[VideoLLM, VideoClip]) -> None:
+    model, clip = budget
+    whole, half = (grid_of(model, c) for c in (clip, halved(clip)))
+    assert (whole[1:], half[1:]) == ((7, 7), (9, 9))
+    held = on_one_grid(model, [clip, halved(clip)])
+    assert [tuple(grid_of(model, c)) for c in held] == [(16, 7, 7), (8, 7, 7)]
+    np.testing.assert_array_equal(held[1].frames, held[0].frames[::2])
+    found = order_sensitivity(model, clip, ["how many scenes ?"], draws=1)
+    logits = [model.prefill(model.prepare(c, "how many scenes ?")).logits[0, -1] for c in held]
+    kl = found["kl"].sel(condition="half of the frames").item()
+    assert kl == pytest.approx(next_token_kl(*logits).item(), rel=1e-4)
+    assert on_one_grid(model, [clip, clip])[0] is clip  # nothing is resized where the grids agree
+
+
+def test_a_grid_that_cannot_be_held_is_refused(
+    budget: tuple[VideoLLM, VideoClip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, clip = budget
+    size = model.processor.video_processor.size
+    monkeypatch.setattr(model.processor.video_processor, "size", replace(size, shortest_edge=300_000))
+    with pytest.raises(ValueError, match=r"gives 7 x 7 tokens to each of 16 steps and \d+ x \d+ to each of 8"):
+        order_sensitivity(model, clip, ["how many scenes ?"])
+
+
+@pytest.mark.parametrize("grids", [("16x7x7", "16x7x7"), ("16x7x7", "8x7x7"), ("16x7x7", "16x4x4"), ("", "8x7x7")])
+def test_comparable_grids(grids: tuple[str, str]) -> None:
+    check_comparable([grids[0]], [grids[1]])
+
+
+def test_frames_on_another_grid_are_not_compared() -> None:
+    with pytest.raises(ValueError, match="grids 16x7x7 and 8x9x9"):
+        check_comparable(["16x7x7", "16x7x7"], ["16x7x7", "8x9x9"])
+    rows = [
+        pd.DataFrame(
+            {
+                "video": list("ab"),
+                "question": "q",
+                "text": "t",
+                "skill": "s",
+                "correct": 1.0,
+                "chance": 0.5,
+                "grid": grid,
+            }
+        )
+        for grid in ("16x7x7", "8x9x9")
+    ]
+    with pytest.raises(ValueError, match="16x7x7 and 8x9x9"):
+        paired_accuracy(*rows)
+    measured = [
+        xr.Dataset({"m": ("video", [1.0, 2.0])}, coords={"video": ["a", "b"]}, attrs={"token_grid": grid})
+        for grid in ("16x7x7", "8x9x9")
+    ]
+    with pytest.raises(ValueError, match="16x7x7 and 8x9x9"):
+        compare(*measured)

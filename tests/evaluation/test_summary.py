@@ -70,7 +70,7 @@ def test_labels_and_attributes_are_kept() -> None:
     assert found.tau.values.tolist() == [0.5, 0.8]
     assert found.correct.sel(bound="mean") == pytest.approx(0.6)
     assert found.threshold.identical(dataset.threshold)
-    assert found.metric.attrs == dataset.metric.attrs | {"interval": "95% percentile bootstrap over video"}
+    assert found.metric.attrs == dataset.metric.attrs | {"interval": "95% intervals: Student's t over videos"}
     assert found.attrs == {
         "model": "tiny",
         "over": "video",
@@ -115,7 +115,7 @@ def test_attributes_of_a_difference() -> None:
     assert found.metric.attrs == {
         "units": "1",
         "difference": "first - second",
-        "interval": "95% percentile bootstrap over video",
+        "interval": "95% intervals: Student's t over videos",
     }
     expected = {"model": "tiny", "pruner_first": "FastVID", "pruner_second": "VCast", "n_second": 1, "seed": 0}
     assert expected.items() <= found.attrs.items()

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redundancy.metrics.facts import ELEMENT_DIMS, FACTS, Metric
+from redundancy.metrics.sizes import VECTORS
 from redundancy.metrics.table import METRICS
 from tests.metrics.checks import CHECKS
 from tests.metrics.checks.case import Known, outputs
@@ -107,6 +108,38 @@ def test_scale(name: str, size: tuple[int, int, int, int], power: int) -> None:
     np.testing.assert_allclose(
         run(metric, scaled)[name], factor * run(metric, inputs)[name], rtol=1e-4, atol=1e-6 * factor, equal_nan=True
     )
+
+
+def scaled_by(inputs: dict[str, Any], power: int) -> dict[str, Any]:
+    return inputs | {k: inputs[k] * 2.0**power for k in VECTORS if k in inputs}
+
+
+READ_VECTORS = [n for n in NAMES if set(METRICS[n].inputs) & set(VECTORS)]
+
+
+@pytest.mark.parametrize("power", [-42, 42])
+@pytest.mark.parametrize("name", READ_VECTORS)
+def test_far_scales(name: str, power: int) -> None:
+    """Wherever norms are allowed, squares of float32 neither overflow nor vanish."""
+    metric, inputs = METRICS[name], CHECKS[name].sample(3, 6, 6, 5)
+    factor = 2.0 ** (power * (metric.scale or 0))
+    found, expected = run(metric, scaled_by(inputs, power)), run(metric, inputs)
+    within(found, metric)
+    if metric.scale is not None:
+        np.testing.assert_allclose(found[name], factor * expected[name], rtol=1e-4, atol=1e-6 * factor, equal_nan=True)
+
+
+@pytest.mark.parametrize("power", [-130, -100, -60, 60, 100])
+@pytest.mark.parametrize("name", READ_VECTORS)
+def test_scales_that_float32_cannot_square_are_refused(name: str, power: int) -> None:
+    metric, inputs = METRICS[name], CHECKS[name].sample(3, 6, 6, 5)
+    with pytest.raises(ValueError, match=r"frame 0 holds \w+ of norm .*, expected 0 or 8.9e-16 to 1.1e\+15"):
+        run(metric, scaled_by(inputs, power))
+    one = {k: inputs[k].clone() for k in VECTORS if k in inputs}
+    for x in one.values():
+        x[2].mul_(2.0**power)
+    with pytest.raises(ValueError, match="frame 2 holds"):
+        run(metric, inputs | one)
 
 
 def permuted(inputs: dict[str, Any], order: torch.Tensor, axis: str) -> dict[str, Any]:

@@ -213,3 +213,8 @@ def test_results_are_float32_from_any_dtype() -> None:
             segment_silhouette(f, parts),
         ]
         assert all(r.dtype == torch.float32 for r in results)
+
+
+def test_a_persistence_at_tau_goes_on_with_the_run() -> None:
+    persistence = torch.tensor([[0.5, 0.25], [0.5, 0.5], [0.75, 0.5]])
+    assert run_length(persistence, torch.arange(4.0), tau=0.5).run_length.tolist() == [4.0, 2.0]

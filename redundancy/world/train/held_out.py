@@ -179,7 +179,7 @@ def _skills(rows: pd.DataFrame, share: float) -> pd.DataFrame:
 def _mean_row(rows: pd.DataFrame) -> dict[str, float | int]:
     """Mean over skills of their accuracies, with an interval that resamples videos."""
     per_video = rows.pivot_table(index="video", columns="skill", values="correct", aggfunc="mean").to_numpy(float)
-    interval = group_mean_interval(per_video)
+    interval = group_mean_interval(per_video, bounds=(0, 1))
     whole = {"accuracy": interval.mean, "low": interval.low, "high": interval.high}
     return {**whole, "achieved": float(rows["achieved"].mean()), "videos": interval.videos}
 

@@ -177,6 +177,8 @@ def distance_to_text(reduction: Reduction, positions: torch.Tensor, last_positio
         jumps = len(positions) == 1 and bool((positions.flatten().diff() == 2).any())
         end = int(positions.max()) + (jumps or reduction.newline != "none")
         last = math.nan if reduction.layer is not None else numbered(reduction, positions)[-1] + last_position - end - 1
+        if len(positions) > 1 and positions[0].max() > positions[1:].max():  # the text may stand beside the video
+            last = math.nan
     new = last - assigned(reduction, positions)
     old = last_position - places(replace(reduction, placement="anchor"), ids(positions))
     return new, old, new / old
