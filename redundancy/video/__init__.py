@@ -10,12 +10,14 @@ from redundancy.video.errors import (
     NoFramesError,
     NotAVideoError,
     NoVideoStreamError,
+    RemoteVideoError,
     TruncatedVideoError,
     UnreadableVideoError,
     UnsupportedCodecError,
     VideoError,
 )
 from redundancy.video.load import DECODERS, load_video
+from redundancy.video.path import video_path
 from redundancy.video.sampling import SAMPLINGS, Sampling
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "NoFramesError",
     "NoVideoStreamError",
     "NotAVideoError",
+    "RemoteVideoError",
     "Sampling",
     "TruncatedVideoError",
     "UnreadableVideoError",
@@ -36,4 +39,5 @@ __all__ = [
     "VideoClip",
     "VideoError",
     "load_video",
+    "video_path",
 ]

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import ClassVar
+
+
+def printable(name: str | os.PathLike[str]) -> str:
+    r"""A name as text that can be printed and stored: a byte that is not UTF-8 is written as `\udcff`.
+
+    Source: own.
+    """
+    return os.fsdecode(name).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class VideoError(Exception):
@@ -30,7 +39,7 @@ class VideoError(Exception):
 
     def __str__(self) -> str:
         detail = f" ({self.detail})" if self.detail else ""
-        return f"{self.path}: {self.cause}{detail}. {self.advice}"
+        return f"{printable(self.args[0] or self.path)}: {self.cause}{detail}. {self.advice}"
 
 
 class MissingVideoError(VideoError):
@@ -38,6 +47,13 @@ class MissingVideoError(VideoError):
 
     cause = "does not exist"
     advice = "Check the path; a relative path starts at the working directory."
+
+
+class RemoteVideoError(VideoError):
+    """The name is a URL, and files are read from local disks alone. Source: own."""
+
+    cause = "is no local file"
+    advice = "Fetch the video first, and give the path of the local file, or a file:// URL of this machine."
 
 
 class DirectoryVideoError(VideoError):
