@@ -6,18 +6,23 @@ from redundancy.video.errors import (
     CorruptVideoError,
     DirectoryVideoError,
     EmptyVideoError,
+    MismatchedVideoError,
     MissingVideoError,
     NoFramesError,
     NotAVideoError,
     NoVideoStreamError,
+    ReaderDiedError,
     RemoteVideoError,
     TruncatedVideoError,
     UnreadableVideoError,
     UnsupportedCodecError,
     VideoError,
+    VideoMemoryError,
+    VideoTimeoutError,
 )
 from redundancy.video.load import DECODERS, load_video
 from redundancy.video.path import video_path
+from redundancy.video.reader import VideoReader
 from redundancy.video.sampling import SAMPLINGS, Sampling
 
 __all__ = [
@@ -27,10 +32,12 @@ __all__ = [
     "DirectoryVideoError",
     "Downsample",
     "EmptyVideoError",
+    "MismatchedVideoError",
     "MissingVideoError",
     "NoFramesError",
     "NoVideoStreamError",
     "NotAVideoError",
+    "ReaderDiedError",
     "RemoteVideoError",
     "Sampling",
     "TruncatedVideoError",
@@ -38,6 +45,9 @@ __all__ = [
     "UnsupportedCodecError",
     "VideoClip",
     "VideoError",
+    "VideoMemoryError",
+    "VideoReader",
+    "VideoTimeoutError",
     "load_video",
     "video_path",
 ]

@@ -117,3 +117,31 @@ class UnsupportedCodecError(VideoError):
 
     cause = "cannot be decoded here"
     advice = "Install the second reader by `pip install 'redundancy[av]'`, or encode the video as H.264."
+
+
+class VideoMemoryError(VideoError):
+    """Reading takes more memory than it may. Source: own."""
+
+    cause = "takes more memory than there is"
+    advice = "Ask for fewer frames, or allow more memory: VideoReader(memory=...) in bytes where a VideoReader reads."
+
+
+class VideoTimeoutError(VideoError):
+    """Reading takes longer than it may. Source: own."""
+
+    cause = "takes longer to read than the time limit"
+    advice = "Allow more: VideoReader(timeout=...) in seconds, --decode-timeout in a study."
+
+
+class ReaderDiedError(VideoError):
+    """The process that read the file ended. Source: own."""
+
+    cause = "ended the process that read it"
+    advice = "Encode the video again, or try the other decoder."
+
+
+class MismatchedVideoError(VideoError):
+    """The file's bytes are not those that a record of it speaks of. Source: own."""
+
+    cause = "is another file than its record speaks of"
+    advice = "Restore the file, or make its record again."

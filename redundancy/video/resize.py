@@ -6,6 +6,20 @@ import numpy as np
 from jaxtyping import UInt8
 
 
+def check_size(size: int | tuple[int, int] | None) -> None:
+    """Refuse a size without pixels.
+
+    Raises
+    ------
+    ValueError
+        If a side is not above 0.
+
+    Source: own.
+    """
+    if size is not None and min(np.ravel(size)) < 1:
+        raise ValueError(f"resize is {size}, expected pixels above 0")
+
+
 def resize_frames(
     frames: UInt8[np.ndarray, "frames height width 3"], size: int | tuple[int, int] | None
 ) -> UInt8[np.ndarray, "frames new_height new_width 3"]:

@@ -144,10 +144,15 @@ def _rounded_linspace(total: int, count: int) -> Indices:
 
 
 def _torch_steps(total: int, count: int) -> Indices:
-    import torch
-
+    """`torch.arange(0, total, total / count).int()` without torch, which a process that reads videos does not load."""
+    step = total / count
+    number = np.arange(math.ceil(total / step))
+    # torch adds the steps of one vector of 8 to its first value in float32, and takes the last below 16 one by one
+    first = (number // 8 * 8 * step).astype(np.float32)
+    inside = number < len(number) // 16 * 16
+    steps = np.where(inside, first + number % 8 * step, number * step).astype(np.float32)
     # Rounding of the step can give the processor one index more, which is `total`: no frame of the file.
-    return torch.arange(0, total, total / count).int().numpy().astype(np.int64)[:count]
+    return steps.astype(np.int64)[:count]
 
 
 SAMPLINGS: dict[str, Sampling] = {
