@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from redundancy.evaluation.answers import FIDELITY, KEY
+from redundancy.evaluation.answers import FIDELITY, KEY, answered
 from redundancy.evaluation.intervals import mean_interval, paired_difference
 
 ALL = "all"
@@ -40,6 +40,7 @@ def accuracy(rows: pd.DataFrame, *, confidence: float = 0.95) -> pd.DataFrame:
 
     Source: Wilson 1927; scipy.stats.binomtest.
     """
+    rows = answered(rows)
     _check(rows, "correct", once=True)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence={confidence} given, expected a number between 0 and 1")
@@ -120,6 +121,7 @@ def fidelity_means(rows: pd.DataFrame, *, columns: Sequence[str] | None = None, 
     Source: own; scipy.stats.bootstrap over videos.
     """
     chosen = ("agreement", *FIDELITY) if columns is None else tuple(columns)
+    rows = answered(rows)
     _check(rows, *chosen)
     table = []
     for skill, of_skill in _by_skill(rows):
@@ -186,7 +188,7 @@ def _mcnemar(pairs: pd.DataFrame) -> dict[str, float | int]:
 def _pairs(first: pd.DataFrame, second: pd.DataFrame, column: str) -> pd.DataFrame:
     """One row per question with the mean of the column in both."""
     means = []
-    for rows in (first, second):
+    for rows in map(answered, (first, second)):
         _check(rows, column)
         means.append(rows.groupby([*KEY, "skill"], sort=False)[column].mean().astype(float))
     different = means[0].index.symmetric_difference(means[1].index)
