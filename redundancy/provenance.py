@@ -141,6 +141,8 @@ class _Digest:
 
     def _callable(self, value: Any, where: str) -> bytes | None:
         """Functions, methods and partial functions; None for everything else."""
+        if isinstance(value, types.UnionType | types.GenericAlias):
+            return _leaf("annotation", repr(value).encode())
         if isinstance(value, weakref.ref):
             return _node("weakref", [self.of(value(), where)])
         if isinstance(value, types.FunctionType):
@@ -161,7 +163,7 @@ class _Digest:
     def _function(self, value: types.FunctionType, where: str) -> list[bytes]:
         """Code, defaults and closure of a function that a version of this package does not stand for."""
         closed = [cell.cell_contents for cell in value.__closure__ or () if cell != types.CellType()]
-        if _is_versioned(value) and not closed:
+        if _is_versioned(value) and (not closed or hasattr(value, "__wrapped__")):
             return []
         held: list[object] = [value.__defaults__, value.__kwdefaults__, closed]
         return [self._code(value.__code__, where), *(self.of(part, f"{where} ({value.__qualname__})") for part in held)]

@@ -30,6 +30,7 @@ import redundancy as rd
 from redundancy import plot
 from redundancy.capture import open_dataset
 from redundancy.evaluation.answers import grid_text
+from redundancy.evaluation.cells import Facts
 from redundancy.evaluation.intervals import RESAMPLES, mean_interval, paired_difference
 from redundancy.evaluation.segmentation import cut_agreement, segment_similarity
 from redundancy.metrics.temporal import transition_similarity
@@ -39,7 +40,6 @@ from redundancy.sources import VideoSource, cuts_on_steps
 from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
 from studies.runner import (
-    Facts,
     StudyOptions,
     StudyRun,
     VideoResult,

@@ -29,6 +29,7 @@ from tqdm import tqdm
 import redundancy as rd
 from redundancy import plot
 from redundancy.capture import available_salience, model_provenance, open_dataset, save_dataset
+from redundancy.evaluation.answers import grid_text
 from redundancy.evaluation.cells import NothingMeasuredError
 from redundancy.evaluation.efficiency import (
     PromptFlops,

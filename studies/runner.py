@@ -130,7 +130,7 @@ def run_videos(
     out: Path,
     context: Mapping[str, Any],
     sort_by: Sequence[str] = ("video", "setting", "seed"),
-    columns: Mapping[str, object] | None = None,
+    columns: Mapping[str, str] | None = None,
     also: Sequence[Path] = (),
 ) -> StudyRun:
     """Compute what is missing for every video, and return the rows of all.
@@ -179,7 +179,7 @@ def run_videos(
                 continue
             computed += fresh
             facts[source.name] = cell.facts
-            known = {"video": source.name, "kind": source.kind, "grid": cell.facts.get("grid")}
+            known: dict[str, Any] = {"video": source.name, "kind": source.kind, "grid": cell.facts.get("grid")}
             frames.append(cell.rows[cell.rows["setting"].isin(list(wanted))].assign(**known, **(columns or {})))
     told = [
         {"video": s.name, "kind": s.kind, "commit": commit(), **(columns or {}), **failures[s.name]}
