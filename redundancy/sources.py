@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass, field, replace
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import parse_qsl
@@ -15,13 +16,21 @@ from jaxtyping import Int64
 
 from redundancy.paths import data_folder
 from redundancy.provenance import file_sha256
-from redundancy.video import VideoClip, load_video
+from redundancy.video import (
+    DirectoryVideoError,
+    MismatchedVideoError,
+    RemoteVideoError,
+    VideoClip,
+    VideoError,
+    VideoReader,
+    load_video,
+    video_path,
+)
 from redundancy.world.clip import WorldVideo
-from redundancy.world.clips import ClipRecord, load_clips
+from redundancy.world.clips import RECORDS, ClipRecord, load_clips
 from redundancy.world.scene import WorldConfig
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"})
-RECORDS = "clips.json"
 WORLD = "world:"
 WORLD_SEED = 2_000_000  # seeds of the bundled clips and of the models' training are others
 SEED_STEP = 100_000  # videos of one `seed=`
@@ -58,13 +67,15 @@ class VideoSource:
     path
         The file; of a video of the world, its name.
     name
-        Unique among the sources of a study.
+        Unique among the sources of a study, and printable whatever the file's name is.
     kind
         Group of videos, for example the number of scenes; `"user"` for the user's own.
     record
         What is known about a rendered clip: scene cuts, questions; None for the user's own.
     world
         The video of the world that is drawn when the source is read; None for a file.
+    reader
+        What reads the file, in a process beside; None: this process reads it. A video of the world needs neither.
     """
 
     path: Path
@@ -72,6 +83,7 @@ class VideoSource:
     kind: str = "user"
     record: ClipRecord | None = None
     world: WorldVideo | None = None
+    reader: VideoReader | None = field(default=None, compare=False, repr=False)
 
     def load(
         self, model: Reader | None = None, *, frames: int | None = None, fps: float | int | None = None
@@ -90,15 +102,23 @@ class VideoSource:
         ValueError
             If a setting is out of its range.
         VideoError
-            If the file cannot be read.
+            If the file cannot be read; `MismatchedVideoError` if it is not the one that its record speaks of.
 
         Source: own.
         """
+        convention = {} if model is None else {"sampling": model.family.sampling}
         if self.world is not None:
-            convention = {} if model is None else {"sampling": model.family.sampling}
             return self.world.clip(frames, fps=fps, **convention)
-        read = load_video if model is None else model.load_video
-        return read(self.path, frames=frames, fps=fps)
+        if self.reader is not None:
+            clip = self.reader.load(self.path, frames=frames, fps=fps, **convention)
+        else:
+            read = load_video if model is None else model.load_video
+            clip = read(self.path, frames=frames, fps=fps)
+        if self.record is not None and clip.sha256 != self.record.sha256:
+            raise MismatchedVideoError(
+                self.path, f"its SHA-256 is {clip.sha256}, and {RECORDS} says {self.record.sha256}"
+            )
+        return clip
 
     @property
     def digest(self) -> str:
@@ -106,57 +126,106 @@ class VideoSource:
 
         Raises
         ------
+        VideoError
+            If there is no such regular file, or it takes longer than the reader's limit.
         OSError
             If the file cannot be read.
         """
-        return file_sha256(self.path) if self.world is None else repr(self.world)
+        if self.world is not None:
+            return repr(self.world)
+        return file_sha256(video_path(self.path)) if self.reader is None else self.reader.digest(self.path)
 
 
-def list_videos(names: Sequence[str | Path] = (), *, limit: int | None = None) -> list[VideoSource]:
+def list_videos(
+    names: str | Path | Sequence[str | Path] = (), *, limit: int | None = None, reader: VideoReader | None = None
+) -> list[VideoSource]:
     """Videos that the names stand for, in the order given, folders sorted by name.
 
     Parameters
     ----------
     names
-        Files and folders; none: the bundled clips. A folder with a `clips.json` (as `python -m redundancy.world.clips`
-        writes) brings its scene cuts and questions. A file that does not exist is listed: reading it gives its error.
-        `world:N` stands for N videos of the procedural world, drawn when they are read, with their questions; options
-        follow as in `world:16?frames=32&size=112&scenes=3&drift=1&noise=2&tail=8&duplicates=1&seed=7`, see
-        `WorldConfig`. Each `seed` (0 if none is given) has its own videos.
+        Files and folders, `~` and `file://` among them; none: the bundled clips. A folder with a `clips.json` (as
+        `python -m redundancy.world.clips` writes) brings the videos recorded there, with scene cuts and questions; of
+        other folders what is named like a video, without hidden files (`._a.mp4`). What does not exist or is no regular
+        file is listed: reading it gives its error. `world:N` stands for N videos of the procedural world, drawn when
+        they are read, with their questions; options follow as in
+        `world:16?frames=32&size=112&scenes=3&drift=1&noise=2&tail=8&duplicates=1&seed=7`, see `WorldConfig`. Each
+        `seed` (0 if none is given) has its own videos.
     limit
         At most so many videos.
+    reader
+        Reads the files in a process beside; None: the process that calls `load`.
 
     Raises
     ------
     ValueError
-        If a folder holds no video, `limit` is not positive, or a `world:` is not as above.
+        If a folder holds no video or cannot be listed, its `clips.json` is none, `limit` is not positive, or a `world:`
+        is not as above.
+    RemoteVideoError
+        If a name is a URL of another kind than `file://`.
 
     Source: own.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1 video, given {limit}")
+    if isinstance(names, str | os.PathLike):
+        names = (names,)
     found = (source for name in names or (data_folder() / "clips",) for source in _expand(name))
-    seen: dict[str, int] = {}
+    taken: set[str] = set()
     unique = []
     for source in islice(found, limit):
-        seen[source.name] = seen.get(source.name, 0) + 1
-        name = source.name if seen[source.name] == 1 else f"{source.name} ({seen[source.name]})"
-        unique.append(replace(source, name=name))
+        unique.append(replace(source, name=_unused(printable(source.name), taken), reader=reader))
+        taken.add(unique[-1].name)
     return unique
+
+
+def printable(name: str | os.PathLike[str]) -> str:
+    r"""A file's name as text that any file and screen takes: what is no UTF-8 or not printable is escaped.
+
+    Examples
+    --------
+    >>> printable(os.fsdecode(b"caf\xe9.mp4"))
+    'caf\\xe9.mp4'
+
+    Source: own.
+    """
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    candidates = (name if i == 1 else f"{name} ({i})" for i in count(1))
+    return next(candidate for candidate in candidates if candidate not in taken)
 
 
 def _expand(name: str | Path) -> Iterable[VideoSource]:
     if str(name).startswith(WORLD):
         return map(_of_world, world_videos(str(name)))  # scripts are drawn one by one
-    path = Path(name)
-    if not path.is_dir():
-        return [VideoSource(path, path.name)]
-    if (path / RECORDS).is_file():
-        return [VideoSource(path / r.file, r.file, r.kind, r) for r in load_clips(path)]
-    files = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
+    try:
+        path = video_path(name)
+    except DirectoryVideoError as error:
+        return _of_folder(error.path)
+    except RemoteVideoError:
+        raise
+    except VideoError:  # reading it gives the same error
+        path = Path(name)
+    return [VideoSource(path, path.name or str(name))]
+
+
+def _of_folder(folder: Path) -> list[VideoSource]:
+    if os.path.lexists(folder / RECORDS):
+        return [VideoSource(folder / r.file, r.file, r.kind, r) for r in load_clips(folder)]
+    try:
+        named = sorted(p for p in folder.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
+    except OSError as error:
+        raise ValueError(f"the folder {printable(folder)} cannot be listed: {error.strerror}") from error
+    # by convention hidden: copies of a file's attributes (`._a.mp4`) and files that are still being written
+    files = [p for p in named if not p.name.startswith(".")]
     if not files:
+        hidden = f", and {len(named)} that are hidden, to be given by name" if named else ""
         raise ValueError(
-            f"the folder {path} holds no video; expected files with a suffix of {', '.join(sorted(VIDEO_SUFFIXES))}"
+            f"the folder {printable(folder)} holds no video{hidden}; expected files with a suffix of "
+            f"{', '.join(sorted(VIDEO_SUFFIXES))}"
         )
     return [VideoSource(file, file.name) for file in files]
 
@@ -176,10 +245,10 @@ def world_videos(name: str) -> list[WorldVideo]:
 
     Source: own.
     """
-    count, _, query = name.removeprefix(WORLD).partition("?")
+    number, _, query = name.removeprefix(WORLD).partition("?")
     pairs = [] if not query else parse_qsl(query, keep_blank_values=True)
     given = dict(pairs)
-    if not re.fullmatch("[0-9]+", count) or not 1 <= int(count) <= SEED_STEP or (query and "=" not in query):
+    if not re.fullmatch("[0-9]+", number) or not 1 <= int(number) <= SEED_STEP or (query and "=" not in query):
         raise ValueError(
             f"{name!r} given, expected world:N or world:N?option=value&..., with N in 1..{SEED_STEP} and options "
             f"among {', '.join(WORLD_OPTIONS)}"
@@ -196,7 +265,7 @@ def world_videos(name: str) -> list[WorldVideo]:
         raise ValueError(f"seed={seed} given in {name!r}, expected a number in [0, 10000]")
     config = WorldConfig(**options)  # type: ignore[arg-type]
     first = WORLD_SEED + int(seed) * SEED_STEP
-    return [WorldVideo(first + i, config) for i in range(int(count))]
+    return [WorldVideo(first + i, config) for i in range(int(number))]
 
 
 def _number(option: str, value: str, name: str) -> int | float:

@@ -195,7 +195,7 @@ class VideoReader:
 class _Answer:
     value: Any
     frames: UInt8[np.ndarray, "frames height width 3"] | None
-    error: tuple[str, list[str]] | None
+    error: list[Any] | None
 
 
 class _Child:
@@ -325,5 +325,5 @@ def _rebuilt(name: str, arguments: list[str], path: Path) -> Exception:
     return kind(*arguments)
 
 
-def _copy(decoder: str, timeout: float, memory: int) -> VideoReader:
+def _copy(decoder: str, timeout: float | int, memory: int) -> VideoReader:
     return VideoReader(decoder=decoder, timeout=timeout, memory=memory)
