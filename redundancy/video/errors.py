@@ -112,18 +112,25 @@ class CorruptVideoError(VideoError):
     advice = "Fetch the file again, or encode it again from its source."
 
 
-class UnsupportedCodecError(VideoError):
-    """No reader that may be used decodes the file's codec, or none decodes it rightly. Source: own."""
+class FrameSizeError(VideoError):
+    """The frames of one stream differ in size, as in recordings of a turned phone. Source: own."""
 
-    cause = "cannot be decoded here"
-    advice = "Install the second reader by `pip install 'redundancy[av]'`, or encode the video as H.264."
+    cause = "changes the size of its frames"
+    advice = "Encode it again at one size, or cut it where the size changes."
 
 
 class VideoMemoryError(VideoError):
-    """Reading takes more memory than it may. Source: own."""
+    """There is too little memory for the frames asked for; nothing is said of the file. Source: own."""
 
-    cause = "takes more memory than there is"
+    cause = "needs more memory than there is"
     advice = "Ask for fewer frames, or allow more memory: VideoReader(memory=...) in bytes where a VideoReader reads."
+
+
+class UnsupportedCodecError(VideoError):
+    """The reader does not decode the file, or not rightly. Source: own."""
+
+    cause = "cannot be decoded here"
+    advice = "Read it with decoder='pyav', or encode the video as H.264."
 
 
 class VideoTimeoutError(VideoError):
@@ -137,7 +144,7 @@ class ReaderDiedError(VideoError):
     """The process that read the file ended. Source: own."""
 
     cause = "ended the process that read it"
-    advice = "Encode the video again, or try the other decoder."
+    advice = "Encode it again, try the other decoder, or, if it is large, allow more memory: VideoReader(memory=...)."
 
 
 class MismatchedVideoError(VideoError):

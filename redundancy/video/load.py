@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from importlib.util import find_spec
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
 
 from redundancy.video.clip import VideoClip
-from redundancy.video.container import sniff_codec, starts_like_media
-from redundancy.video.decord_reader import MEASURED_CODECS, WRONG_CODECS, read_decord
-from redundancy.video.errors import (
-    DirectoryVideoError,
-    EmptyVideoError,
-    MissingVideoError,
-    NotAVideoError,
-    UnreadableVideoError,
-    UnsupportedCodecError,
-)
-from redundancy.video.pyav_reader import pyav_codec, pyav_installed, read_pyav
+from redundancy.video.container import check_container
+from redundancy.video.decord_reader import read_decord
+from redundancy.video.errors import UnreadableVideoError, VideoError, VideoMemoryError, printable
+from redundancy.video.path import video_path
+from redundancy.video.pyav_reader import read_pyav
 from redundancy.video.resize import resize_frames
 from redundancy.video.sampling import SAMPLINGS, frames_asked
-from redundancy.video.timeline import Choose, Decoded, Timeline
+from redundancy.video.timeline import Choose, Decoded, Timeline, WindowError
 
-DECODERS = ("auto", "decord", "pyav")
-Reader = Callable[[Path, Choose], Decoded]
+READERS: dict[str, Callable[[Path, Choose], Decoded]] = {
+    "auto": read_pyav,
+    "decord": read_decord,
+    "pyav": read_pyav,
+}
+DECODERS = tuple(READERS)
 
 
 def load_video(
-    path: str | Path,
+    path: str | os.PathLike[str],
     frames: int | None = None,
     *,
     fps: float | int | None = None,
@@ -43,14 +42,17 @@ def load_video(
 ) -> VideoClip:
     """Read frames of a video file.
 
-    1. Tell from the file's bytes what it is; say what is wrong with it if it is no whole video.
-    2. Choose the reader by the codec: decord where it is known to give the right frames, else PyAV.
-    3. Sample among the frames shown at `start <= t <= end`, decode those alone, turn them upright, resize.
+    1. Find the file (`video_path`) and tell from its first bytes whether it can be a whole video.
+    2. Number its frames in the order in which FFmpeg's player shows them, with their true times: frames that an edit
+       list hides do not count; where a file holds no times, they follow from the order of decoding.
+    3. Sample among the frames shown at `start <= t <= end`, decode those and what they need, turn them upright, resize.
+
+    A frame is given only if neither it nor a frame that it needs was damaged as far as the decoder tells.
 
     Parameters
     ----------
     path
-        The file.
+        The file, or its `file://` URL; `~` is the home folder.
     frames
         Number of frames. Where fewer exist, each of them once, and `clip.requested` is larger than their number. With
         `fps`, the most that are taken.
@@ -64,7 +66,10 @@ def load_video(
     sampling
         Name in `SAMPLINGS`.
     decoder
-        `"auto"`, `"decord"` or `"pyav"`.
+        `"pyav"`, which `"auto"` means, reads all that FFmpeg reads. `"decord"` is the choice for few frames of long
+        plain files, where it is faster at random access: it reads MP4, MOV, Matroska and WebM with H.264, MPEG-4 or
+        VP9, and refuses what it would read wrongly (edit lists that hide frames, missing or unordered times, open
+        GOPs). It conceals damage: pixels of a damaged file can be wrong without a word.
 
     Returns
     -------
@@ -79,12 +84,15 @@ def load_video(
     VideoError
         One subclass per cause, with the path and what to do, if the file gives no clip.
 
+    Examples
+    --------
+    >>> load_video("data/clips/clip_000.mp4", frames=4).frames.shape
+    (4, 224, 224, 3)
+
     Source: own.
     """
     _check(frames, fps, start, end, resize, sampling, decoder)
-    file = Path(path)
-    digest = _digest(file)
-    reader = _reader(file, decoder)
+    file = video_path(path)
     asked: list[int] = []
 
     def choose(timeline: Timeline) -> Int64[np.ndarray, "frames"]:
@@ -95,15 +103,19 @@ def load_video(
         asked.append(frames_asked(len(window), timeline.fps, frames=wanted[0], fps=wanted[1]))
         return window[convention.sample(len(window), timeline.fps, *wanted)]
 
-    decoded = reader(file, choose)
+    with _typed(file):
+        check_container(file)
+        digest = _digest(file)
+        decoded = READERS[decoder](file, choose)
+        pixels = resize_frames(decoded.frames, resize)
     return VideoClip(
-        frames=resize_frames(decoded.frames, resize),
+        frames=pixels,
         timestamps=decoded.timeline.times[decoded.indices],
         indices=decoded.indices,
         fps=decoded.timeline.fps,
         total_frames=decoded.timeline.total,
         duration=decoded.timeline.duration,
-        source=str(path),
+        source=printable(path),
         sha256=digest,
         decoder=decoded.decoder,
         requested=asked[0],
@@ -134,41 +146,26 @@ def _check(
         raise ValueError(f"decoder is {decoder!r}, expected one of {', '.join(DECODERS)}")
 
 
-def _digest(path: Path) -> str:
-    """SHA-256 of the file, after the file system's own reasons why it has none."""
+@contextmanager
+def _typed(path: Path) -> Iterator[None]:
+    """Whatever a reader raises leaves as a `VideoError` that names the file."""
     try:
-        if path.is_dir():
-            raise DirectoryVideoError(path)
-        if not path.exists():
-            raise MissingVideoError(path)
-        if path.stat().st_size == 0:
-            raise EmptyVideoError(path)
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        yield
+    except (VideoError, WindowError):
+        raise
+    except MemoryError as error:
+        raise VideoMemoryError(path, str(error)) from error
     except OSError as error:
         raise UnreadableVideoError(path, error.strerror or type(error).__name__) from error
+    except Exception as error:
+        if "alloc" in str(error):  # torch and decord have no type of their own for it
+            raise VideoMemoryError(path, str(error)) from error
+        raise VideoError(path, f"{type(error).__name__}: {error}") from error
 
 
-def _reader(path: Path, decoder: str) -> Reader:
-    codec = sniff_codec(path)
-    if codec is None and pyav_installed():
-        codec = pyav_codec(path)
-    elif codec is None and not starts_like_media(path):
-        raise NotAVideoError(path)
-    name = codec or "of a container that only PyAV tells"
-    if decoder == "pyav" or (decoder == "auto" and (codec not in MEASURED_CODECS or not _decord_installed())):
-        if not pyav_installed():
-            raise UnsupportedCodecError(path, f"codec {name}: needs PyAV, which is not installed")
-        return read_pyav
-    if not _decord_installed():
-        raise UnsupportedCodecError(path, f"codec {name}: decord was asked for and is not installed")
-    if codec in WRONG_CODECS:
-        raise UnsupportedCodecError(path, f"codec {name}: decord gives wrong frames or none, use decoder='auto'")
-    return read_decord
-
-
-def _decord_installed() -> bool:
-    return find_spec("decord") is not None
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _window(
@@ -178,7 +175,7 @@ def _window(
     shown = (times >= (0.0 if start is None else start)) & (times <= (np.inf if end is None else end))
     window = np.flatnonzero(shown).astype(np.int64)
     if len(window) == 0:
-        raise ValueError(
+        raise WindowError(
             f"{path}: no frame between start={start} s and end={end} s, it lasts {timeline.duration:.3f} s"
         )
     return window

@@ -1,118 +1,240 @@
-"""Second reader: PyAV (extra `av`)."""
+"""First reader: PyAV, FFmpeg's own decoders in order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from importlib.util import find_spec
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from redundancy.video.errors import CorruptVideoError, NoFramesError, NotAVideoError, NoVideoStreamError
-from redundancy.video.timeline import Choose, Decoded, Timeline
+from redundancy.video.damage import Damage
+from redundancy.video.errors import CorruptVideoError, FrameSizeError, NoFramesError
+from redundancy.video.packets import ONE_FRAME_A_PACKET, PacketTable, open_stream, packet_table, read_packets
+from redundancy.video.timeline import Choose, Decoded, Timeline, make_timeline
 
+# Files up to this many packets are decoded whole: it takes about a second, and says more than the packets do.
+ALWAYS_WHOLE = 300
+# These decoders mark a frame in which they conceal damage. All others are told to stop at damage instead.
+MARKS_DAMAGE = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4", "h263", "flv1", "vc1", "wmv1", "wmv2", "wmv3"})
+SHORTEST_SKIP = 8  # packets; to begin anew costs about as much
+INTRA = 1  # FFmpeg's type of a picture that needs no other
+STOP_AT_DAMAGE = "crccheck+bitstream+buffer+explode"
 
-def pyav_installed() -> bool:
-    """True if the extra `av` is installed.
-
-    Source: own.
-    """
-    return find_spec("av") is not None
-
-
-def pyav_codec(path: Path) -> str:
-    """Name of the codec of the first video stream, as FFmpeg calls it.
-
-    Raises
-    ------
-    NotAVideoError, NoVideoStreamError
-        If FFmpeg knows no such container, or finds no video stream in it.
-
-    Source: own.
-    """
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise NoVideoStreamError(path)
-            return str(container.streams.video[0].codec.canonical_name)
-    except (av.FFmpegError, av.codec.codec.UnknownCodecError) as error:
-        raise NotAVideoError(path, "FFmpeg knows no such container") from error
+Wanted = Int64[np.ndarray, "frames"]
+Pixels = UInt8[np.ndarray, "frames height width 3"]
 
 
 def read_pyav(path: Path, choose: Choose) -> Decoded:
-    """Open a file with PyAV, read the chosen frames, and close it.
+    """Read the chosen frames of a file, on the timeline that FFmpeg's player shows.
 
-    1. Read the packets without decoding them: their presentation times, sorted, number the frames.
-    2. Decode from the start to the last chosen frame, and keep the chosen ones alone. Sequential decoding is exact for
-       every codec, where seeking is not; it costs time in proportion to the last chosen frame's number.
+    1. Read the packets without decoding them, and choose by what they say.
+    2. In a long file whose packets tell all frames (`PacketTable.irregularity`), decode from the key frame before each
+       chosen frame alone, and compare the time of every decoded frame with the packets.
+    3. Elsewhere, or if step 2 meets anything unexpected, decode the whole file in order: that is the timeline. If it
+       differs from what the packets said, choose again.
 
     Raises
     ------
-    NoFramesError, CorruptVideoError
-        If there is no frame, or one that was chosen cannot be decoded.
+    NoFramesError, CorruptVideoError, FrameSizeError
+        If there is no frame, a chosen frame or one that it needs is damaged, or the frames differ in size.
 
     Source: own.
     """
     import av
 
-    try:
-        stamps, timeline = _scan(path)
-        indices = choose(timeline)
-        frames = _decode(path, stamps[indices])
-    except av.FFmpegError as error:
-        raise CorruptVideoError(path, f"FFmpeg says: {error.strerror}") from error
-    return Decoded(frames, indices, timeline, f"PyAV {av.__version__}")
-
-
-def _scan(path: Path) -> tuple[Int64[np.ndarray, "total"], Timeline]:
-    import av
-
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        shown = [(p.pts, p.duration) for p in container.demux(stream) if p.size and not p.is_discard]
-        nominal = float(stream.average_rate or 0)
-        tick = stream.time_base
-    if any(pts is None for pts, _ in shown):
-        shown = _decoded_times(path)
-    if not shown:
+    table = packet_table(path)
+    if not table.pts:
         raise NoFramesError(path)
-    spans = np.array(sorted((pts, duration or 0) for pts, duration in shown), dtype=np.int64)
-    stamps = spans[:, 0]
-    last = spans[-1, 1] * float(tick) or (1 / nominal if nominal else 0.0)
-    times = (stamps - stamps[0]) * float(tick)
-    return stamps, Timeline(times, float(times[-1] + last), nominal)
+    name = f"PyAV {av.__version__}"
+    found = _read_parts(path, table, choose) or _read_whole(path, table, choose)
+    return Decoded(*found, name)
 
 
-def _decoded_times(path: Path) -> list[tuple[int, int]]:
-    """Times of decoded frames, for containers that store no presentation time with a packet."""
-    import av
-
-    with av.open(str(path)) as container:
-        return [(frame.pts, frame.duration) for frame in container.decode(video=0) if frame.pts is not None]
-
-
-def _decode(path: Path, stamps: Int64[np.ndarray, "frames"]) -> UInt8[np.ndarray, "frames height width 3"]:
-    import av
-
-    with av.open(str(path)) as container:
-        kept = _keep(container.decode(video=0), frozenset(stamps.tolist()))
-    if len(kept) < len(stamps):
-        raise CorruptVideoError(path, f"{len(stamps) - len(kept)} of {len(stamps)} frames asked for cannot be decoded")
-    return np.stack([kept[stamp] for stamp in stamps.tolist()])
+def _read_parts(path: Path, table: PacketTable, choose: Choose) -> tuple[Pixels, Wanted, Timeline] | None:
+    """Decode what the chosen frames need; None if only the whole file tells."""
+    if len(table.pts) <= ALWAYS_WHOLE or table.codec not in ONE_FRAME_A_PACKET or table.irregularity:
+        return None
+    order = np.argsort(table.shown)
+    timeline = make_timeline(table, order.tolist())
+    wanted = choose(timeline)
+    run = _Run(path, order[wanted])
+    if not run.decode_parts(table):
+        return None
+    return run.pixels(), wanted, timeline
 
 
-def _keep(decoded: Iterable[Any], wanted: frozenset[int]) -> dict[int, np.ndarray]:
-    kept: dict[int, np.ndarray] = {}
-    for frame in decoded:
-        if frame.pts in wanted and not frame.is_corrupt:
-            kept[frame.pts] = _upright(frame)
-            if len(kept) == len(wanted):
-                break
-    return kept
+def _read_whole(path: Path, table: PacketTable, choose: Choose) -> tuple[Pixels, Wanted, Timeline]:
+    """Decode all frames in order."""
+    likely = _likely_order(table)
+    guess = choose(make_timeline(table, likely)) if likely else np.empty(0, dtype=np.int64)
+    run = _Run(path, guess)
+    run.decode_whole(stop_at_damage=table.codec not in MARKS_DAMAGE)
+    damaged = set(run.failed)
+    if damaged and table.codec not in MARKS_DAMAGE:  # a player goes on after damage: so does the timeline
+        run = _Run(path, guess)
+        run.decode_whole(stop_at_damage=False)
+        damaged |= run.failed
+    if not run.packets:
+        raise CorruptVideoError(path, "no frame of it can be decoded") if damaged else NoFramesError(path)
+    timeline = make_timeline(table, run.packets)
+    wanted = choose(timeline)
+    if not np.array_equal(wanted, guess):
+        run = _Run(path, wanted)
+        run.decode_whole(stop_at_damage=False)
+    damage = Damage(table, run.packets, run.keys, damaged | run.failed)
+    spoiled = [i for i in wanted.tolist() if damage.reaches(i)]
+    if spoiled:
+        times = ", ".join(f"{timeline.times[i]:.3f}" for i in spoiled[:5])
+        what = f"{len(spoiled)} of {len(wanted)} frames asked for, at {times} s{' and later' if spoiled[5:] else ''}"
+        raise CorruptVideoError(path, f"{what}, need damaged pictures")
+    return run.pixels(), wanted, timeline
+
+
+def _likely_order(table: PacketTable) -> list[int]:
+    """Packets in the order in which their frames are probably shown."""
+    kept = np.flatnonzero(~table.dropped).tolist()
+    return kept if None in table.pts else sorted(kept, key=lambda i: table.shown[i])
+
+
+@dataclass
+class _Run:
+    """One pass over a file: which packet each frame came from, and the pixels of the wanted frames.
+
+    Parameters
+    ----------
+    path
+        The file.
+    wanted
+        What is kept: numbers of frames in `decode_whole`, of packets in `decode_parts`.
+    """
+
+    path: Path
+    wanted: Wanted
+    packets: list[int] = field(default_factory=list)  # of each frame, in the order in which they are shown
+    keys: list[int] = field(default_factory=list)  # frames before which nothing is needed
+    failed: set[int] = field(default_factory=set)  # packets with an error or a mark of damage
+    fed: int = 0  # the last packet that the decoder was given
+    size: tuple[int, int] | None = None
+    kept: Pixels | None = None
+
+    def pixels(self) -> Pixels:
+        """The wanted frames."""
+        assert self.kept is not None  # a run that ends without them raises
+        return self.kept
+
+    def decode_whole(self, *, stop_at_damage: bool) -> None:
+        """Decode all packets in order."""
+        slots = {number: slot for slot, number in enumerate(self.wanted.tolist())}
+        with open_stream(self.path) as (container, stream):
+            context = _prepare(stream, stop_at_damage=stop_at_damage)
+            for packet in chain(read_packets(container, stream), [None]):
+                for frame in self._decode(context, packet):
+                    slot = slots.get(len(self.packets))
+                    self._note(frame)
+                    if slot is not None:
+                        self._keep(slot, frame)
+
+    def decode_parts(self, table: PacketTable) -> bool:
+        """Decode from key frames to the wanted packets; False if a frame is not the one that the packets promise."""
+        parts = _parts(table, self.wanted)
+        first = next(parts)
+        with open_stream(self.path) as (container, stream):
+            context = _prepare(stream, stop_at_damage=table.codec not in MARKS_DAMAGE)
+            for packet in read_packets(container, stream):
+                if packet.opaque >= first.start and not self._decode_part(context, packet, first, table):
+                    return False
+                if packet.opaque == first.stop - 1:
+                    context.flush_buffers()
+                    following = next(parts, None)
+                    if following is None:
+                        return True
+                    first = following
+        return False
+
+    def _decode_part(self, context: Any, packet: Any, part: range, table: PacketTable) -> bool:
+        """Decode a packet of a part, and at its end what the decoder holds back; False if that is not as promised."""
+        held_back = [None] if packet.opaque == part.stop - 1 else []
+        if packet.opaque == part.start:
+            self.packets.clear()
+        for piece in [packet, *held_back]:
+            for frame in self._decode(context, piece):
+                if frame.pts is None or frame.pts < table.shown[part.start]:
+                    continue  # it needs frames before the key frame
+                if not self.packets and not (frame.opaque == part.start and _is_key(frame)):
+                    return False
+                self._note(frame)
+                slot = np.searchsorted(table.shown[self.wanted], frame.pts)
+                if slot < len(self.wanted) and self.wanted[slot] == frame.opaque:
+                    self._keep(int(slot), frame)
+        if self.failed:
+            return False
+        promised = [i for i in part if table.shown[i] >= table.shown[part.start]]
+        return not held_back or self.packets == sorted(promised, key=lambda i: table.shown[i])
+
+    def _decode(self, context: Any, packet: Any | None) -> list[Any]:
+        import av
+
+        self.fed = self.fed if packet is None else packet.opaque
+        try:
+            return list(context.decode(packet))
+        except MemoryError:
+            raise
+        except av.FFmpegError:
+            self.failed.add(self.fed)
+            return []
+
+    def _note(self, frame: Any) -> None:
+        packet = self.fed if frame.opaque is None else frame.opaque
+        if frame.is_corrupt:
+            self.failed.add(packet)
+        if _is_key(frame):
+            self.keys.append(len(self.packets))
+        self.packets.append(packet)
+        size = (frame.width, frame.height)
+        self.size = self.size or size
+        if size != self.size:
+            raise FrameSizeError(self.path, "{}x{} pixels, and later {}x{}".format(*self.size, *size))
+
+    def _keep(self, slot: int, frame: Any) -> None:
+        pixels = _upright(frame)
+        if self.kept is None:
+            self.kept = np.empty((len(self.wanted), *pixels.shape), dtype=np.uint8)
+        if pixels.shape != self.kept.shape[1:]:
+            raise FrameSizeError(self.path, f"a frame of {pixels.shape[:2]} is turned otherwise than the first")
+        self.kept[slot] = pixels
+
+
+def _prepare(stream: Any, *, stop_at_damage: bool) -> Any:
+    """The stream's decoder, set up so that damage is told of the packet that has it."""
+    context = stream.codec_context
+    context.thread_type, context.thread_count = "NONE", 1  # several threads would tell of it later
+    context.copy_opaque = True
+    if stop_at_damage:
+        context.options = {"err_detect": STOP_AT_DAMAGE}
+    return context
+
+
+def _parts(table: PacketTable, wanted: Wanted) -> Iterator[range]:
+    """Packets to decode, from key frames on: those that the wanted ones need, and short stretches between them."""
+    starts = table.starts[wanted]
+    before = table.starts[np.maximum(starts - 1, 0)]
+    starts = np.where(table.leading[wanted], before, starts)
+    start, stop = -1, -1
+    for a, b in sorted(zip(starts.tolist(), (wanted + 1).tolist(), strict=True)):
+        if start >= 0 and a > stop + SHORTEST_SKIP:
+            yield range(start, stop)
+            start = -1
+        start, stop = (a, b) if start < 0 else (start, max(stop, b))
+    yield range(start, stop)
+
+
+def _is_key(frame: Any) -> bool:
+    """True if decoding can begin at a frame: a key frame of one whole picture, no refresh spread over several."""
+    return bool(frame.key_frame) and frame.pict_type == INTRA
 
 
 def _upright(frame: Any) -> UInt8[np.ndarray, "height width 3"]:
