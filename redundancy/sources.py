@@ -26,6 +26,7 @@ from redundancy.video import (
     load_video,
     video_path,
 )
+from redundancy.video.errors import printable
 from redundancy.world.clip import WorldVideo
 from redundancy.world.clips import RECORDS, ClipRecord, load_clips
 from redundancy.world.scene import WorldConfig
@@ -177,20 +178,6 @@ def list_videos(
         unique.append(replace(source, name=_unused(printable(source.name), taken), reader=reader))
         taken.add(unique[-1].name)
     return unique
-
-
-def printable(name: str | os.PathLike[str]) -> str:
-    r"""A file's name as text that any file and screen takes: what is no UTF-8 or not printable is escaped.
-
-    Examples
-    --------
-    >>> printable(os.fsdecode(b"caf\xe9.mp4"))
-    'caf\\xe9.mp4'
-
-    Source: own.
-    """
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _unused(name: str, taken: set[str]) -> str:

@@ -123,8 +123,10 @@ def _digest(path: str) -> dict[str, Any]:
 
 
 def _told(error: Exception) -> dict[str, Any]:
-    arguments = error.args if isinstance(error, VideoError) else (error,)
-    return {"error": [type(error).__name__, [str(a) for a in arguments]]}
+    if isinstance(error, VideoError):
+        return {"error": [type(error).__name__, [str(a) for a in error.args]]}
+    built_in = next(kind for kind in type(error).__mro__ if kind.__module__ == "builtins")
+    return {"error": [built_in.__name__, [str(error)]]}
 
 
 if __name__ == "__main__":

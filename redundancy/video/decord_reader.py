@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from redundancy.video.errors import UnsupportedCodecError
+from redundancy.video.memory import reserve
 from redundancy.video.packets import PacketTable, packet_table
 from redundancy.video.timeline import Choose, Decoded, make_timeline
 
@@ -48,6 +49,7 @@ def read_decord(path: Path, choose: Choose) -> Decoded:
     timeline = make_timeline(table, np.argsort(table.shown).tolist())
     indices = choose(timeline)
     try:
+        reserve(2 * len(indices) * reader[0].asnumpy().nbytes)  # its own array and numpy's
         frames = reader.get_batch(indices).asnumpy()
     except failures as error:
         raise UnsupportedCodecError(path, "decord opens it and fails on the frames asked for") from error

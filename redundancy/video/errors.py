@@ -8,11 +8,12 @@ from typing import ClassVar
 
 
 def printable(name: str | os.PathLike[str]) -> str:
-    r"""A name as text that can be printed and stored: a byte that is not UTF-8 is written as `\udcff`.
+    r"""A name as text that can be printed and stored: a byte that is not UTF-8 is `\udcff`, a newline is `\n`.
 
     Source: own.
     """
-    return os.fsdecode(name).encode("utf-8", "backslashreplace").decode("utf-8")
+    text = os.fsdecode(name).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class VideoError(Exception):

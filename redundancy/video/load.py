@@ -17,7 +17,7 @@ from redundancy.video.decord_reader import read_decord
 from redundancy.video.errors import UnreadableVideoError, VideoError, VideoMemoryError, printable
 from redundancy.video.path import video_path
 from redundancy.video.pyav_reader import read_pyav
-from redundancy.video.resize import resize_frames
+from redundancy.video.resize import check_size, resize_frames
 from redundancy.video.sampling import SAMPLINGS, frames_asked
 from redundancy.video.timeline import Choose, Decoded, Timeline, WindowError
 
@@ -138,8 +138,7 @@ def _check(
     low, high = (0.0 if start is None else start), (float("inf") if end is None else end)
     if not 0 <= low <= high:
         raise ValueError(f"start is {start} s and end is {end} s, expected 0 <= start <= end")
-    if resize is not None and min(np.ravel(resize)) < 1:
-        raise ValueError(f"resize is {resize}, expected pixels above 0")
+    check_size(resize)
     if sampling not in SAMPLINGS:
         raise ValueError(f"sampling is {sampling!r}, expected one of {', '.join(SAMPLINGS)}")
     if decoder not in DECODERS:

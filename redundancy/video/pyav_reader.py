@@ -13,6 +13,7 @@ from jaxtyping import Int64, UInt8
 
 from redundancy.video.damage import Damage
 from redundancy.video.errors import CorruptVideoError, FrameSizeError, NoFramesError
+from redundancy.video.memory import reserve
 from redundancy.video.packets import ONE_FRAME_A_PACKET, PacketTable, open_stream, packet_table, read_packets
 from redundancy.video.timeline import Choose, Decoded, Timeline, make_timeline
 
@@ -202,6 +203,7 @@ class _Run:
     def _keep(self, slot: int, frame: Any) -> None:
         pixels = _upright(frame)
         if self.kept is None:
+            reserve(len(self.wanted) * pixels.nbytes)
             self.kept = np.empty((len(self.wanted), *pixels.shape), dtype=np.uint8)
         if pixels.shape != self.kept.shape[1:]:
             raise FrameSizeError(self.path, f"a frame of {pixels.shape[:2]} is turned otherwise than the first")

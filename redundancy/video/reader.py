@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 
 from redundancy.video import errors
 from redundancy.video.clip import VideoClip
-from redundancy.video.errors import ReaderDiedError, VideoError, VideoTimeoutError
+from redundancy.video.errors import ReaderDiedError, VideoError, VideoTimeoutError, printable
 from redundancy.video.load import DECODERS
 from redundancy.video.path import video_path
 from redundancy.video.resize import check_size, resize_frames
@@ -126,7 +126,7 @@ class VideoReader:
         answer = self._ask("load", arguments)
         arrays = {name: np.array(answer.value[name], dtype) for name, dtype in ARRAYS.items()}
         assert answer.frames is not None
-        told = {**answer.value, **arrays, "source": os.fsdecode(path)}
+        told = {**answer.value, **arrays, "source": printable(path)}
         return VideoClip(frames=resize_frames(answer.frames, size), **told)
 
     def digest(self, path: str | os.PathLike[str]) -> str:
@@ -182,7 +182,7 @@ class VideoReader:
                 raise VideoTimeoutError(path, f"{self.timeout:g} s")
             raise ReaderDiedError(path, f"{status}; its limit of memory was {self.memory / 2**20:g} MiB")
         if answer.error is not None:
-            raise _rebuilt(*answer.error, path)
+            raise _rebuilt(answer.error[0], answer.error[1], path)
         return answer
 
     def _drop(self) -> None:
