@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +18,7 @@ from redundancy.models import load_model
 from redundancy.paths import data_folder
 from redundancy.provenance import file_sha256
 from redundancy.sources import SEED_STEP, WORLD_SEED, cuts_on_steps, list_videos
-from redundancy.video import load_video
+from redundancy.video import MismatchedVideoError, RemoteVideoError, VideoError, VideoReader, load_video
 from redundancy.world.scene import WorldConfig
 from tests.tiny_models import make_clip
 
@@ -28,8 +35,9 @@ def test_files_and_folders(tmp_path: Path):
     for name in ("b.mp4", "a.MKV", "notes.txt"):
         (tmp_path / name).write_bytes(b"")
     assert [s.name for s in list_videos([tmp_path])] == ["a.MKV", "b.mp4"]
-    twice = list_videos([tmp_path / "b.mp4", tmp_path / "b.mp4", tmp_path / "absent.mp4"])
-    assert [s.name for s in twice] == ["b.mp4", "b.mp4 (2)", "absent.mp4"]
+    twice = list_videos([tmp_path / n for n in ("b.mp4", "b.mp4", "absent.mp4", "b.mp4 (2)", "b.mp4")])
+    assert [s.name for s in twice] == ["b.mp4", "b.mp4 (2)", "absent.mp4", "b.mp4 (2) (2)", "b.mp4 (3)"]
+    assert list_videos(str(tmp_path)) == list_videos([tmp_path])
 
 
 def test_a_folder_without_video_is_refused(tmp_path: Path):
@@ -37,6 +45,151 @@ def test_a_folder_without_video_is_refused(tmp_path: Path):
         list_videos([tmp_path])
     with pytest.raises(ValueError, match="at least 1 video, given 0"):
         list_videos(limit=0)
+
+
+def test_names_of_every_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Home, `file://`, bytes that are no UTF-8, characters that no screen shows: read, and named in plain text."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    files = [os.fsdecode(b"m\xff.mp4"), os.fsdecode(b"m\xfe.mp4"), "a\nb\x1b[1m.mp4", "per cent %20.mp4", "x:y.mp4"]
+    for file in files:
+        shutil.copy(list_videos(limit=1)[0].path, tmp_path / file)
+    named = [
+        f"~/{files[0]}",
+        "~",
+        tmp_path.as_uri() + "/per%20cent%20%2520.mp4",
+        f"file://localhost{tmp_path}/x%3Ay.mp4",
+    ]
+    sources = list_videos(named)
+    assert len({s.name for s in sources}) == len(sources) == 8
+    assert {s.path.name for s in sources} == set(files)
+    for source in sources:
+        assert source.name.isprintable()
+        assert source.name.encode()
+        assert source.load(frames=1).source.encode()
+        assert source.digest == list_videos(limit=1)[0].digest
+
+
+@pytest.mark.parametrize("name", ["https://example.org/a.mp4", Path("s3://bucket/a.mp4"), "rtsp://camera/1"], ids=str)
+def test_urls_are_refused_by_name(name: str | Path):
+    with pytest.raises(RemoteVideoError, match=r"(example.org|bucket|camera).*is no local file"):
+        list_videos([name])
+
+
+def test_what_is_no_regular_file_is_listed_and_neither_read_nor_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shutil.copy(list_videos(limit=1)[0].path, tmp_path / "a.mp4")
+    os.mkfifo(tmp_path / "fifo.mp4")
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    (tmp_path / "lost.mp4").symlink_to("absent.mp4")
+    (tmp_path / "zero.mp4").symlink_to("/dev/zero")
+    (tmp_path / "._a.mp4").write_bytes(b"attributes of a.mp4")
+    with socket.socket(socket.AF_UNIX) as one, VideoReader() as reader:
+        monkeypatch.chdir(tmp_path)  # a socket's path is short
+        one.bind("socket.mp4")
+        sources = list_videos([tmp_path], reader=reader)
+        assert [s.path.stem for s in sources] == ["a", "fifo", "folder", "loop", "lost", "socket", "zero"]
+        for source in [*sources[1:], *list_videos([tmp_path / "fifo.mp4", "/dev/zero"], reader=reader)]:
+            for way in (source, replace(source, reader=None)):
+                with pytest.raises(VideoError, match=r"fifo|folder|loop|lost|absent|socket|zero"):
+                    way.load(frames=1)
+                with pytest.raises(VideoError):
+                    _ = way.digest
+        assert sources[0].load(frames=2).indices.tolist() == [0, 31]
+
+
+def test_folders_that_cannot_be_listed_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / ".b.mp4").write_bytes(b"")
+    with pytest.raises(ValueError, match="holds no video, and 1 that are hidden"):
+        list_videos([tmp_path])
+    monkeypatch.setattr(Path, "iterdir", lambda self: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    with pytest.raises(ValueError, match=rf"the folder {tmp_path} cannot be listed: Permission denied"):
+        list_videos([tmp_path])
+
+
+def test_a_reader_reads_the_files_and_the_world_needs_none():
+    with VideoReader() as reader:
+        model = load_model("tiny-qwen3-vl", device="cpu")
+        source, drawn = list_videos(["data/clips/clip_000.mp4", "world:1"], reader=reader)
+        assert source.digest == replace(source, reader=None).digest
+        assert np.array_equal(source.load(model, frames=6).frames, model.load_video(source.path, frames=6).frames)
+        reader.close()
+        assert drawn.load(model, frames=4).frames.shape[0] == 4
+        assert reader._child is None
+
+
+def clips_folder(folder: Path, edit: Callable[[list[dict[str, Any]]], None] = lambda clips: None) -> Path:
+    """Two bundled clips with their records, after an edit."""
+    folder.mkdir()
+    known = data_folder() / "clips"
+    told = json.loads((known / "clips.json").read_text())
+    told["clips"] = told["clips"][:2]
+    for clip in told["clips"]:
+        shutil.copy(known / clip["file"], folder)
+    edit(told["clips"])
+    (folder / "clips.json").write_text(json.dumps(told))
+    return folder
+
+
+def test_questions_are_about_the_bytes_they_were_made_for(tmp_path: Path):
+    folder = clips_folder(tmp_path / "a")
+    first, second = list_videos([folder])
+    assert first.load(frames=2).sha256 == first.record.sha256
+    shutil.copy(second.path, first.path)
+    with VideoReader() as reader:
+        for source in (first, replace(first, reader=reader)):
+            with pytest.raises(MismatchedVideoError, match=rf"{second.record.sha256}.*{first.record.sha256}"):
+                source.load(frames=2)
+    assert second.load(frames=2).sha256 == second.record.sha256
+
+
+@pytest.mark.parametrize(
+    "file", ["../a.mp4", "/etc/passwd", "x/../../a.mp4", "", ".", "link.mp4", "links/a.mp4", "a\0.mp4"]
+)
+def test_recorded_files_stay_inside_their_folder(tmp_path: Path, file: str):
+    (tmp_path / "a.mp4").write_bytes(b"")
+    folder = clips_folder(tmp_path / "clips", lambda clips: clips[1].update(file=file))
+    (folder / "link.mp4").symlink_to("../a.mp4")
+    (folder / "links").symlink_to("..")
+    with pytest.raises(ValueError, match=r"clips\.json is no record of clips: (clips\[1\]\.file|embedded null)"):
+        list_videos([folder])
+
+
+def drop(field: str) -> Callable[[list[dict[str, Any]]], None]:
+    return lambda clips: clips[1].pop(field) and None
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (drop("sha256"), r"clips\[1\] has no field 'sha256'"),
+        (drop("questions"), r"clips\[1\] has no field 'questions'"),
+        (lambda clips: clips[0].update(color=1), r"clips\[0\] has an unknown field 'color'"),
+        (lambda clips: clips[0].update(sha256="12"), r"clips\[0\].sha256 is '12', expected 64"),
+        (lambda clips: clips[0].update(frames="32"), r"clips\[0\].frames is '32' \(str\), expected int"),
+        (lambda clips: clips[0].update(scene_cuts=[1.5]), r"clips\[0\].scene_cuts is \[1.5\]"),
+        (lambda clips: clips[0].update(scene_cuts=None), r"clips\[0\].scene_cuts is 'None'"),
+        (lambda clips: clips[0]["questions"][1].update(answer="?"), r"clips\[0\].questions\[1\].options.*answer '\?'"),
+        (lambda clips: clips[0]["questions"].append("what ?"), r"clips\[0\].questions\[\d\] is 'what \?' \(str\)"),
+        (lambda clips: clips.clear(), "clips is empty"),
+        (lambda clips: clips.append([]), r"clips\[2\] is '\[\]' \(list\), expected dict"),
+    ],
+)
+def test_a_record_that_is_none_is_refused(tmp_path: Path, edit: Callable[[list[dict[str, Any]]], None], message: str):
+    folder = clips_folder(tmp_path / "clips", edit)
+    with pytest.raises(ValueError, match=rf"clips\.json is no record of clips: {message}"):
+        list_videos([folder])
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b'{"clips": 3}', b"\xff\xfe", b"[" * 100_000, None])
+def test_a_file_of_records_that_is_none_is_refused(tmp_path: Path, text: bytes | None):
+    folder = clips_folder(tmp_path / "clips")
+    (folder / "clips.json").unlink()
+    if text is None:
+        os.mkfifo(folder / "clips.json")
+    else:
+        (folder / "clips.json").write_bytes(text)
+    with pytest.raises(ValueError, match=r"clips\.json is no record of clips"):
+        list_videos([folder])
 
 
 def test_cuts_between_steps():
