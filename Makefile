@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.installed
 
-.PHONY: demo test lint figures notebooks readme lock clean
+.PHONY: demo test lint fuzz figures notebooks readme lock clean
 
 demo: $(READY)
 	$(RUN) -m studies.ablate_segments
@@ -18,6 +18,10 @@ lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+# Bounded, and not part of the tests: 500 mutated videos, each read rightly or refused in words.
+fuzz: $(READY)
+	$(RUN) -m tools.fuzz_videos
 
 figures: $(READY)
 	$(RUN) -m studies.figures
