@@ -223,7 +223,7 @@ def decode(path: Path, *, stop_at_damage: bool = False) -> Pass:
     found = Pass()
     with av.open(str(path), metadata_errors="ignore") as container:
         stream = next(s for s in container.streams.video if not s.disposition & s.disposition.attached_pic)
-        stream.thread_type = "NONE"
+        stream.thread_type, stream.codec_context.thread_count = "NONE", 1  # else what is lost to damage is by chance
         if stop_at_damage:
             stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
         for packet in _demuxed(container, stream):
