@@ -88,7 +88,8 @@ class PacketTable:
 
         Source: own.
         """
-        return self.shown < self.shown[self.starts]
+        leads: np.ndarray = self.shown < self.shown[self.starts]
+        return leads
 
     @cached_property
     def starts(self) -> Int64[np.ndarray, "packets"]:

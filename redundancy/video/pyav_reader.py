@@ -15,6 +15,7 @@ from redundancy.video.damage import Damage
 from redundancy.video.errors import CorruptVideoError, FrameSizeError, NoFramesError
 from redundancy.video.memory import reserve
 from redundancy.video.packets import ONE_FRAME_A_PACKET, PacketTable, open_stream, packet_table, read_packets
+from redundancy.video.slice_end import SliceEnd
 from redundancy.video.timeline import Choose, Decoded, Timeline, make_timeline
 
 # Files up to this many packets are decoded whole: it takes about a second, and says more than the packets do.
@@ -62,7 +63,7 @@ def _read_parts(path: Path, table: PacketTable, choose: Choose) -> tuple[Pixels,
     order = np.argsort(table.shown)
     timeline = make_timeline(table, order.tolist())
     wanted = choose(timeline)
-    run = _Run(path, order[wanted])
+    run = _Run(path, order[wanted], _needed(table, order[wanted]))
     if not run.decode_parts(table):
         return None
     return run.pixels(), wanted, timeline
@@ -72,11 +73,12 @@ def _read_whole(path: Path, table: PacketTable, choose: Choose) -> tuple[Pixels,
     """Decode all frames in order."""
     likely = _likely_order(table)
     guess = choose(make_timeline(table, likely)) if likely else np.empty(0, dtype=np.int64)
-    run = _Run(path, guess)
+    needed = _needed(table, np.array(likely, dtype=np.int64)[guess])
+    run = _Run(path, guess, needed)
     run.decode_whole(stop_at_damage=table.codec not in MARKS_DAMAGE)
     damaged = set(run.failed)
     if damaged and table.codec not in MARKS_DAMAGE:  # a player goes on after damage: so does the timeline
-        run = _Run(path, guess)
+        run = _Run(path, guess, needed)
         run.decode_whole(stop_at_damage=False)
         damaged |= run.failed
     if not run.packets:
@@ -84,7 +86,7 @@ def _read_whole(path: Path, table: PacketTable, choose: Choose) -> tuple[Pixels,
     timeline = make_timeline(table, run.packets)
     wanted = choose(timeline)
     if not np.array_equal(wanted, guess):
-        run = _Run(path, wanted)
+        run = _Run(path, wanted, _needed(table, np.array(run.packets)[wanted]))
         run.decode_whole(stop_at_damage=False)
     damage = Damage(table, run.packets, run.keys, damaged | run.failed)
     spoiled = [i for i in wanted.tolist() if damage.reaches(i)]
@@ -111,13 +113,18 @@ class _Run:
         The file.
     wanted
         What is kept: numbers of frames in `decode_whole`, of packets in `decode_parts`.
+    needed
+        Packets of key frames that the wanted frames need.
     """
 
     path: Path
     wanted: Wanted
+    needed: frozenset[int]
     packets: list[int] = field(default_factory=list)  # of each frame, in the order in which they are shown
     keys: list[int] = field(default_factory=list)  # frames before which nothing is needed
     failed: set[int] = field(default_factory=set)  # packets with an error or a mark of damage
+    slice_end: SliceEnd | None = None
+    data: dict[int, bytes] = field(default_factory=dict)  # of needed key packets, until their frames come
     fed: int = 0  # the last packet that the decoder was given
     size: tuple[int, int] | None = None
     kept: Pixels | None = None
@@ -131,7 +138,7 @@ class _Run:
         """Decode all packets in order."""
         slots = {number: slot for slot, number in enumerate(self.wanted.tolist())}
         with open_stream(self.path) as (container, stream):
-            context = _prepare(stream, stop_at_damage=stop_at_damage)
+            context = self._prepare(stream, stop_at_damage=stop_at_damage)
             for packet in chain(read_packets(container, stream), [None]):
                 for frame in self._decode(context, packet):
                     slot = slots.get(len(self.packets))
@@ -144,7 +151,7 @@ class _Run:
         parts = _parts(table, self.wanted)
         first = next(parts)
         with open_stream(self.path) as (container, stream):
-            context = _prepare(stream, stop_at_damage=table.codec not in MARKS_DAMAGE)
+            context = self._prepare(stream, stop_at_damage=table.codec not in MARKS_DAMAGE)
             for packet in read_packets(container, stream):
                 if packet.opaque >= first.start and not self._decode_part(context, packet, first, table):
                     return False
@@ -176,10 +183,24 @@ class _Run:
         promised = [i for i in part if table.shown[i] >= table.shown[part.start]]
         return not held_back or self.packets == sorted(promised, key=lambda i: table.shown[i])
 
+    def _prepare(self, stream: Any, *, stop_at_damage: bool) -> Any:
+        """The stream's decoder, set up so that damage is told of the packet that has it."""
+        context = stream.codec_context
+        context.thread_type, context.thread_count = "NONE", 1  # several threads would tell of it later
+        context.copy_opaque = True
+        if stop_at_damage:
+            context.options = {"err_detect": STOP_AT_DAMAGE}
+        if context.name == "h264":
+            self.slice_end = SliceEnd(context)
+        return context
+
     def _decode(self, context: Any, packet: Any | None) -> list[Any]:
         import av
 
-        self.fed = self.fed if packet is None else packet.opaque
+        if packet is not None:
+            self.fed = packet.opaque
+            if self.slice_end is not None and self.fed in self.needed:
+                self.data[self.fed] = bytes(packet)
         try:
             return list(context.decode(packet))
         except MemoryError:
@@ -194,6 +215,9 @@ class _Run:
             self.failed.add(packet)
         if _is_key(frame):
             self.keys.append(len(self.packets))
+            data = self.data.pop(packet, None)
+            if data is not None and self.slice_end is not None and self.slice_end.is_early(data, frame):
+                self.failed.add(packet)
         self.packets.append(packet)
         size = (frame.width, frame.height)
         self.size = self.size or size
@@ -210,14 +234,10 @@ class _Run:
         self.kept[slot] = pixels
 
 
-def _prepare(stream: Any, *, stop_at_damage: bool) -> Any:
-    """The stream's decoder, set up so that damage is told of the packet that has it."""
-    context = stream.codec_context
-    context.thread_type, context.thread_count = "NONE", 1  # several threads would tell of it later
-    context.copy_opaque = True
-    if stop_at_damage:
-        context.options = {"err_detect": STOP_AT_DAMAGE}
-    return context
+def _needed(table: PacketTable, packets: Wanted) -> frozenset[int]:
+    """The key packets before packets, and those before these, which leading frames need."""
+    starts = table.starts[packets]
+    return frozenset(starts.tolist()) | frozenset(table.starts[np.maximum(starts - 1, 0)].tolist())
 
 
 def _parts(table: PacketTable, wanted: Wanted) -> Iterator[range]:
