@@ -148,23 +148,25 @@ def trim(original: Path, others: list[Path], draw: np.random.Generator, target: 
     """A part, its packets copied, from a packet that need be no key frame."""
     packets = _packets(original)
     first = int(draw.integers(len(packets) // 2 + 1))
-    _remux(original, [packets[first : first + int(draw.integers(2, len(packets) + 1))]], target)
+    _remux(original, packets[first : first + int(draw.integers(2, len(packets) + 1))], target)
 
 
 def cut(original: Path, others: list[Path], draw: np.random.Generator, target: Path) -> None:
     """A part, cut by the ffmpeg command without decoding."""
     start, length = draw.uniform(0, 3), draw.uniform(0.5, 4)
-    command = ["ffmpeg", "-v", "quiet", "-nostdin", "-y", "-ss", f"{start:.2f}", "-t", f"{length:.2f}"]
-    subprocess.run([*command, "-i", str(original), "-c", "copy", str(target)], check=True, timeout=LIMIT)
+    _copied(["-ss", f"{start:.2f}", "-t", f"{length:.2f}", "-i", str(original)], target)
 
 
 def join(original: Path, others: list[Path], draw: np.random.Generator, target: Path) -> None:
-    """Two files one behind the other: their bytes where the container is a stream, else their packets."""
+    """Two files one behind the other: their bytes where the container is a stream, else their packets, copied."""
     other = others[draw.integers(len(others))]
     if original.suffix == ".ts":
         target.write_bytes(original.read_bytes() + other.read_bytes())
     else:
-        _remux(original, [_packets(original), _packets(other)], target)
+        names = target.with_suffix(".txt")
+        names.write_text(f"file '{original}'\nfile '{other}'\n")
+        _copied(["-f", "concat", "-safe", "0", "-i", str(names)], target)
+        names.unlink()
 
 
 MUTATIONS: dict[str, Mutate] = {
@@ -185,26 +187,23 @@ def _chunk(data: bytes | bytearray, draw: np.random.Generator) -> tuple[int, int
     return int(draw.integers(max(1, len(data) - size))), size
 
 
+def _copied(source: Sequence[str], target: Path) -> None:
+    command = ["ffmpeg", "-v", "quiet", "-nostdin", "-y", *source, "-c", "copy", str(target)]
+    subprocess.run(command, check=True, timeout=LIMIT)
+
+
 def _packets(path: Path) -> list[Any]:
     with av.open(str(path)) as container:
         return [packet for packet in container.demux(video=0) if packet.size]
 
 
-def _remux(original: Path, parts: list[list[Any]], target: Path) -> None:
-    """Write packets without decoding, the times of each part behind those of the part before."""
+def _remux(original: Path, packets: list[Any], target: Path) -> None:
+    """Write packets without decoding."""
     with av.open(str(original)) as source, av.open(str(target), "w", format=FORMATS.get(target.suffix[1:])) as out:
-        stream = out.add_stream_from_template(source.streams.video[0])
-        end = 0
-        for part in parts:
-            known = [p.dts for p in part if p.dts is not None] or [0]
-            shift, tick = end - min(known), part[0].time_base
-            for packet in part:
-                packet.dts = None if packet.dts is None else packet.dts + shift
-                packet.pts = None if packet.pts is None else packet.pts + shift
-                packet.stream = stream
-                packet.time_base = tick
-                out.mux(packet)
-            end += max(known) - min(known) + (part[-1].duration or 1)
+        stream = out.add_stream_from_template(source.streams.video[0], opaque=True)
+        for packet in packets:
+            packet.stream = stream
+            out.mux(packet)
 
 
 @dataclass
@@ -264,9 +263,9 @@ def player(path: Path) -> list[str] | None:
     """Digests of the frames that the ffmpeg command shows; None if it is not there or says nothing."""
     if shutil.which("ffmpeg") is None:
         return None
-    command = ["ffmpeg", "-v", "quiet", "-nostdin", "-threads", "1", "-i", f"file:{path}", "-map", "0:V:0"]
-    command += ["-fps_mode", "passthrough", "-autorotate", "0", "-f", "framemd5", "-"]
-    shown = subprocess.run(command.copy(), capture_output=True, text=True, timeout=LIMIT / 2, check=False).stdout
+    command = ["ffmpeg", "-v", "quiet", "-nostdin", "-threads", "1", "-autorotate", "0", "-i", f"file:{path}"]
+    command += ["-map", "0:V:0", "-fps_mode", "passthrough", "-f", "framemd5", "-"]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT / 2, check=False).stdout
     lines = [line.split(",")[-1].strip() for line in shown.splitlines() if line and line[0] != "#"]
     return lines or None
 
