@@ -262,7 +262,7 @@ def test_videos_without_questions_are_refused(tmp_path: Path):
 def test_no_readable_video_is_said(tmp_path: Path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="no video could be read"):
+    with pytest.raises(ValueError, match="no video could be measured"):
         retention_curve.main(replace(SMALL, videos=(str(broken),), out=tmp_path / "out"))
 
 
