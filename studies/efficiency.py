@@ -38,7 +38,7 @@ from redundancy.evaluation.efficiency import (
     time_answer,
     video_size,
 )
-from redundancy.evaluation.failures import FAILURE, failure_of
+from redundancy.evaluation.failures import failure_of, with_failures
 from redundancy.evaluation.memory import PeakMemory, peak_memory
 from redundancy.evaluation.random_model import random_model
 from redundancy.models import VideoLLM
@@ -230,8 +230,7 @@ def measure(model: VideoLLM, options: Options) -> pd.DataFrame:
                 rows += measure_video(Bench(model, source, options), conditions)
             except Exception as error:
                 rows.append({"video": source.name, **failure_of(error)})
-    table = pd.DataFrame(rows).assign(model=model.name, commit=commit())
-    return table.assign(**{name: None for name in FAILURE if name not in table})
+    return with_failures(pd.DataFrame(rows).assign(model=model.name, commit=commit()))
 
 
 def summarise(rows: pd.DataFrame) -> xr.Dataset:

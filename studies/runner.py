@@ -33,7 +33,7 @@ from redundancy.evaluation.cells import (
     own_folder,
 )
 from redundancy.evaluation.cells import write_whole as _write
-from redundancy.evaluation.failures import FAILURE, failure_of
+from redundancy.evaluation.failures import failure_of, with_failures
 from redundancy.models import VideoLLM
 from redundancy.models.identity import model_digest
 from redundancy.provenance import commit, digest_of
@@ -188,7 +188,7 @@ def run_videos(
     ]
     failed = [pd.DataFrame(told)] if told else []
     rows = pd.concat([*frames, *failed], ignore_index=True) if frames or failed else pd.DataFrame()
-    rows = rows.assign(**{name: None for name in FAILURE if name not in rows})
+    rows = with_failures(rows)
     present = [c for c in sort_by if c in rows.columns]
     rows = rows.sort_values(present, kind="stable", ignore_index=True)
     errors = {name: f"{told['error_type']}: {told['error']}" for name, told in failures.items()}

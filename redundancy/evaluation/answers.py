@@ -20,7 +20,7 @@ from redundancy.apply import Pruned, prune
 from redundancy.apply.outer import Outer
 from redundancy.capture import model_provenance
 from redundancy.evaluation.cells import CannotStoreError, Cell, Cells, NothingMeasuredError, open_cells, own_folder
-from redundancy.evaluation.failures import FAILURE, failure_of
+from redundancy.evaluation.failures import FAILURE, failure_of, with_failures
 from redundancy.evaluation.prompts import Prompts, prompts_of
 from redundancy.evaluation.scoring import NORMALISE, Scored, score_questions
 from redundancy.metrics.fidelity import answer_rank, jensen_shannon, next_token_kl, top1_agreement
@@ -185,7 +185,7 @@ def evaluate(
         print(f"{file} was damaged and was computed again", file=sys.stderr)
     provenance = model_provenance(model)
     table = pd.concat(tables, ignore_index=True).assign(model=model.name, commit=provenance["commit"])
-    table = table.assign(**{name: None for name in FAILURE if name not in table})
+    table = with_failures(table)
     if table["error"].notna().all():
         told = "; ".join(f"{row.video}: {row.error_type}: {row.error}" for row in table.itertuples())
         raise NothingMeasuredError(f"no video could be measured: {told}")
@@ -194,11 +194,13 @@ def evaluate(
 
 
 def answered(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `evaluate` without those of videos that failed.
+    """Rows of `evaluate` without those of videos that failed, and without the columns about failures.
 
     Source: own.
     """
-    return rows[rows["error"].isna()].infer_objects() if "error" in rows else rows
+    if not set(FAILURE) <= set(rows.columns):
+        return rows
+    return rows[rows["error"].isna()].drop(columns=list(FAILURE)).infer_objects()
 
 
 def grid_text(grid: TokenGrid) -> str:

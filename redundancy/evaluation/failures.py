@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 FAILURE = ("error", "error_type")
+
+
+def with_failures(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with the columns `FAILURE` at the end, None where nothing failed.
+
+    Source: own.
+    """
+    rows = rows.assign(**{name: None for name in FAILURE if name not in rows})
+    return rows[[*(c for c in rows.columns if c not in FAILURE), *FAILURE]]
 
 
 def failure_of(error: Exception) -> dict[str, str]:
