@@ -139,7 +139,7 @@ def run(
     return Answer(text, reduction.grid.frames * reduction.grid.tokens_per_frame, reduction.kept, seconds)
 
 
-def answers_of(model: VideoLLM, source: VideoSource, method: Method | None, options: Options) -> dict[str, Answer]:
+def answers_of(model: VideoLLM, source: VideoSource, *, method: Method | None, options: Options) -> dict[str, Answer]:
     """The answers about a video with all tokens and with the method.
 
     Source: own.
@@ -166,7 +166,7 @@ def main(options: Options) -> dict[str, Answer]:
         source = list_videos(() if options.video is None else (options.video,), limit=1, reader=reader)[0]
         model = rd.load_model(options.model)
         try:
-            answers = answers_of(model, source, method, options)
+            answers = answers_of(model, source, method=method, options=options)
         except Exception as error:
             raise NothingMeasuredError(f"{source.name}: {type(error).__name__}: {error}") from error
     print(f"{source.path}\n{options.prompt}\n")

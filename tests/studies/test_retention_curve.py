@@ -215,6 +215,7 @@ def test_a_new_method_computes_only_its_own_rows(
 
     out = tmp_path / "more"
     shutil.copytree(finished / "cells", out / "cells")
+    shutil.copy(finished / "study.json", out)
     monkeypatch.setattr(retention_curve, "decisions", noted)
     methods = ("fastvid", "average_pool")
     retention_curve.main(replace(SMALL, methods=methods, videos=(str(clips),), out=out, limit=1))
