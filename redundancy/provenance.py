@@ -1,14 +1,27 @@
-"""Where a number comes from: versions, commit, hashes of weights and clips."""
+"""Where a number comes from: versions, commit, digests of settings, weights and clips."""
 
 from __future__ import annotations
 
+import dataclasses
+import enum
+import functools
 import hashlib
+import json
+import stat
 import subprocess
+import sys
+import types
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 _LIBRARIES = ("torch", "transformers", "numpy", "scikit-learn", "scipy", "xarray", "zarr", "decord", "av")
+# of a model folder, what decides about its outputs: weights, configurations, tokenizers, templates
+_OF_A_MODEL = frozenset({".safetensors", ".json", ".jinja", ".txt", ".model", ".tiktoken"})
+_VERSIONED = frozenset({"redundancy", "studies", "torch", "numpy", *sys.stdlib_module_names})
 
 
 @lru_cache(maxsize=1)
@@ -42,6 +55,238 @@ def commit() -> str:
         return ""
 
 
+def digest_of(settings: object) -> str:
+    """SHA-256 of a value by what it holds: equal in every process and on every machine, other where a part differs.
+
+    Taken are plain data (numbers of numpy as those of Python, lists as tuples), paths, enums, arrays and tensors,
+    dataclasses (by the path of their class and every field, so that a changed default changes the digest), functions
+    (by their path, code, defaults and what they close over), classes, and every other object that pickle could store,
+    by what pickle would store of it. Of functions and classes that are not of this package the code counts too; names
+    that code looks up elsewhere are not followed.
+
+    Parameters
+    ----------
+    settings
+        Any such value, nested as deep as you like.
+
+    Returns
+    -------
+    64 hexadecimal digits.
+
+    Raises
+    ------
+    TypeError
+        If a part has no content that is the same in another process, such as a generator or an open file.
+
+    Examples
+    --------
+    >>> digest_of({"frames": 32, "seed": 0}) == digest_of({"seed": 0, "frames": 32})
+    True
+
+    Source: own.
+    """
+    return _Digest().of(settings, "the value given").hex()
+
+
+class _Digest:
+    """One walk through a value; remembers what it is inside of, so that a circle ends."""
+
+    def __init__(self) -> None:
+        self._inside: list[object] = []
+
+    def of(self, value: object, where: str) -> bytes:
+        """Digest of one part, which `where` names in messages."""
+        if value is None or value is Ellipsis or value is NotImplemented:
+            return _leaf("constant", repr(value).encode())
+        for kind in (bool, int, float, complex, str):  # the shortest text that gives the same value
+            if isinstance(value, kind) and not isinstance(value, enum.Enum) and not _is_numpy(value):
+                name = kind.__name__ if type(value) is kind else _path(type(value))
+                return _leaf(name, kind.__repr__(value).encode(errors="surrogatepass"))
+        if isinstance(value, bytes | bytearray):
+            return _leaf("bytes", bytes(value))
+        if any(value is outer for outer in self._inside):
+            if isinstance(value, type | types.FunctionType):
+                return _leaf("circle", _path(value).encode())
+            raise TypeError(f"{where} contains itself, which has no digest")
+        self._inside.append(value)
+        try:
+            return self._compound(value, where)
+        finally:
+            self._inside.pop()
+
+    def _compound(self, value: Any, where: str) -> bytes:
+        if (raw := _array(value, where)) is not None:
+            return self.of(raw, where)
+        if isinstance(value, type):
+            return self._class(value, where)
+        if isinstance(value, enum.Enum):
+            return _node("enum", [self.of(part, where) for part in (_path(type(value)), value.name, value.value)])
+        if isinstance(value, PurePath):
+            return _leaf("path", str(value).encode(errors="surrogateescape"))
+        if isinstance(value, Mapping) and type(value).__module__ in ("builtins", "collections", "types"):
+            pairs = ([self.of(k, f"a key of {where}"), self.of(v, f"{where}[{k!r}]")] for k, v in value.items())
+            return _node("mapping", sorted(a + b for a, b in pairs))
+        if isinstance(value, set | frozenset):
+            return _node("set", sorted(self.of(v, f"a member of {where}") for v in value))
+        if type(value) in (list, tuple):
+            return _node("sequence", self._each(value, where))
+        if dataclasses.is_dataclass(value):
+            named = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+            parts = [self.of(name, where) + self.of(v, f"{where}.{name}") for name, v in named.items()]
+            return _node("dataclass", [self.of(type(value), where), *parts])
+        return self._callable(value, where) or self._reduced(value, where)
+
+    def _each(self, values: Iterable[object], where: str) -> list[bytes]:
+        return [self.of(v, f"{where}[{i}]") for i, v in enumerate(values)]
+
+    def _callable(self, value: Any, where: str) -> bytes | None:
+        """Functions, methods and partial functions; None for everything else."""
+        if isinstance(value, types.UnionType | types.GenericAlias):
+            return _leaf("annotation", repr(value).encode())
+        if isinstance(value, weakref.ref):
+            return _node("weakref", [self.of(value(), where)])
+        if isinstance(value, types.FunctionType):
+            return _node("function", [_leaf("path", _path(value).encode()), *self._function(value, where)])
+        if isinstance(value, types.MethodType):
+            return _node("method", [self.of(value.__self__, where), self.of(value.__func__, where)])
+        if isinstance(value, functools.partial):
+            parts = (value.func, value.args, value.keywords)
+            return _node("partial", [self.of(part, where) for part in parts])
+        if isinstance(value, types.BuiltinFunctionType) and isinstance(value.__self__, types.ModuleType | None):
+            return _leaf("builtin", _path(value).encode())
+        wrapped = getattr(value, "__wrapped__", None) or getattr(value, "fget", None) or getattr(value, "func", None)
+        if isinstance(wrapped, types.FunctionType):
+            return _node(_path(type(value)), [self.of(wrapped, where)])
+        inner = getattr(value, "__func__", None)
+        return None if inner is None else _node(_path(type(value)), [self.of(inner, where)])
+
+    def _function(self, value: types.FunctionType, where: str) -> list[bytes]:
+        """Code, defaults and closure of a function that a version of this package does not stand for."""
+        closed = [cell.cell_contents for cell in value.__closure__ or () if cell != types.CellType()]
+        if _is_versioned(value) and (not closed or hasattr(value, "__wrapped__")):
+            return []
+        held: list[object] = [value.__defaults__, value.__kwdefaults__, closed]
+        return [self._code(value.__code__, where), *(self.of(part, f"{where} ({value.__qualname__})") for part in held)]
+
+    def _code(self, code: types.CodeType, where: str) -> bytes:
+        parts = code.co_consts
+        constants = [self._code(c, where) if isinstance(c, types.CodeType) else self.of(c, where) for c in parts]
+        names = (code.co_names, code.co_varnames, code.co_freevars, code.co_flags, code.co_argcount)
+        return _node("code", [_leaf("code", code.co_code), self.of(names, where), *constants])
+
+    def _class(self, value: type, where: str) -> bytes:
+        path = _leaf("class", _path(value).encode())
+        if _is_versioned(value):
+            return path
+        own = {name: member for name, member in sorted(vars(value).items()) if _is_written(name, member)}
+        members = [self.of(name, where) + self.of(m, f"{_path(value)}.{name}") for name, m in own.items()]
+        return _node("class", [path, *(self.of(base, where) for base in value.__bases__), *members])
+
+    def _reduced(self, value: Any, where: str) -> bytes:
+        """By what pickle would store."""
+        try:
+            stored = value.__reduce_ex__(2)
+        except Exception as error:  # whatever a class's own reduction raises
+            raise TypeError(f"{where} is of type {_path(type(value))}, which has no digest: {error}") from error
+        if isinstance(stored, str):
+            return _leaf("global", f"{_path(type(value))} {stored}".encode())
+        made, arguments, *rest = stored
+        state = rest[0] if rest else None
+        items = [list(part) for part in rest[1:3] if part is not None]
+        return _node("object", [self.of(part, where) for part in (type(value), _path(made), arguments, state, items)])
+
+
+def _leaf(kind: str, content: bytes) -> bytes:
+    return hashlib.sha256(kind.encode() + b"\0" + content).digest()
+
+
+def _node(kind: str, parts: Sequence[bytes]) -> bytes:
+    return _leaf(f"{kind} {len(parts)}", b"".join(parts))
+
+
+def _path(value: Any) -> str:
+    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', None) or type(value).__qualname__}"
+
+
+def _is_numpy(value: object) -> bool:
+    return type(value).__module__ == "numpy"
+
+
+def _is_versioned(value: Any) -> bool:
+    """True where the version of a package stands for the code."""
+    return str(getattr(value, "__module__", "")).partition(".")[0] in _VERSIONED
+
+
+def _is_written(name: str, member: object) -> bool:
+    """True for members of a class that its author wrote, and not Python or `dataclass` for them."""
+    if isinstance(member, types.FunctionType):
+        return not name.startswith("__") or member.__code__.co_filename != "<string>"
+    return not name.startswith(("__", "_abc_")) and not isinstance(
+        member, types.MemberDescriptorType | types.GetSetDescriptorType
+    )
+
+
+def _array(value: Any, where: str) -> object:
+    """Type, shape and bytes of an array or a tensor, a Python number for one of numpy; None for everything else."""
+    if (torch := sys.modules.get("torch")) is not None and isinstance(value, torch.Tensor):
+        if value.is_meta or value.layout is not torch.strided:
+            raise TypeError(f"{where} is a tensor without values in memory ({value.device}), which has no digest")
+        raw = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        return ["tensor", str(value.dtype), list(value.shape), hashlib.sha256(raw).digest()]
+    if torch is not None and isinstance(value, torch.dtype | torch.device | torch.Size):
+        return ["torch", str(value)]
+    if (numpy := sys.modules.get("numpy")) is None or not isinstance(value, numpy.ndarray | numpy.generic):
+        return None
+    if isinstance(value, numpy.generic) and not isinstance(value.item(), numpy.generic):
+        return value.item()
+    array = numpy.ascontiguousarray(value)
+    content = array.ravel().tolist() if array.dtype.hasobject else hashlib.sha256(array).digest()
+    return ["array", array.dtype.str, list(array.shape), content]
+
+
+def model_files(folder: str | Path) -> list[Path]:
+    """Files of a model's folder that decide about its outputs, in order: weights, configurations, tokenizer, templates.
+
+    The folder of the salience head that its `redundancy.json` names belongs to it.
+
+    Raises
+    ------
+    OSError
+        If the folder or the head's cannot be listed.
+
+    Source: own.
+    """
+    folder = Path(folder)
+    files = [p for p in sorted(folder.iterdir()) if p.suffix in _OF_A_MODEL]
+    files += sorted((folder / "additional_chat_templates").glob("*.jinja"))
+    note = folder / "redundancy.json"
+    head = json.loads(note.read_text()).get("salience_head") if note.is_file() else None
+    return files if head is None else [*files, *model_files((folder / head).resolve())]
+
+
+def folder_digest(folder: str | Path) -> str:
+    """SHA-256 over the names and bytes of all files of a model's folder that decide about its outputs.
+
+    Parameters
+    ----------
+    folder
+        Of a Hugging Face model.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no weights, which leaves nothing to tell two models apart by.
+    OSError
+        If a file cannot be read.
+
+    Source: own.
+    """
+    files = model_files(folder)
+    if not any(Path(folder).glob("*.safetensors")):
+        raise ValueError(f"the folder {folder} holds no *.safetensors, expected a model's weights")
+    return digest_of([(file.name, file_sha256(file)) for file in files])
+
+
 def weights_hash(folder: str | Path) -> str:
     """SHA-256 over the names and bytes of a folder's safetensors files; empty where there are none.
 
@@ -65,18 +310,21 @@ def file_sha256(file: str | Path) -> str:
     Raises
     ------
     OSError
-        If the file cannot be read.
+        If the file cannot be read, or is no regular file.
 
     Source: own.
     """
     file = Path(file).resolve()
     status = file.stat()
-    return _file_hash(file, status.st_size, status.st_mtime_ns)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(f"{file} is no regular file, which alone has content that can be hashed")
+    return _file_hash(file, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
-@lru_cache(maxsize=64)  # size and time of change are part of the key: a changed file is hashed again
-def _file_hash(file: Path, size: int, changed: int) -> str:
-    if file.parent.name == "blobs" and len(file.name) == 64:
-        return file.name
+@lru_cache(maxsize=4096)  # what changes with a file is part of the key: a changed file is hashed again
+def _file_hash(file: Path, *changes: int) -> str:
+    in_hub = file.parent.name == "blobs" and file.parent.parent.name.startswith("models--")
+    if in_hub and len(file.name) == 64:
+        return file.name  # files in the hub's cache are named by their own hash
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

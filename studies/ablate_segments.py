@@ -29,7 +29,9 @@ from jaxtyping import Shaped
 import redundancy as rd
 from redundancy import plot
 from redundancy.capture import open_dataset
+from redundancy.evaluation.answers import grid_text
 from redundancy.evaluation.bounds import bounds_of
+from redundancy.evaluation.cells import Facts
 from redundancy.evaluation.intervals import mean_interval, paired_difference
 from redundancy.evaluation.segmentation import cut_agreement, segment_similarity
 from redundancy.metrics.temporal import transition_similarity
@@ -40,13 +42,14 @@ from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
 from studies.conditions import INTERVAL, below_table
 from studies.runner import (
-    Facts,
+    StudyOptions,
     StudyRun,
     VideoResult,
     command_line,
     run_study,
     save_summary,
     say_what_ran,
+    study_main,
     write_json,
 )
 from studies.segment_fastvid import ANSWERS, KEPT, TOKENS, Answers, Asked, kept_row
@@ -68,18 +71,12 @@ MEASURES = {
 }
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(StudyOptions):
     """Compare segmenters on videos.
 
     Parameters
     ----------
-    model
-        A bundled model's name, a Hugging Face folder, or a hub id.
-    videos
-        Files and folders; none: the bundled clips.
-    frames
-        Frames sampled from each video.
     segmenters
         Names of the segmenters to compare.
     segments
@@ -96,15 +93,8 @@ class Options:
         Of these, draws for which the model also answers; and draws of random tokens.
     skills
         Of each clip's own questions those of these skills are asked.
-    out
-        Folder of the results.
-    limit
-        At most so many videos.
     """
 
-    model: str = "tiny-llava-onevision"
-    videos: tuple[Path, ...] = ()
-    frames: int = 32
     segmenters: tuple[str, ...] = tuple(n for n in SEGMENTERS if n != CONTROL)
     segments: tuple[int, ...] = (1, 2, 4, 8)
     thresholds: tuple[float, ...] = (0.8, 0.9, 0.95)
@@ -114,9 +104,9 @@ class Options:
     answer_draws: int = 1
     skills: tuple[str, ...] = ("digit", "when", "where", "count")
     out: Path = Path("results") / NAME
-    limit: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         choices = [n for n in SEGMENTERS if n != CONTROL]
         unknown = sorted(set(self.segmenters) - set(choices))
         if unknown or not self.segmenters:
@@ -125,9 +115,7 @@ class Options:
             )
         if not self.retentions:
             raise ValueError("retentions is empty, expected at least one share of the tokens")
-        for name in ("frames", "seeds", "answer_draws"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, given {getattr(self, name)}")
+        self.at_least(1, "seeds", "answer_draws")
 
 
 def settings_of(options: Options) -> dict[str, Segmenter]:
@@ -220,6 +208,7 @@ def measure_video(
         "known_cuts": None if known is None else known.tolist(),
         "frames_read": len(clip.frames),
         "decoder": clip.decoder,
+        "grid": grid_text(tokens.grid),
     }
     return VideoResult(rows, facts)
 
@@ -392,13 +381,14 @@ def answer_table(summary: xr.Dataset, retention: float) -> pd.DataFrame:
     )
 
 
+@study_main(NAME)
 def main(options: Options) -> xr.Dataset:
     """Run what is missing, write rows, summary and figure, and print the table.
 
     Raises
     ------
-    ValueError
-        If no video could be read.
+    NothingMeasuredError
+        If every video failed.
 
     Source: own.
     """
@@ -407,7 +397,7 @@ def main(options: Options) -> xr.Dataset:
         name: getattr(options, name) for name in ("frames", "seeds", "features", "retentions", "answer_draws", "skills")
     }
     measure = partial(measure_video, segmenters=segmenters, options=options)
-    run = run_study(options, list(segmenters), measure, name=NAME, version=VERSION, depends=depends)
+    run = run_study(options, segmenters, measure, name=NAME, version=VERSION, depends=depends)
     summary = summarise(run, segmenters, measures_of(options))
     summary = save_summary(summary, run, options.out, frames=options.frames, seeds=options.seeds)
     write_json(example(run, summary), options.out / "example.json")

@@ -11,17 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
 import torch
 
 import redundancy as rd
 from redundancy.apply import prune
+from redundancy.evaluation.cells import NothingMeasuredError
 from redundancy.models import Prepared, VideoLLM
 from redundancy.pruning.base import Method
 from redundancy.pruning.named import named_settings
 from redundancy.pruning.table import METHODS
 from redundancy.reduction import Reduction
-from redundancy.sources import list_videos
+from redundancy.sources import VideoSource, list_videos
+from redundancy.video import VideoReader
 from studies.runner import command_line
 
 
@@ -47,16 +50,22 @@ class Options:
         Longest answer.
     repeats
         Runs from which the median time to the first token is taken.
+    decoder
+        What reads the file, as in `load_video`.
+    decode_timeout
+        Seconds that reading it may take.
     """
 
     model: str = "tiny-llava-onevision"
-    video: Path | None = None
+    video: str | Path | None = None
     prompt: str = "how many scenes ?"
     method: str = "fastvid"
     retention: float | None = None
     frames: int = 32
     max_new_tokens: int = 1
     repeats: int = 5
+    decoder: Literal["auto", "pyav", "decord"] = "auto"
+    decode_timeout: float | int = 60.0
 
 
 @dataclass(frozen=True)
@@ -130,20 +139,37 @@ def run(
     return Answer(text, reduction.grid.frames * reduction.grid.tokens_per_frame, reduction.kept, seconds)
 
 
+def answers_of(model: VideoLLM, source: VideoSource, *, method: Method | None, options: Options) -> dict[str, Answer]:
+    """The answers about a video with all tokens and with the method.
+
+    Source: own.
+    """
+    inputs = model.prepare(source.load(model, frames=options.frames), options.prompt)
+    answers = {"all tokens": run(model, inputs, method=None, options=options)}
+    if method is not None:
+        answers[options.method] = run(model, inputs, method=method, options=options)
+    return answers
+
+
 def main(options: Options) -> dict[str, Answer]:
     """Print the answers, the tokens and the times, with all tokens and with the method's.
+
+    Raises
+    ------
+    NothingMeasuredError
+        If the video cannot be read, or not be answered about.
 
     Source: own.
     """
     method = method_of(options.method, options.retention)
-    model = rd.load_model(options.model)
-    path = options.video if options.video is not None else list_videos()[0].path
-    clip = model.load_video(path, frames=options.frames)
-    inputs = model.prepare(clip, options.prompt)
-    answers = {"all tokens": run(model, inputs, method=None, options=options)}
-    if method is not None:
-        answers[options.method] = run(model, inputs, method=method, options=options)
-    print(f"{path}\n{options.prompt}\n")
+    with VideoReader(decoder=options.decoder, timeout=options.decode_timeout) as reader:
+        source = list_videos(() if options.video is None else (options.video,), limit=1, reader=reader)[0]
+        model = rd.load_model(options.model)
+        try:
+            answers = answers_of(model, source, method=method, options=options)
+        except Exception as error:
+            raise NothingMeasuredError(f"{source.name}: {type(error).__name__}: {error}") from error
+    print(f"{source.path}\n{options.prompt}\n")
     print(f"{'':18s}{'answer':20s}{'video tokens':>14s}{'kept':>8s}{'first token':>14s}")
     for name, a in answers.items():
         kept = a.tokens_after / a.tokens_before

@@ -28,6 +28,7 @@ from torch import Tensor
 import redundancy as rd
 from redundancy import plot
 from redundancy.capture import open_dataset
+from redundancy.evaluation.answers import grid_text
 from redundancy.metrics.attention import attention_lost, salience_attention_agreement, top_mass, video_share
 from redundancy.metrics.ranks import top_count
 from redundancy.models import VideoLLM
@@ -38,29 +39,25 @@ from redundancy.video import VideoClip
 from studies.attention_lost_summary import ALL, PREDICTION, lost_table, prediction_table, summarise
 from studies.conditions import RETENTIONS, SALIENCE, Condition, below_table, conditions_of, decisions, replaced_sources
 from studies.runner import (
+    StudyOptions,
     VideoResult,
     command_line,
     run_study,
     save_summary,
     say_what_ran,
+    study_main,
 )
 
 NAME = "attention_lost"
 VERSION = 2
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(StudyOptions):
     """Measure the attention that methods throw away.
 
     Parameters
     ----------
-    model
-        A bundled model's name, a Hugging Face folder, or a hub id.
-    videos
-        Files and folders; none: the bundled clips.
-    frames
-        Frames sampled from each video.
     rows
         Whose attention counts: of the last prompt token, or of all tokens of the question (their mean).
     skills
@@ -73,15 +70,8 @@ class Options:
         Shares of the tokens that methods are asked to keep.
     seeds
         Draws of the random controls per clip.
-    out
-        Folder of the results.
-    limit
-        At most so many videos.
     """
 
-    model: str = "tiny-llava-onevision"
-    videos: tuple[Path, ...] = ()
-    frames: int = 32
     rows: Literal["last", "question"] = "last"
     skills: tuple[str, ...] = ("digit", "when", "where")
     prompt: str = "what happens in the video ?"
@@ -89,15 +79,13 @@ class Options:
     retentions: tuple[float, ...] = RETENTIONS
     seeds: int = 5
     out: Path = Path("results") / NAME
-    limit: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         conditions_of(self.methods, self.retentions)
         if self.rows not in ("last", "question"):
             raise ValueError(f"rows={self.rows!r} given, expected 'last' or 'question'")
-        for name in ("frames", "seeds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, given {getattr(self, name)}")
+        self.at_least(1, "seeds")
 
 
 class Asked(NamedTuple):
@@ -244,16 +232,17 @@ def measure_video(
         else:
             rows += lost_rows(tokens, asked, conditions[label], seeds=options.seeds)
     facts = {"questions": [a.text for a in asked], "frames_read": len(clip.frames), "decoder": clip.decoder}
-    return VideoResult(rows, facts)
+    return VideoResult(rows, {**facts, "grid": grid_text(tokens.grid)})
 
 
+@study_main(NAME)
 def main(options: Options) -> xr.Dataset:
     """Run what is missing, write rows, summary and figure, and print the tables.
 
     Raises
     ------
-    ValueError
-        If no video could be read.
+    NothingMeasuredError
+        If every video failed.
 
     Source: own.
     """
@@ -261,7 +250,7 @@ def main(options: Options) -> xr.Dataset:
     depends = {name: getattr(options, name) for name in ("frames", "seeds", "rows", "skills", "prompt")}
     run = run_study(
         options,
-        [*conditions, PREDICTION],
+        {**conditions, PREDICTION: None},
         partial(measure_video, conditions=conditions, options=options),
         name=NAME,
         version=VERSION,

@@ -29,6 +29,8 @@ from tqdm import tqdm
 import redundancy as rd
 from redundancy import plot
 from redundancy.capture import available_salience, model_provenance, open_dataset, save_dataset
+from redundancy.evaluation.answers import grid_text
+from redundancy.evaluation.cells import NothingMeasuredError
 from redundancy.evaluation.efficiency import (
     PromptFlops,
     RunTimes,
@@ -36,21 +38,22 @@ from redundancy.evaluation.efficiency import (
     time_answer,
     video_size,
 )
+from redundancy.evaluation.failures import failure_of, with_failures
 from redundancy.evaluation.memory import PeakMemory, peak_memory
 from redundancy.evaluation.random_model import random_model
 from redundancy.models import VideoLLM
 from redundancy.plot.efficiency import WHOLE, efficiency_figure
+from redundancy.provenance import commit
 from redundancy.pruning.base import Method
 from redundancy.pruning.table import METHODS
-from redundancy.sources import VideoSource, list_videos
-from redundancy.video import VideoError
+from redundancy.sources import VideoSource
 from studies.conditions import conditions_of as methods_at
-from studies.runner import command_line, write_rows
+from studies.runner import StudyOptions, command_line, study_main, videos_of, write_rows
 
 NAME = "efficiency"
 STATISTICS = ("median", "lower_quartile", "upper_quartile")
 QUANTITIES = {
-    "read": ("ms", "reading and decoding the file"),
+    "read": ("ms", "reading and decoding the file, in a process beside"),
     "prepare": ("ms", "processor"),
     "tower": ("ms", "vision tower, with what the method has it record"),
     "decision": ("ms", "the method's own call"),
@@ -70,21 +73,15 @@ QUANTITIES = {
 }
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(StudyOptions):
     """Measure the cost of an answer with every method.
 
     Parameters
     ----------
-    model
-        A bundled model's name, a Hugging Face folder, or a hub id.
     shape
         In place of a model: random weights of a stated shape, "llava-onevision-0.5b", or
         "llava-onevision-0.5b-small-tower" with a tower that fits a CPU.
-    videos
-        Files and folders; none: the bundled clips.
-    frames
-        Frames sampled from each video.
     prompt
         The question.
     methods
@@ -97,16 +94,9 @@ class Options:
         Pairs per clip and condition.
     threads
         Threads of torch on the CPU; none: as torch has it. On a machine that others use too, one is steadier.
-    out
-        Folder of the results, which are replaced.
-    limit
-        At most so many videos.
     """
 
-    model: str = "tiny-llava-onevision"
     shape: str | None = None
-    videos: tuple[Path, ...] = ()
-    frames: int = 32
     prompt: str = "how many scenes ?"
     methods: tuple[str, ...] = tuple(METHODS)
     retentions: tuple[float, ...] = (0.5, 0.25, 0.1)
@@ -117,12 +107,11 @@ class Options:
     limit: int | None = 4
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.methods:
             methods_at(self.methods, self.retentions)
-        for name, least in (("frames", 1), ("repeats", 1), ("new_tokens", 2), ("threads", 1)):
-            given = getattr(self, name)
-            if given is not None and given < least:
-                raise ValueError(f"{name} must be at least {least}, given {given}")
+        self.at_least(1, "repeats", "threads")
+        self.at_least(2, "new_tokens")
 
 
 class Condition(NamedTuple):
@@ -195,7 +184,12 @@ class Bench:
         row: dict[str, Any] = {"video": self.source.name, "condition": condition.label, "method": condition.name}
         row |= {"kind": condition.kind, "requested": condition.requested}
         row["achieved"] = 1.0 if own.reduction is None else own.reduction.achieved
-        row |= {"video_tokens": self.size.tokens, "prompt": own.prompt, "whole_first": whole_first}
+        row |= {
+            "grid": grid_text(self.size.grid),
+            "video_tokens": self.size.tokens,
+            "prompt": own.prompt,
+            "whole_first": whole_first,
+        }
         row |= self._measured(condition, own)
         return row | {f"whole_{name}": value for name, value in self._measured(whole, of_whole).items()}
 
@@ -214,32 +208,29 @@ def measure_video(bench: Bench, conditions: Sequence[Condition]) -> list[dict[st
         try:
             bench.warm_up(condition)
             able.append(condition)
-        except (ValueError, NotImplementedError) as error:
+        except Exception as error:
             if condition.method is None:
                 raise
-            message = f"{type(error).__name__}: {error}"
-            rows.append({"video": bench.source.name, "condition": condition.label, "error": message})
+            rows.append({"video": bench.source.name, "condition": condition.label, **failure_of(error)})
     for repeat, (i, condition) in product(range(bench.options.repeats), enumerate(able)):
         rows.append(bench.pair(condition, conditions[0], whole_first=(repeat + i) % 2 == 0) | {"repeat": repeat})
     return rows
 
 
 def measure(model: VideoLLM, options: Options) -> pd.DataFrame:
-    """Rows of all clips; a clip that cannot be read is a row with its error.
+    """Rows of all clips; a clip that fails is a row with its error.
 
     Source: own.
     """
     rows: list[dict[str, Any]] = []
     conditions = conditions_of(options)
-    for source in tqdm(list_videos(options.videos, limit=options.limit), desc=NAME, unit="video", disable=None):
-        try:
-            bench = Bench(model, source, options)
-        except VideoError as error:
-            rows.append({"video": source.name, "error": f"{type(error).__name__}: {error}"})
-            continue
-        rows += measure_video(bench, conditions)
-    table = pd.DataFrame(rows)
-    return table if "error" in table else table.assign(error=None)
+    with videos_of(options) as sources:
+        for source in tqdm(sources, desc=NAME, unit="video", disable=None):
+            try:
+                rows += measure_video(Bench(model, source, options), conditions)
+            except Exception as error:
+                rows.append({"video": source.name, **failure_of(error)})
+    return with_failures(pd.DataFrame(rows).assign(model=model.name, commit=commit()))
 
 
 def summarise(rows: pd.DataFrame) -> xr.Dataset:
@@ -250,14 +241,14 @@ def summarise(rows: pd.DataFrame) -> xr.Dataset:
 
     Raises
     ------
-    ValueError
+    NothingMeasuredError
         If no answer could be timed.
 
     Source: own.
     """
     timed = rows[rows["error"].isna()]
     if timed.empty:
-        raise ValueError(f"no answer could be timed: {'; '.join(sorted(set(rows['error'])))}")
+        raise NothingMeasuredError(f"no answer could be timed: {'; '.join(sorted(set(rows['error'])))}")
     labels = list(dict.fromkeys(timed["condition"]))
     value = np.full((len(labels), len(QUANTITIES), 3), np.nan)
     ratio, achieved = value.copy(), np.full((len(labels), 3), np.nan)
@@ -291,9 +282,16 @@ def summarise(rows: pd.DataFrame) -> xr.Dataset:
             "requested": "share of video tokens asked for; NaN: the method's rate is fixed",
             "videos": timed["video"].nunique(),
             "pairs": int(timed.groupby("condition").size().max()),
-            "left_out": sorted({f"{row.condition}: {row.error}" for row in rows[rows["error"].notna()].itertuples()}),
+            "left_out": _told(rows[rows["condition"].notna()], "condition"),
+            "failed": _told(rows[rows["condition"].isna()], "video"),
         },
     )
+
+
+def _told(rows: pd.DataFrame, column: str) -> list[str]:
+    """What did not run, and why."""
+    named = rows[rows["error"].notna()]
+    return sorted({f"{row[column]}: {row['error_type']}: {row['error']}" for _, row in named.iterrows()})
 
 
 def machine(model: VideoLLM) -> dict[str, Any]:
@@ -346,6 +344,7 @@ def table(summary: xr.Dataset) -> pd.DataFrame:
     )
 
 
+@study_main(NAME)
 def main(options: Options) -> xr.Dataset:
     """Time everything, write rows, summary and figure, and print the table.
 
@@ -367,6 +366,7 @@ def main(options: Options) -> xr.Dataset:
     print("prefill: decision, shortening and language model; ratios: to the whole model's answer right beside it.")
     print(f"Memory: {summary.attrs['memory']}.")
     print("".join(f"Left out - {reason}\n" for reason in summary.attrs["left_out"]), end="")
+    print("".join(f"Failed - {reason}\n" for reason in summary.attrs["failed"]), end="")
     print(f"Rows, summary and figure: {options.out}")
     return summary
 

@@ -28,6 +28,7 @@ from scipy.stats import hypergeom
 import redundancy as rd
 from redundancy import plot
 from redundancy.capture import open_dataset
+from redundancy.evaluation.answers import grid_text
 from redundancy.metrics.fidelity import anchor_jaccard, budget_spearman, source_jaccard
 from redundancy.models import VideoLLM
 from redundancy.pruning.table import METHODS
@@ -46,12 +47,14 @@ from studies.conditions import (
     per_video,
 )
 from studies.runner import (
+    StudyOptions,
     StudyRun,
     VideoResult,
     command_line,
     run_study,
     save_summary,
     say_what_ran,
+    study_main,
 )
 
 NAME = "method_agreement"
@@ -72,44 +75,29 @@ MEASURES = {
 }
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(StudyOptions):
     """Compare which tokens methods keep.
 
     Parameters
     ----------
-    model
-        A bundled model's name, a Hugging Face folder, or a hub id.
-    videos
-        Files and folders; none: the bundled clips.
-    frames
-        Frames sampled from each video.
     methods
         Names of the methods and controls; those with a fixed rate stand beside every retention.
     retentions
         Shares of the tokens that methods are asked to keep.
     seeds
         Draws of the random controls per clip.
-    out
-        Folder of the results.
-    limit
-        At most so many videos.
     """
 
-    model: str = "tiny-llava-onevision"
-    videos: tuple[Path, ...] = ()
-    frames: int = 32
     methods: tuple[str, ...] = tuple(METHODS)
     retentions: tuple[float, ...] = RETENTIONS
     seeds: int = 5
     out: Path = Path("results") / NAME
-    limit: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         conditions_of(self.methods, self.retentions)
-        for name in ("frames", "seeds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, given {getattr(self, name)}")
+        self.at_least(1, "seeds")
 
 
 class Pair(NamedTuple):
@@ -228,7 +216,8 @@ def measure_video(
             named = zip((pair.first.name, pair.second.name), (a[2], b[2]), strict=True)
             notes = "; ".join(dict.fromkeys(f"{name}: {note}" for name, note in named if note))
             rows.append(compare(a[1], b[1]) | {"setting": label, "seed": seed if draws > 1 else -1, "replaced": notes})
-    return VideoResult(rows, {"frames_read": len(clip.frames), "decoder": clip.decoder})
+    facts = {"frames_read": len(clip.frames), "decoder": clip.decoder, "grid": grid_text(tokens.grid)}
+    return VideoResult(rows, facts)
 
 
 def summarise(run: StudyRun, pairs: Sequence[Pair], methods: Sequence[str]) -> xr.Dataset:
@@ -300,20 +289,21 @@ def agreement_table(summary: xr.Dataset, retention: float) -> pd.DataFrame:
     return pd.DataFrame(lines).sort_values("_order", kind="stable").drop(columns="_order")
 
 
+@study_main(NAME)
 def main(options: Options) -> xr.Dataset:
     """Run what is missing, write rows, summary and figure, and print the table of one retention.
 
     Raises
     ------
-    ValueError
-        If no video could be read.
+    NothingMeasuredError
+        If every video failed.
 
     Source: own.
     """
     pairs = {p.label: p for p in pairs_of(options)}
     depends = {"frames": options.frames, "seeds": options.seeds}
     measure = partial(measure_video, pairs=pairs, options=options)
-    run = run_study(options, list(pairs), measure, name=NAME, version=VERSION, depends=depends)
+    run = run_study(options, pairs, measure, name=NAME, version=VERSION, depends=depends)
     notes = sorted({note for joined in run.rows["replaced"].fillna("") for note in joined.split("; ") if note})
     names = tuple(dict.fromkeys(c.name for c in conditions_of(options.methods, options.retentions)))
     summary = summarise(run, list(pairs.values()), names)

@@ -11,7 +11,7 @@ settings of one clip ranked, correlations averaged over clips. Intervals are ove
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,12 @@ from jaxtyping import Float, Int64
 from scipy.stats import rankdata
 
 from redundancy import plot
-from redundancy.capture import open_dataset, save_dataset
+from redundancy.capture import open_dataset
 from redundancy.evaluation.intervals import FEW, MARKED, interval_name, jackknife_interval
 from studies import retention_curve
-from studies.conditions import conditions_of, interval_text, is_marked
+from studies.conditions import conditions_of, interval_text, is_marked, replaced_sources
 from studies.retention_curve import MEASURED
-from studies.runner import command_line
+from studies.runner import command_line, save_summary, say_what_ran, study_main
 
 NAME = "metric_prediction"
 PREDICTORS = {"achieved": "share of tokens kept"} | MEASURED
@@ -37,14 +37,14 @@ ALL = "all"
 STATISTICS = ("value", "low", "high", "videos")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options(retention_curve.Options):
     """Rank measurements by how well they predict accuracy; options of `studies.retention_curve`, whose rows are used.
 
     Parameters
     ----------
     rows
-        Folder of the rows of `studies.retention_curve`; what is missing there is computed first.
+        Folder of `studies.retention_curve`, in which nothing is changed; what is missing there is computed.
     resamples
         Of the clips.
     """
@@ -55,6 +55,7 @@ class Options(retention_curve.Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "rows", Path(self.rows).expanduser())
         if self.resamples < 1:
             raise ValueError(f"resamples={self.resamples} given, expected at least 1")
 
@@ -239,20 +240,24 @@ def _short(cell: xr.DataArray) -> str:
     return "-" if np.isnan(value) else f"{value:+.2f}" + "*" * is_marked(low, high, videos)
 
 
+@study_main(NAME)
 def main(options: Options) -> xr.Dataset:
-    """Compute the rows that are missing, then the correlations; write summary and figure, and print the tables.
+    """Compute the rows that are missing, then the correlations; write rows, summary and figure, and print the tables.
+
+    Raises
+    ------
+    NothingMeasuredError
+        If every video failed.
 
     Source: own.
     """
-    names = {f: getattr(options, f) for f in retention_curve.Options.__dataclass_fields__ if f != "out"}
-    curve = retention_curve.main(retention_curve.Options(**names, out=options.rows))
+    curve = retention_curve.run_curve(options, also=[options.rows])
+    run = replace(curve, provenance={**curve.provenance, "study": NAME})
     conditions = conditions_of(options.methods, options.retentions)
-    rows = pd.read_parquet(options.rows / "rows.parquet")
-    units = units_of(rows, [c.label for c in conditions], [c.requested for c in conditions])
+    units = units_of(run.rows, [c.label for c in conditions], [c.requested for c in conditions])
     summary = correlations(units, resamples=options.resamples)
-    kept = {str(k): v for k, v in curve.attrs.items() if k not in ("study", "interval")}
-    summary = summary.assign_attrs(kept, study=NAME, videos=len(units.videos))
-    save_dataset(summary, options.out / "summary.zarr", overwrite=True)
+    told = {"frames": options.frames, "seeds": options.seeds, "replaced": replaced_sources(run.rows)}
+    summary = save_summary(summary, run, options.out, **told)
     draw(options.out)
     for level in LEVELS:
         print(
@@ -260,7 +265,7 @@ def main(options: Options) -> xr.Dataset:
         )
         print(prediction_table(summary, level).to_string(index=False))
     print(f"\n{len(units.videos)} videos, {len(conditions)} settings; {interval_name(len(units.videos))}.")
-    print(f"Summary and figure: {options.out}")
+    print("\n".join([say_what_ran(run), f"Rows, summary and figure: {options.out}"]))
     return summary
 
 

@@ -30,6 +30,7 @@ import xarray as xr
 from redundancy import plot
 from redundancy.capture import open_dataset
 from redundancy.capture.tokens import PromptEnd, record_prompt
+from redundancy.evaluation.answers import grid_text
 from redundancy.metrics import coverage, position
 from redundancy.metrics.outputs import error_of_outputs, video_outputs
 from redundancy.metrics.sample import fixed_sample
@@ -50,11 +51,13 @@ from studies.conditions import (
 )
 from studies.position_drift_summary import coverage_table, drift_table, summarise
 from studies.runner import (
+    StudyOptions,
     VideoResult,
     command_line,
     run_study,
     save_summary,
     say_what_ran,
+    study_main,
 )
 
 NAME = "position_drift"
@@ -62,18 +65,12 @@ VERSION = 2
 SAMPLE = 2000  # tokens on which k-means runs, as `reconstruction_gap` does by default
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(StudyOptions):
     """Measure position drift and coverage of methods.
 
     Parameters
     ----------
-    model
-        A bundled model's name, a Hugging Face folder, or a hub id.
-    videos
-        Files and folders; none: the bundled clips.
-    frames
-        Frames sampled from each video.
     prompt
         The question behind the video, to whose last token distances are measured.
     methods
@@ -82,27 +79,18 @@ class Options:
         Shares of the tokens that methods are asked to keep.
     seeds
         Draws of random controls per clip.
-    out
-        Folder of the results.
-    limit
-        At most so many videos.
     """
 
-    model: str = "tiny-llava-onevision"
-    videos: tuple[Path, ...] = ()
-    frames: int = 32
     prompt: str = "how many scenes ?"
     methods: tuple[str, ...] = tuple(METHODS)
     retentions: tuple[float, ...] = RETENTIONS
     seeds: int = 3
     out: Path = Path("results") / NAME
-    limit: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         conditions_of(self.methods, self.retentions)
-        for name in ("frames", "seeds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, given {getattr(self, name)}")
+        self.at_least(1, "seeds")
 
 
 def tokens_and_end(model: VideoLLM, clip: VideoClip, prompt: str) -> tuple[VideoTokens, PromptEnd]:
@@ -244,18 +232,18 @@ def measure_video(
                 rows.append(row | bench.drift(held))
                 if variant in ("own", "anchors_alone"):
                     rows[-1] |= bench.coverage(held)
-    return VideoResult(
-        rows, {"last_position": end.last_position, "frames_read": len(clip.frames), "decoder": clip.decoder}
-    )
+    facts = {"last_position": end.last_position, "frames_read": len(clip.frames), "decoder": clip.decoder}
+    return VideoResult(rows, {**facts, "grid": grid_text(tokens.grid)})
 
 
+@study_main(NAME)
 def main(options: Options) -> xr.Dataset:
     """Run what is missing, write rows, summary and figures, and print the tables.
 
     Raises
     ------
-    ValueError
-        If no video could be read.
+    NothingMeasuredError
+        If every video failed.
 
     Source: own.
     """
@@ -263,7 +251,7 @@ def main(options: Options) -> xr.Dataset:
     depends = {"frames": options.frames, "seeds": options.seeds, "prompt": options.prompt}
     run = run_study(
         options,
-        list(conditions),
+        conditions,
         partial(measure_video, conditions=conditions, options=options),
         name=NAME,
         version=VERSION,

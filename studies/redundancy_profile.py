@@ -29,6 +29,7 @@ from jaxtyping import Int64
 import redundancy as rd
 from redundancy import plot
 from redundancy.capture import open_dataset
+from redundancy.evaluation.answers import grid_text
 from redundancy.evaluation.intervals import MARKED, interval_name
 from redundancy.metrics.facts import NULLS, Metric
 from redundancy.metrics.table import METRICS
@@ -39,11 +40,13 @@ from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
 from studies.redundancy_profile_summary import LEVEL, summary_of
 from studies.runner import (
+    StudyOptions,
     VideoResult,
     command_line,
     run_study,
     save_summary,
     say_what_ran,
+    study_main,
 )
 
 NAME = "redundancy_profile"
@@ -54,18 +57,12 @@ PROFILED = tuple(n for n, m in METRICS.items() if m.group in GROUPS and m.defaul
 SCORES = ("null_mean", "null_sd", "z", "p")
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(StudyOptions):
     """Profile the redundancy of videos against null models.
 
     Parameters
     ----------
-    model
-        A bundled model's name, a Hugging Face folder, or a hub id.
-    videos
-        Files, folders, and world:N; none: the bundled clips.
-    frames
-        Frames sampled from each video.
     metrics
         Names of the metrics; by default all default metrics of temporal, visual and trajectory.
     nulls
@@ -75,31 +72,22 @@ class Options:
         extreme value there is, 39 leave room for one draw beyond it.
     seed
         Of the draws, which are others for every video.
-    out
-        Folder of the results.
-    limit
-        At most so many videos.
     """
 
-    model: str = "tiny-llava-onevision"
-    videos: tuple[str, ...] = ()
-    frames: int = 32
     metrics: tuple[str, ...] = PROFILED
     nulls: tuple[str, ...] = NULLS
     draws: int = DRAWS
     seed: int = 0
     out: Path = Path("results") / NAME
-    limit: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, choices in (("metrics", PROFILED), ("nulls", NULLS)):
             given = getattr(self, name)
             unknown = sorted(set(given) - set(choices))
             if unknown or not given or len(set(given)) < len(given):
                 raise ValueError(f"{name}={list(given)} given, expected each once, of {list(choices)}")
-        for name, least in (("frames", 1), ("draws", 2)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, given {getattr(self, name)}")
+        self.at_least(2, "draws")
 
 
 def measure_video(source: VideoSource, missing: Sequence[str], *, model: VideoLLM, options: Options) -> VideoResult:
@@ -129,6 +117,7 @@ def measure_video(source: VideoSource, missing: Sequence[str], *, model: VideoLL
         "salience": measured.attrs.get("salience", ""),
         "scenes": None if segments is None else segments.tolist(),
         "decoder": clip.decoder,
+        "grid": grid_text(tokens.grid),
     }
     return VideoResult(rows, facts)
 
@@ -243,20 +232,21 @@ def shown_part(summary: xr.Dataset, group: str) -> xr.Dataset:
     return summary.isel(statistic=np.flatnonzero(chosen))
 
 
+@study_main(NAME)
 def main(options: Options) -> xr.Dataset:
     """Run what is missing, write rows, summary and figures, and print the tables.
 
     Raises
     ------
-    ValueError
-        If no video could be read.
+    NothingMeasuredError
+        If every video failed.
 
     Source: own.
     """
     settings = {"frames": options.frames, "draws": options.draws, "seed": options.seed, "nulls": list(options.nulls)}
     run = run_study(
         options,
-        options.metrics,
+        {name: METRICS[name] for name in options.metrics},
         partial(measure_video, options=options),
         name=NAME,
         version=VERSION,

@@ -24,7 +24,7 @@ import xarray as xr
 import redundancy as rd
 from redundancy import plot
 from redundancy.capture import open_dataset
-from redundancy.evaluation.answers import evaluate
+from redundancy.evaluation.answers import evaluate, grid_text
 from redundancy.evaluation.flops import DecoderShape, fastvid_flops, holitom_flops
 from redundancy.evaluation.intervals import FEW, MARKED, interval_name
 from redundancy.evaluation.scores import paired_accuracy
@@ -49,12 +49,14 @@ from studies.conditions import (
     retention_columns,
 )
 from studies.runner import (
+    StudyOptions,
     StudyRun,
     VideoResult,
     command_line,
     run_study,
     save_summary,
     say_what_ran,
+    study_main,
     write_rows,
 )
 
@@ -85,44 +87,29 @@ COST = {"flops_fastvid": "prefill FLOPs, FastVID's formula", "flops_holitom": "p
 MEASURES = ANSWERS | MEASURED | COST
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(StudyOptions):
     """Measure what methods keep of the answers.
 
     Parameters
     ----------
-    model
-        A bundled model's name, a Hugging Face folder, or a hub id.
-    videos
-        Files, folders and `world:N`, with questions; none: the bundled clips.
-    frames
-        Frames sampled from each video.
     methods
         Names of the methods and controls.
     retentions
         Shares of the tokens that methods are asked to keep.
     seeds
         Draws of the random controls per clip.
-    out
-        Folder of the results.
-    limit
-        At most so many videos.
     """
 
-    model: str = "tiny-llava-onevision"
-    videos: tuple[str, ...] = ()
-    frames: int = 32
     methods: tuple[str, ...] = tuple(METHODS)
     retentions: tuple[float, ...] = (1.0, 0.5, 0.25, 0.1, 0.05)
     seeds: int = 3
     out: Path = Path("results") / NAME
-    limit: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         conditions_of(self.methods, self.retentions)
-        for name in ("frames", "seeds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, given {getattr(self, name)}")
+        self.at_least(1, "seeds")
 
 
 def measure_video(
@@ -164,7 +151,8 @@ def measure_video(
             values = {m: _mean(measured[m]) for m in MEASURED}
             about = {"setting": label, "seed": seed, "replaced": note} | values | _cost(reduction.kept, shape)
             rows += _rows(answered, about)
-    return VideoResult(rows, {"questions": len(questions), "decoder": clip.decoder, "tokens": every})
+    facts = {"questions": len(questions), "decoder": clip.decoder, "tokens": every}
+    return VideoResult(rows, {**facts, "grid": grid_text(tokens.grid)})
 
 
 def attention_of_questions(model: VideoLLM, clip: VideoClip, questions: Sequence[Question]) -> xr.Dataset:
@@ -295,32 +283,41 @@ def curve_table(summary: xr.Dataset) -> pd.DataFrame:
     )
 
 
+def run_curve(options: Options, *, also: Sequence[Path] = ()) -> StudyRun:
+    """Rows of every method at every retention; those that folders `also` of this study hold are taken from there.
+
+    Source: own.
+    """
+    conditions = {c.label: c for c in conditions_of(options.methods, options.retentions)}
+    return run_study(
+        options,
+        {WHOLE: None, **conditions},
+        partial(measure_video, conditions=conditions, options=options),
+        name=NAME,
+        version=VERSION,
+        depends={"seeds": options.seeds},
+        sort_by=("video", "setting", "seed", "question"),
+        also=also,
+    )
+
+
+@study_main(NAME)
 def main(options: Options) -> xr.Dataset:
     """Run what is missing, write rows, summary and figure, and print the tables.
 
     Raises
     ------
-    ValueError
-        If no video could be read.
+    NothingMeasuredError
+        If every video failed.
 
     Source: own.
     """
     methods = conditions_of(options.methods, options.retentions)
-    conditions = {c.label: c for c in methods}
-    depends = {"frames": options.frames, "seeds": options.seeds}
-    run = run_study(
-        options,
-        [WHOLE, *conditions],
-        partial(measure_video, conditions=conditions, options=options),
-        name=NAME,
-        version=VERSION,
-        depends=depends,
-        sort_by=("video", "setting", "seed", "question"),
-    )
+    run = run_curve(options)
     whole = Condition(WHOLE, WHOLE, "whole", METHODS["random_tokens"].method, 1.0)
     notes = replaced_sources(run.rows)
     summary = summarise(run, [whole, *methods])
-    summary = save_summary(summary, run, options.out, **depends, replaced=notes)
+    summary = save_summary(summary, run, options.out, frames=options.frames, seeds=options.seeds, replaced=notes)
     draw(options.out)
     print(curve_table(summary).to_string(index=False))
     for retention in (r for r in options.retentions if r in (0.5, 0.25)):

@@ -1,21 +1,21 @@
 """What every study shares: videos in, rows out; what is stored is never computed twice, and a kill loses nothing.
 
-A study computes, for one video, the rows of the settings it is asked for. The runner keeps one Parquet file of rows and
-one json file of facts per video, written under a temporary name and renamed. The name holds a digest of everything that
-the rows depend on (video, model weights, frames, version of the study), so that stored rows are either right or unused.
+A study computes, for one video, the rows of the settings it is asked for. The runner keeps one cell of rows and facts
+per video. Its name holds a digest of everything that the rows depend on (video, model, frames, version of the study),
+and beside each setting stands the digest of its own, so that stored rows are either right or unused. A video that fails
+is a row with the error, is not stored, and stops no other.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import pandas as pd
 import xarray as xr
@@ -23,11 +23,66 @@ from tqdm import tqdm
 
 import redundancy as rd
 from redundancy.capture import model_provenance, save_dataset
-from redundancy.provenance import file_sha256
+from redundancy.evaluation.cells import (
+    CannotStoreError,
+    Cell,
+    Cells,
+    Facts,
+    NothingMeasuredError,
+    open_cells,
+    own_folder,
+)
+from redundancy.evaluation.cells import write_whole as _write
+from redundancy.evaluation.failures import failure_of, with_failures
+from redundancy.models import VideoLLM
+from redundancy.models.identity import model_digest
+from redundancy.provenance import commit, digest_of
 from redundancy.sources import VideoSource, list_videos
-from redundancy.video import VideoError
+from redundancy.video import VideoError, VideoReader
 
-Facts = dict[str, Any]
+_Main = TypeVar("_Main", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions:
+    """What every study of videos takes.
+
+    Parameters
+    ----------
+    model
+        A bundled model's name, a Hugging Face folder, or a hub id.
+    videos
+        Files, folders and `world:N`; none: the bundled clips.
+    frames
+        Frames sampled from each video.
+    decoder
+        What reads files: "auto" and "pyav" are PyAV; "decord" is for plain MP4 and Matroska files, see `load_video`.
+    decode_timeout
+        Seconds that reading one video may take.
+    out
+        Folder of the results: new, or of earlier runs of the same study, which are taken up.
+    limit
+        At most so many videos.
+    """
+
+    model: str = "tiny-llava-onevision"
+    videos: tuple[str | Path, ...] = ()
+    frames: int = 32
+    decoder: Literal["auto", "pyav", "decord"] = "auto"
+    decode_timeout: float | int = 60.0
+    out: Path = Path("results")
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "out", Path(self.out).expanduser())
+        self.at_least(1, "frames", "limit")
+
+    def at_least(self, least: int, *names: str) -> None:
+        """Refuse options that are given and less."""
+        for name in names:
+            given = getattr(self, name)
+            if given is not None and given < least:
+                raise ValueError(f"{name} must be at least {least}, given {given}")
 
 
 @dataclass(frozen=True)
@@ -45,15 +100,17 @@ class StudyRun:
     Parameters
     ----------
     rows
-        One row per setting, video and seed, sorted.
+        One row per setting, video and seed, sorted; one per video that failed, with `error` and `error_type`.
     facts
-        Facts of each readable video by name.
+        Facts of each measured video by name.
     errors
-        Message by name of each video that could not be read.
+        Type and message by name of each video that failed.
     computed, stored
         Number of videos for which something was computed, and for which everything was stored.
     provenance
         Study, model, weights and libraries.
+    damaged
+        Stored files that were not what had been written, and were computed again.
     """
 
     rows: pd.DataFrame
@@ -62,16 +119,19 @@ class StudyRun:
     computed: int
     stored: int
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    damaged: tuple[Path, ...] = ()
 
 
 def run_videos(
     sources: Sequence[VideoSource],
-    settings: Sequence[str],
+    settings: Sequence[str] | Mapping[str, object],
     compute: Callable[[VideoSource, Sequence[str]], VideoResult],
     *,
     out: Path,
     context: Mapping[str, Any],
     sort_by: Sequence[str] = ("video", "setting", "seed"),
+    columns: Mapping[str, str] | None = None,
+    also: Sequence[Path] = (),
 ) -> StudyRun:
     """Compute what is missing for every video, and return the rows of all.
 
@@ -80,90 +140,139 @@ def run_videos(
     sources
         The videos.
     settings
-        Names of the settings wanted.
+        Names of the settings wanted, with what each stands for: stored rows of another one are computed again.
     compute
-        Rows and facts of one video for the settings that are missing. A `VideoError` becomes a row with its message.
+        Rows and facts of one video for the settings that are missing. Any exception becomes a row with its message. A
+        fact `grid` becomes a column.
     out
         Folder of the study's results.
     context
         Everything that rows depend on beside video and setting: weights, dtype, frames, version of the study.
     sort_by
         Columns that order the rows.
+    columns
+        Further columns, the same in all rows.
+    also
+        Folders of results whose stored rows are taken where `out` has none; nothing is written there.
+
+    Raises
+    ------
+    FolderInUseError
+        If another run works in the folder.
 
     Source: own.
     """
-    cells = out / "cells"
-    cells.mkdir(parents=True, exist_ok=True)
-    frames, facts, errors = [], {}, {}
+    named = settings if isinstance(settings, Mapping) else dict.fromkeys(settings)
+    wanted = {name: digest_of(setting) for name, setting in named.items()}
+    frames, facts, failures = [], {}, {}
     computed = 0
-    for source in tqdm(sources, desc=out.name, unit="video", disable=None):
-        rows_file = cells / f"{_key(source, context)}.parquet"
-        facts_file = rows_file.with_suffix(".json")
-        table = pd.read_parquet(rows_file) if rows_file.is_file() else None
-        missing = [s for s in settings if table is None or s not in set(table["setting"])]
-        if missing:
-            computed += 1
+    with open_cells(out / "cells") as cells:
+        store = _Store(cells, [Cells(folder / "cells") for folder in also])
+        for source in tqdm(sources, desc=out.name, unit="video", disable=None):
             try:
-                result = compute(source, missing)
-            except VideoError as error:  # not stored: the file may be mended before the next run
-                errors[source.name] = f"{type(error).__name__}: {error}"
+                cell, fresh = store.cell_of(source, wanted, partial(compute, source), context)
+            except CannotStoreError:
+                raise
+            except Exception as error:  # not stored: the file may be mended before the next run
+                failures[source.name] = failure_of(error)
+                computed += 1
                 continue
-            fresh = pd.DataFrame(result.rows)
-            table = fresh if table is None else pd.concat([table, fresh], ignore_index=True)
-            write_json(result.facts, facts_file)
-            _write(rows_file, table.to_parquet(index=False))
-        assert table is not None
-        frames.append(table[table["setting"].isin(list(settings))].assign(video=source.name, kind=source.kind))
-        facts[source.name] = json.loads(facts_file.read_text())
-    failed = [
-        pd.DataFrame({"video": [s.name], "kind": [s.kind], "error": [errors[s.name]]})
+            computed += fresh
+            facts[source.name] = cell.facts
+            known: dict[str, Any] = {"video": source.name, "kind": source.kind, "grid": cell.facts.get("grid")}
+            frames.append(cell.rows[cell.rows["setting"].isin(list(wanted))].assign(**known, **(columns or {})))
+    told = [
+        {"video": s.name, "kind": s.kind, "commit": commit(), **(columns or {}), **failures[s.name]}
         for s in sources
-        if s.name in errors
+        if s.name in failures
     ]
+    failed = [pd.DataFrame(told)] if told else []
     rows = pd.concat([*frames, *failed], ignore_index=True) if frames or failed else pd.DataFrame()
+    rows = with_failures(rows)
     present = [c for c in sort_by if c in rows.columns]
     rows = rows.sort_values(present, kind="stable", ignore_index=True)
-    return StudyRun(rows, facts, errors, computed, len(sources) - computed)
+    errors = {name: f"{told['error_type']}: {told['error']}" for name, told in failures.items()}
+    return StudyRun(rows, facts, errors, computed, len(sources) - computed, damaged=tuple(store.damaged))
 
 
-class StudyOptions(Protocol):
-    """What the options of every study of videos hold."""
+class _Store(NamedTuple):
+    """The cells of a run, and those of other folders, from which it only reads."""
 
-    @property
-    def model(self) -> str:
-        """A bundled model's name, a folder, or a hub id."""
-
-    @property
-    def videos(self) -> Sequence[str | Path]:
-        """Names as `list_videos` takes them."""
+    own: Cells
+    others: Sequence[Cells]
 
     @property
-    def out(self) -> Path:
-        """Folder of the results."""
+    def damaged(self) -> list[Path]:
+        return [file for cells in (self.own, *self.others) for file in cells.damaged]
 
-    @property
-    def limit(self) -> int | None:
-        """At most so many videos."""
+    def cell_of(
+        self,
+        source: VideoSource,
+        wanted: Mapping[str, str],
+        compute: Callable[[Sequence[str]], VideoResult],
+        context: Mapping[str, Any],
+    ) -> tuple[Cell, bool]:
+        """The cell of a video with all settings, and whether something was computed for it."""
+        key = _key(source, context)
+        cell = self.own.load(key)
+        for other in self.others:
+            if _missing(cell, wanted) and (found := other.load(key)) is not None:
+                cell = _joined(cell, found, _missing(cell, wanted))
+        missing = _missing(cell, wanted)
+        if cell is None or missing:
+            result = compute(missing)
+            rows = pd.DataFrame(result.rows).assign(commit=commit())
+            fresh = Cell(rows, result.facts, {name: wanted[name] for name in missing})
+            self.own.save(key, _joined(cell, fresh, missing))
+            cell = self.own.load(key)
+            if cell is None:
+                raise CannotStoreError(f"{self.own.damaged[-1]} is not what was written: does the disk fail?")
+        return cell, bool(missing)
+
+
+def _missing(cell: Cell | None, wanted: Mapping[str, str]) -> list[str]:
+    return [name for name, digest in wanted.items() if cell is None or cell.settings.get(name) != digest]
+
+
+def _joined(cell: Cell | None, more: Cell, names: Sequence[str]) -> Cell:
+    """A cell with some settings of another in place of its own."""
+    rows = more.rows[more.rows["setting"].isin(list(names))]
+    taken = {name: digest for name, digest in more.settings.items() if name in names}
+    if cell is None:
+        return Cell(rows, more.facts, taken)
+    kept = cell.rows[~cell.rows["setting"].isin(list(taken))]
+    return Cell(pd.concat([kept, rows], ignore_index=True), more.facts, {**cell.settings, **taken})
+
+
+@contextmanager
+def videos_of(options: StudyOptions) -> Iterator[list[VideoSource]]:
+    """The videos that options name, each read in a process beside, within the options' limits.
+
+    Source: own.
+    """
+    with VideoReader(decoder=options.decoder, timeout=options.decode_timeout) as reader:
+        yield list_videos(options.videos, limit=options.limit, reader=reader)
 
 
 def run_study(
     options: StudyOptions,
-    settings: Sequence[str],
+    settings: Sequence[str] | Mapping[str, object],
     measure: Callable[..., VideoResult],
     *,
     name: str,
     version: int,
     depends: Mapping[str, Any],
     sort_by: Sequence[str] = ("video", "setting", "seed"),
+    also: Sequence[Path] = (),
 ) -> StudyRun:
     """Load the model, compute what is missing for every video, and write `rows.parquet`.
 
     Parameters
     ----------
     options
-        Model, videos, folder and limit.
+        Model, videos, frames, decoder, folder and limits.
     settings
-        Names of the settings wanted.
+        Names of the settings wanted, with what each stands for.
     measure
         Called as `measure(source, missing, model=model)`, see `run_videos`.
     name, version
@@ -172,38 +281,50 @@ def run_study(
         Everything else that rows depend on, by name.
     sort_by
         Columns that order the rows.
+    also
+        Folders of the same study from which stored rows are taken, too.
 
     Raises
     ------
-    ValueError
-        With the message of every video, if none could be read.
+    NothingMeasuredError
+        With the message of every video, if all failed.
 
     Source: own.
     """
-    sources = list_videos(options.videos, limit=options.limit)
-    model = rd.load_model(options.model)
-    provenance = model_provenance(model)
-    run = run_videos(
-        sources,
-        settings,
-        partial(measure, model=model),
-        out=options.out,
-        context=context_of(name, version, provenance, **depends),
-        sort_by=sort_by,
-    )
+    read = {"frames": options.frames, "decoder": options.decoder}
+    with videos_of(options) as sources:
+        model = rd.load_model(options.model)
+        run = run_videos(
+            sources,
+            settings,
+            partial(measure, model=model),
+            out=options.out,
+            context=context_of(name, version, model, **{**read, **depends}),
+            sort_by=sort_by,
+            columns={"model": model.name},
+            also=also,
+        )
     write_rows(run.rows, options.out / "rows.parquet")
     if not run.facts:
-        raise ValueError(f"no video could be read: {'; '.join(run.errors.values())}")
-    return replace(run, provenance={**provenance, "study": name})
+        raise NothingMeasuredError(f"no video could be measured: {_listed(run.errors)}")
+    return replace(run, provenance={**model_provenance(model), "study": name})
 
 
-def context_of(name: str, version: int, provenance: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
-    """Everything that the rows of a study depend on beside video and setting: its version, the weights, its settings.
+def context_of(name: str, version: int, model: VideoLLM, **settings: Any) -> dict[str, Any]:
+    """Everything that the rows of a study depend on beside video and setting: its version, the model, its settings.
+
+    The model is told by its files, not by its name.
 
     Source: own.
     """
-    weights = ("weights_sha256", "dtype", "attn_implementation", "redundancy_version")
-    return {"study": name, "version": version, **settings, **{k: provenance[k] for k in weights}}
+    told = model_provenance(model)
+    how = {k: told[k] for k in ("dtype", "attn_implementation", "redundancy_version")}
+    how |= {"model": model_digest(model), "device": model.device.type}
+    return {"study": name, "version": version, **settings, **how}
+
+
+def _listed(errors: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {message}" for name, message in errors.items())
 
 
 def save_summary(summary: xr.Dataset, run: StudyRun, out: Path, **attributes: Any) -> xr.Dataset:
@@ -211,23 +332,23 @@ def save_summary(summary: xr.Dataset, run: StudyRun, out: Path, **attributes: An
 
     Source: own.
     """
-    unreadable = [f"{name}: {message}" for name, message in run.errors.items()]
-    told = {**run.provenance, **attributes, "videos": len(run.facts), "unreadable": unreadable}
+    failed = [f"{name}: {message}" for name, message in run.errors.items()]
+    told = {**run.provenance, **attributes, "videos": len(run.facts), "failed": failed}
     summary = summary.assign_attrs(told)
     save_dataset(summary, out / "summary.zarr", overwrite=True)
     return summary
 
 
 def say_what_ran(run: StudyRun) -> str:
-    """One sentence about what was computed and what was stored before, and a line per unreadable video.
+    """What was measured, stored before, and failed, with a line per video that failed and per damaged file.
 
     Source: own.
     """
-    read = run.computed - len(run.errors)
-    lines = [f"{read} videos computed, {run.stored} taken from stored results, {len(run.errors)} could not be read."]
-    if not read and run.stored and not run.errors:
+    lines = [f"{len(run.facts)} measured, {len(run.errors)} failed; {run.stored} taken from stored results."]
+    if not run.computed:
         lines = [f"Nothing to compute: the results of all {run.stored} videos are stored."]
-    return "\n".join(lines + [f"  {name}: {message}" for name, message in run.errors.items()])
+    lines += [f"  {name}: {message}" for name, message in run.errors.items()]
+    return "\n".join(lines + [f"  {file} was damaged and was computed again" for file in run.damaged])
 
 
 def write_rows(rows: pd.DataFrame, path: Path) -> None:
@@ -250,25 +371,30 @@ def write_json(value: Facts, path: Path) -> None:
 
 def _key(source: VideoSource, context: Mapping[str, Any]) -> str:
     """Digest of the video and of everything else that its rows depend on."""
-    try:
-        video = file_sha256(source.path)
-    except OSError:
-        video = f"unreadable {source.path}"
-    known = None if source.record is None else str(source.record)
-    text = json.dumps({"video": video, "known": known, **context}, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
+    return digest_of({"video": source.digest, "known": source.record, **context})[:24]
 
 
-def _write(path: Path, content: bytes | None) -> None:
-    if content is None:
-        raise ValueError(f"nothing to write to {path}")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+def study_main(name: str) -> Callable[[_Main], _Main]:
+    """Decorator of a study's `main`: while it runs, the options' folder `out` is its own, see `own_folder`.
+
+    Source: own.
+    """
+
+    def decorate(main: _Main) -> _Main:
+        @wraps(main)
+        def run(options: Any) -> Any:
+            with own_folder(options.out, name):
+                return main(options)
+
+        return run  # type: ignore[return-value]
+
+    return decorate
 
 
 def command_line(options: type[Any], main: Callable[[Any], object]) -> None:
-    """Run a study from the command line: options by tyro, errors of the user as one line and exit status 2.
+    """Run a study from the command line: options by tyro, errors as one line.
+
+    Exit status 0: everything was measured; 2: an error of the user; 3: videos failed, all or some, which are named.
 
     Source: own.
     """
@@ -277,10 +403,16 @@ def command_line(options: type[Any], main: Callable[[Any], object]) -> None:
     try:
         spec = getattr(sys.modules["__main__"], "__spec__", None)
         program = f"python -m {spec.name}" if spec is not None else None
-        main(tyro.cli(options, prog=program, description=(options.__doc__ or "").partition("\n")[0]))
-    except (ValueError, OSError) as error:
+        result = main(tyro.cli(options, prog=program, description=(options.__doc__ or "").partition("\n")[0]))
+        failed = len(getattr(result, "attrs", {}).get("failed", ()))
+    except NothingMeasuredError as error:
+        print(error, file=sys.stderr)
+        sys.exit(3)
+    except (ValueError, OSError, VideoError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("\nStopped. What was computed is stored; the same command goes on from there.", file=sys.stderr)
         sys.exit(130)
+    if failed:
+        sys.exit(3)

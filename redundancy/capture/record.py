@@ -14,8 +14,9 @@ from redundancy.capture.attention import Rows, record_attention
 from redundancy.capture.attention_dataset import attention_dataset, hidden_dataset
 from redundancy.capture.hidden import record_hidden
 from redundancy.capture.tokens import record_prompt, record_tokens
+from redundancy.models.identity import weights_digest
 from redundancy.models.video_llm import VideoLLM
-from redundancy.provenance import commit, library_versions, weights_hash
+from redundancy.provenance import commit, library_versions
 from redundancy.video import VideoClip
 
 
@@ -144,7 +145,7 @@ def model_provenance(model: VideoLLM) -> dict[str, Any]:
         "libraries": json.dumps(library_versions()),
         "model": model.name,
         "architecture": model.family.name,
-        "weights_sha256": weights_hash(model.folder) if model.folder else "",
+        "weights_sha256": weights_digest(model),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
         "attn_implementation": str(getattr(model.family.config, "_attn_implementation", "")),

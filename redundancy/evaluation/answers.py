@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import os
+import sys
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -12,20 +14,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from tqdm import tqdm
 
 from redundancy.apply import Pruned, prune
 from redundancy.apply.outer import Outer
 from redundancy.capture import model_provenance
+from redundancy.evaluation.cells import CannotStoreError, Cell, Cells, NothingMeasuredError, open_cells, own_folder
+from redundancy.evaluation.failures import FAILURE, failure_of, with_failures
 from redundancy.evaluation.prompts import Prompts, prompts_of
 from redundancy.evaluation.scoring import NORMALISE, Scored, score_questions
 from redundancy.metrics.fidelity import answer_rank, jensen_shannon, next_token_kl, top1_agreement
+from redundancy.models.hooks import on_text_entry
+from redundancy.models.identity import memory_digest
 from redundancy.models.video_llm import VideoLLM
+from redundancy.provenance import digest_of
 from redundancy.pruning import base
 from redundancy.pruning.base import InnerMethod, require_choice
 from redundancy.pruning.named import as_inner, as_method
 from redundancy.reduction import Reduction
 from redundancy.sources import VideoSource, list_videos
-from redundancy.video import VideoClip
+from redundancy.tokens import TokenGrid
+from redundancy.video import VideoClip, VideoReader
 from redundancy.world.questions import Question
 
 Video = VideoSource | VideoClip | str | Path
@@ -33,6 +42,7 @@ Method = str | type[base.Method] | Outer | Reduction | Sequence[Reduction] | Non
 InnerGiven = str | InnerMethod | Sequence[str | type[InnerMethod] | InnerMethod | Sequence[Reduction]]
 Inner = Sequence[InnerMethod | Sequence[Reduction]]
 KEY = ("video", "question", "text")
+VERSION = 1  # of the rows; those of another are computed again
 FIDELITY = {
     "kl": next_token_kl,
     "jensen_shannon": jensen_shannon,
@@ -52,11 +62,28 @@ class _Video:
 
 
 @dataclass(frozen=True)
+class _Named:
+    """A video that may still have to be read."""
+
+    name: str
+    kind: str
+    given: VideoSource | VideoClip
+
+    @property
+    def digest(self) -> object:
+        """What stands for its content."""
+        return self.given if isinstance(self.given, VideoClip) else [self.given.digest, self.given.record]
+
+
+@dataclass(frozen=True)
 class _Settings:
     normalise: str
     max_new_tokens: int
     shared: bool
     seed: int | None
+    frames: int | None
+    fidelity: bool
+    keep_logits: bool
 
 
 def evaluate(
@@ -74,6 +101,9 @@ def evaluate(
     fidelity: bool = False,
     reference: pd.DataFrame | None = None,
     keep_logits: bool = False,
+    out: str | Path | None = None,
+    decoder: str = "auto",
+    decode_timeout: float | int = 60.0,
 ) -> pd.DataFrame:
     """Answer questions about videos by the likelihood of their options, with a method or with all tokens.
 
@@ -104,6 +134,14 @@ def evaluate(
         Rows of the whole model on the same questions, made with `keep_logits=True`, to compare with instead.
     keep_logits
         Add a column of the logits `[vocabulary]` of the first token of the answer.
+    out
+        Folder in which the rows of each video are stored as they are made, so that the same call goes on where another
+        was stopped: new, or of earlier calls. Rows are taken from there if video, questions, model (as it is in
+        memory), method and all settings are the same.
+    decoder
+        What reads files, see `load_video`.
+    decode_timeout
+        Seconds that reading one file may take; files are read in a process beside, see `VideoReader`.
 
     Returns
     -------
@@ -112,17 +150,21 @@ def evaluate(
     among the options), `chance`; `method, settings, inner, inner_settings` (json), `seed` (-1 if none was given),
     `requested`, `achieved` and `achieved_with_newlines` (shares of the video tokens that enter the language model;
     `requested` is NaN for a fixed rate), `kept` and `video_tokens` (numbers), `achieved_inside` (share left behind the
-    last layer that reduces); `frames, clip_sha256, shared`. With `fidelity` or `reference`: `agreement` (1 if the whole
-    model's option is predicted), `whole_predicted, whole_correct`, and of the first token of the answer `kl`,
+    last layer that reduces); `frames, clip_sha256, shared`; `grid` (temporal steps, rows and columns of the video's
+    tokens before any reduction, as `16x7x7`), `model, commit`. A video that failed is one row with its `error` and
+    `error_type`, which are None elsewhere; `answered` leaves it out. With `fidelity` or `reference`: `agreement` (1 if
+    the whole model's option is predicted), `whole_predicted, whole_correct`, and of the first token of the answer `kl`,
     `jensen_shannon` (nat), `top1_agreement`, `answer_rank`. `attrs` hold the provenance.
 
     Raises
     ------
     ValueError
-        If there is no question about a video, two videos have one name, `seed` is given and nothing draws, `shared`
-        would change answers, or the reference is not that of the same questions.
-    VideoError
-        If a video cannot be read.
+        If two videos have one name, `seed` is given and nothing draws, `shared` would change answers, or there is no
+        question about any of the videos.
+    NothingMeasuredError
+        If several videos are given and all fail, with all messages; an only video raises its own error.
+    FileExistsError, FolderInUseError
+        If `out` holds something else, or another run works there.
 
     Source: own.
     """
@@ -131,18 +173,45 @@ def evaluate(
         raise ValueError("fidelity=True and reference=... given, expected one of the two")
     method, inside = _seeded(None if method is None else as_method(method), as_inner(inner), seed)
     once = _share(inside, shared)
-    settings = _Settings(normalise, max_new_tokens, once, seed)
-    tables = []
-    for video in _read(model, videos, frames, questions):
-        prompts = prompts_of(model, video.clip, [q.text for q in video.questions])
-        rows = _rows(model, video, prompts, method=method, inner=inside, settings=settings)
-        whole = reference
-        if fidelity:
-            whole = _rows(model, video, prompts, method=None, inner=(), settings=replace(settings, shared=True))
-        tables.append(rows if whole is None else _compare(rows, whole))
-    table = pd.concat(tables, ignore_index=True)
-    table.attrs.update({k: str(v) for k, v in model_provenance(model).items()}, normalise=normalise)
-    return table if keep_logits else table.drop(columns="logits")
+    settings = _Settings(normalise, max_new_tokens, once, seed, frames, fidelity, keep_logits)
+    run = _Run(model, method, tuple(inside), settings, questions, reference)
+    with ExitStack() as stack:
+        reader = stack.enter_context(VideoReader(decoder=decoder, timeout=decode_timeout))
+        found = _found(videos, reader)
+        cells = None
+        if out is not None:
+            folder = Path(out).expanduser()
+            stack.enter_context(own_folder(folder, "evaluate"))
+            cells = stack.enter_context(open_cells(folder / "cells"))
+        tables = _tables(run, found, cells, decoder)
+    for file in () if cells is None else cells.damaged:
+        print(f"{file} was damaged and was computed again", file=sys.stderr)
+    provenance = model_provenance(model)
+    table = pd.concat(tables, ignore_index=True).assign(model=model.name, commit=provenance["commit"])
+    table = with_failures(table)
+    if table["error"].notna().all():
+        told = "; ".join(f"{row.video}: {row.error_type}: {row.error}" for row in table.itertuples())
+        raise NothingMeasuredError(f"no video could be measured: {told}")
+    table.attrs.update({k: str(v) for k, v in provenance.items()}, normalise=normalise)
+    return table
+
+
+def answered(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `evaluate` without those of videos that failed, and without the columns about failures.
+
+    Source: own.
+    """
+    if not set(FAILURE) <= set(rows.columns):
+        return rows
+    return rows[rows["error"].isna()].drop(columns=list(FAILURE)).infer_objects()
+
+
+def grid_text(grid: TokenGrid) -> str:
+    """Temporal steps, rows and columns of a video's tokens, as `16x7x7`.
+
+    Source: own.
+    """
+    return "x".join(map(str, grid))
 
 
 def reads_question(inner: InnerGiven) -> bool:
@@ -181,26 +250,19 @@ def _seeded(method: Method, inner: Inner, seed: int | None) -> tuple[Method, Inn
 # what is read -----------------------------------------------------------------------------------------------------
 
 
-def _read(
-    model: VideoLLM,
-    videos: Video | Sequence[Video],
-    frames: int | None,
-    questions: Sequence[Question] | Mapping[str, Sequence[Question]] | None,
-) -> Iterator[_Video]:
-    """Videos with their questions, one at a time; names and questions are checked before the first is read."""
-    given = [videos] if isinstance(videos, VideoSource | VideoClip | str | Path) else list(videos)
+def _found(videos: Video | Sequence[Video], reader: VideoReader) -> list[_Named]:
+    """The videos under names that differ, files with what reads them."""
+    given = [videos] if isinstance(videos, VideoSource | VideoClip | str | os.PathLike) else list(videos)
     found: list[VideoSource | VideoClip] = []
     for video in given:
-        found += list_videos([video]) if isinstance(video, str | Path) else [video]
-    names = [v.name if isinstance(v, VideoSource) else v.source for v in found]
+        if isinstance(video, VideoSource) and video.reader is None:
+            video = replace(video, reader=reader)
+        found += list_videos([video], reader=reader) if isinstance(video, str | os.PathLike) else [video]
+    named = [_Named(v.name, v.kind, v) if isinstance(v, VideoSource) else _Named(v.source, "user", v) for v in found]
+    names = [v.name for v in named]
     if not found or len(set(names)) < len(names):
         raise ValueError(f"videos {names} given, expected at least one, with names that differ")
-    asked = [_questions_of(v, name, questions) for v, name in zip(found, names, strict=True)]
-    for video, name, about in zip(found, names, asked, strict=True):
-        if isinstance(video, VideoClip):
-            yield _Video(name, "user", video, about)
-        else:
-            yield _Video(name, video.kind, video.load(model, frames=frames), about)
+    return named
 
 
 def _questions_of(
@@ -223,12 +285,92 @@ def _questions_of(
 # rows -------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One call of `evaluate`, for one video at a time."""
+
+    model: VideoLLM
+    method: Method
+    inner: Inner
+    settings: _Settings
+    questions: Sequence[Question] | Mapping[str, Sequence[Question]] | None
+    reference: pd.DataFrame | None
+
+    def table_of(self, named: _Named) -> pd.DataFrame:
+        """Rows of one video."""
+        asked = _questions_of(named.given, named.name, self.questions)
+        clip = named.given
+        if isinstance(clip, VideoSource):
+            clip = clip.load(self.model, frames=self.settings.frames)
+        video = _Video(named.name, named.kind, clip, asked)
+        prompts = prompts_of(self.model, clip, [q.text for q in asked])
+        rows = _rows(self.model, video, prompts, method=self.method, inner=self.inner, settings=self.settings)
+        whole = self.reference
+        if self.settings.fidelity:
+            everything = replace(self.settings, shared=True)
+            whole = _rows(self.model, video, prompts, method=None, inner=(), settings=everything)
+        rows = rows if whole is None else _compare(rows, answered(whole))
+        return rows if self.settings.keep_logits else rows.drop(columns="logits")
+
+    def context(self, decoder: str) -> dict[str, Any]:
+        """All that rows depend on beside the video and what is asked about it."""
+        told = model_provenance(self.model)
+        how = {name: told[name] for name in ("attn_implementation", "redundancy_version")}
+        how |= {"evaluate": VERSION, "decoder": decoder, "device": self.model.device.type}
+        return how | {
+            "model": memory_digest(self.model),
+            "method": self.method,
+            "inner": self.inner,
+            "settings": self.settings,
+        }
+
+    def asked_of(self, named: _Named) -> object:
+        """Questions about a video, and what the reference says about it."""
+        reference = None
+        if self.reference is not None:
+            reference = self.reference[self.reference["video"] == named.name].to_dict("list")
+        return [_questions_of(named.given, named.name, self.questions), reference]
+
+
+def _tables(run: _Run, found: Sequence[_Named], cells: Cells | None, decoder: str) -> list[pd.DataFrame]:
+    """A table per video; an only video raises its error."""
+    context = None if cells is None else digest_of(run.context(decoder))
+    tables: list[pd.DataFrame] = []
+    for named in tqdm(found, desc="evaluate", unit="video", disable=True if len(found) == 1 else None):
+        try:
+            tables.append(run.table_of(named) if cells is None else _stored(run, named, cells, context))
+        except CannotStoreError:
+            raise
+        except Exception as error:
+            if len(found) == 1:
+                raise
+            tables.append(pd.DataFrame([{"video": named.name, "kind": named.kind, **failure_of(error)}]))
+    return tables
+
+
+def _stored(run: _Run, named: _Named, cells: Cells, context: object) -> pd.DataFrame:
+    """Rows of one video from its cell, which is made if need be."""
+    key = digest_of([context, named.digest, run.asked_of(named)])[:24]
+    cell = cells.load(key)
+    if cell is None:
+        cells.save(key, Cell(run.table_of(named), {}, {}))
+        cell = cells.load(key)
+    if cell is None:
+        raise CannotStoreError(f"{cells.damaged[-1]} is not what was written: does the disk fail?")
+    rows = cell.rows.assign(video=named.name, kind=named.kind)
+    for name in ("options", "loglikelihood"):  # Parquet gives arrays
+        rows[name] = [list(value) for value in rows[name]]
+    return rows
+
+
 def _rows(
     model: VideoLLM, video: _Video, prompts: Prompts, *, method: Method, inner: Inner, settings: _Settings
 ) -> pd.DataFrame:
     """Rows of one video, with the logits of each question."""
+    grids: list[TokenGrid] = []
     with ExitStack() as stack:
         pruned = Pruned()
+        stack.enter_context(on_text_entry(model.family, lambda entry: grids.extend(s.grid for s in entry.spans)))
         if method is not None or inner:
             pruned = stack.enter_context(prune(model, method, inner=inner))
         scored = score_questions(
@@ -246,6 +388,7 @@ def _rows(
             | {"seed": -1 if settings.seed is None else settings.seed}
             | _retention(one, outer, inside)
             | {"frames": len(video.clip.frames), "clip_sha256": video.clip.sha256, "shared": one.shared}
+            | {"grid": grid_text(grids[0])}
             | {"logits": one.logits.float().numpy()}
         )
     return pd.DataFrame(rows)

@@ -24,7 +24,7 @@ from redundancy.pruning.base import Method, Needs
 from redundancy.pruning.named import Outer, as_method, require_reduction
 from redundancy.reduction import Reduction
 from redundancy.sources import VideoSource
-from redundancy.tokens import TokenLayout, VideoTokens
+from redundancy.tokens import TokenGrid, TokenLayout, VideoTokens
 
 PROMPT_STAGES = ("tower", "decision", "shorten", "language", "other")
 STAGES = ("read", "prepare", *PROMPT_STAGES, "decode")
@@ -255,11 +255,12 @@ def _stages(spent: dict[str, float], marks: list[float]) -> dict[str, float]:
 
 
 class VideoSize(NamedTuple):
-    """Columns of a prompt: of video tokens, of newlines after grid rows, and of everything."""
+    """Columns of a prompt: of video tokens, of newlines after grid rows, and of everything; and the tokens' grid."""
 
     tokens: int
     newlines: int
     prompt: int
+    grid: TokenGrid
 
 
 def video_size(model: VideoLLM, inputs: Prepared) -> VideoSize:
@@ -281,7 +282,7 @@ def video_size(model: VideoLLM, inputs: Prepared) -> VideoSize:
     if len(spans) != 1:
         raise ValueError(f"a prompt with {len(spans)} videos given, expected one")
     newlines = 0 if model.family.layout.newline == "end" else spans[0].newlines.numel()
-    return VideoSize(spans[0].columns.numel(), newlines, int(seen[0].input_ids.shape[1]))
+    return VideoSize(spans[0].columns.numel(), newlines, int(seen[0].input_ids.shape[1]), spans[0].grid)
 
 
 class PromptFlops(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from redundancy.evaluation.answers import FIDELITY, KEY
+from redundancy.evaluation.answers import FIDELITY, KEY, answered
 from redundancy.evaluation.bounds import bounds_of
 from redundancy.evaluation.intervals import interval_name, mean_interval, paired_difference
 from redundancy.evaluation.same_grid import check_comparable
@@ -42,6 +42,7 @@ def accuracy(rows: pd.DataFrame, *, confidence: float = 0.95) -> pd.DataFrame:
 
     Source: Wilson 1927; scipy.stats.binomtest.
     """
+    rows = answered(rows)
     _check(rows, "correct", once=True)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence={confidence} given, expected a number between 0 and 1")
@@ -125,6 +126,7 @@ def fidelity_means(rows: pd.DataFrame, *, columns: Sequence[str] | None = None, 
     Source: own; `mean_interval`.
     """
     chosen = ("agreement", *FIDELITY) if columns is None else tuple(columns)
+    rows = answered(rows)
     _check(rows, *chosen)
     table = []
     for skill, of_skill in _by_skill(rows):
@@ -194,7 +196,7 @@ def _mcnemar(pairs: pd.DataFrame) -> dict[str, float | int]:
 def _pairs(first: pd.DataFrame, second: pd.DataFrame, column: str) -> pd.DataFrame:
     """One row per question with the mean of the column in both."""
     means = []
-    for rows in (first, second):
+    for rows in map(answered, (first, second)):
         _check(rows, column)
         means.append(rows.groupby([*KEY, "skill"], sort=False)[column].mean().astype(float))
     different = means[0].index.symmetric_difference(means[1].index)

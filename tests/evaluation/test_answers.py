@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,13 +14,16 @@ import torch
 
 from redundancy.apply import prune
 from redundancy.capture import available_salience
-from redundancy.evaluation.answers import evaluate, reads_question
+from redundancy.evaluation import answers
+from redundancy.evaluation.answers import answered, evaluate, reads_question
+from redundancy.evaluation.cells import NothingMeasuredError, own_folder
 from redundancy.evaluation.scores import accuracy, fidelity_means, paired_accuracy
 from redundancy.evaluation.scoring import score_questions
 from redundancy.metrics.fidelity import next_token_kl
 from redundancy.models import VideoLLM, load_model
 from redundancy.pruning import FastV, FastVID, PruneVid, PruneVidStage2, RandomInner, RandomTokens
 from redundancy.sources import list_videos
+from redundancy.video import NotAVideoError
 from redundancy.world.questions import SKILLS, Question
 from tests.evaluation.test_scoring import QUESTIONS, every_third
 from tests.tiny_models import make_clip
@@ -218,3 +222,84 @@ def test_wrong_input_is_refused(model: VideoLLM, whole: pd.DataFrame):
     unknown = replace(SOURCES[0].record.questions[0], answer="hexagon", options=("hexagon", "ring"))  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="option 'hexagon' given"):
         evaluate(model, SOURCES[0], frames=32, questions=[unknown])
+
+
+# failures, resume ---------------------------------------------------------------------------------------------------
+
+
+def test_a_video_that_fails_is_a_row_and_the_others_are_kept(model: VideoLLM, tmp_path: Path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    rows = evaluate(model, [SOURCES[0], broken, make_clip(frames=4), SOURCES[1]], frames=8)
+    failed = rows[rows["error"].notna()].set_index("video")
+    assert failed["error_type"].to_dict() == {"broken.mp4": "ValueError", "random:0": "ValueError"}
+    assert "no question about 'broken.mp4'" in failed.loc["broken.mp4", "error"]
+    assert list(dict.fromkeys(rows["video"])) == [SOURCES[0].name, "broken.mp4", "random:0", SOURCES[1].name]
+    assert set(rows["grid"].dropna()) == {"8x7x7"}
+    assert set(rows["model"]) == {"tiny-llava-onevision"}
+    good = answered(rows)
+    assert good["correct"].dtype == bool
+    pd.testing.assert_frame_equal(accuracy(rows), accuracy(good))
+    again = evaluate(model, SOURCES[:2], frames=8)
+    pd.testing.assert_frame_equal(answered(again), good.reset_index(drop=True), check_dtype=False)
+    assert len(paired_accuracy(rows, again)) == len(SKILLS) + 1
+    with pytest.raises(NothingMeasuredError, match=r"no video could be measured: broken\.mp4: .*; random:0: "):
+        evaluate(model, [broken, make_clip(frames=4)])
+    with pytest.raises(NotAVideoError, match=r"broken\.mp4"):
+        evaluate(model, broken, questions=SOURCES[0].record.questions)  # type: ignore[union-attr]
+
+
+def test_what_is_stored_is_not_computed_again(
+    model: VideoLLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    computed: list[str] = []
+    real = answers._rows
+
+    def counted(model: VideoLLM, video: Any, *rest: Any, **named: Any) -> pd.DataFrame:
+        computed.append(video.name)
+        return real(model, video, *rest, **named)
+
+    monkeypatch.setattr(answers, "_rows", counted)
+
+    def run(count: int, **settings: Any) -> tuple[pd.DataFrame, int]:
+        computed.clear()
+        given = {"method": FastVID(retention=0.25), "frames": 8, "keep_logits": True, "out": tmp_path / "out"}
+        return evaluate(model, SOURCES[:count], **(given | settings)), len(computed)
+
+    count = run(1)[1]
+    both, more = run(2)
+    stored, none = run(2)
+    plain, _ = run(2, out=None)
+    assert (count, more, none) == (1, 1, 0)
+    for rows in (stored, plain):
+        pd.testing.assert_frame_equal(both, rows, check_exact=True)
+        assert isinstance(rows["options"].iloc[0], list)
+    for other in ({"method": FastVID(retention=0.5)}, {"frames": 16}, {"max_new_tokens": 1}, {"normalise": "token"}):
+        assert run(1, **other)[1] == 1
+    cell = sorted((tmp_path / "out" / "cells").glob("*.parquet"))
+    for file in cell:
+        file.write_bytes(b"")
+    assert run(2)[1] == 2
+    assert "was damaged and was computed again" in capsys.readouterr().err
+    with torch.no_grad():
+        weight = model.model.get_input_embeddings().weight  # type: ignore[operator, union-attr]
+        weight[-1] += 1
+        assert run(1)[1] == 1  # other weights under the same name
+        weight[-1] -= 1
+    with pytest.raises(FileExistsError, match="holds results of evaluate"):
+        own_folder(tmp_path / "out", "retention_curve").__enter__()
+
+
+def test_a_failure_leaves_the_model_as_it_was(model: VideoLLM):
+    """An exception deep in the language model, inside `prune`, ends every context that was open."""
+
+    def fail(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    before = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.model.modules()]
+    handle = model.family.text_model.layers[-1].register_forward_hook(fail)  # type: ignore[union-attr, index]
+    with pytest.raises(torch.OutOfMemoryError):
+        evaluate(model, SOURCES[0], FastVID(retention=0.25), inner=[RandomInner(layer=1)], frames=8)
+    handle.remove()
+    assert [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.model.modules()] == before
+    assert len(evaluate(model, SOURCES[0], frames=8)) == len(SOURCES[0].record.questions)  # type: ignore[union-attr]

@@ -31,7 +31,7 @@ from redundancy.pruning.controls import RandomTokens, UniformTokens
 from redundancy.pruning.fastvid import FastVID
 from redundancy.reduction import Reduction
 from redundancy.sources import VideoSource, list_videos
-from redundancy.tokens import VideoTokens
+from redundancy.tokens import TokenGrid, VideoTokens
 from redundancy.video import VideoError
 
 CLIP = list_videos()[0]
@@ -178,7 +178,7 @@ def test_flops_of_a_report_by_hand(model: VideoLLM):
     """4 layers of 160 channels, 480 inside, keys and values as wide as queries; 16 frames of 49 tokens."""
     whole = 4 * (2 * 784 * 160**2 + 2 * 784 * 160 * 160 + 2 * 784**2 * 160 + 3 * 784 * 160 * 480)
     assert whole == 1_830_420_480
-    size = VideoSize(tokens=784, newlines=0, prompt=792)
+    size = VideoSize(tokens=784, newlines=0, prompt=792, grid=TokenGrid(16, 7, 7))
     times = time_answer(model, CLIP, QUESTION, frames=16, new_tokens=2)
     assert prompt_flops(model, size, times=times) == PromptFlops(1_830_420_480.0, 1_589_575_680.0)
     method = RandomTokens(retention=0.25, across_frames=True)

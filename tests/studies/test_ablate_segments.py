@@ -82,7 +82,7 @@ def test_the_users_own_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     summary = ablate_segments.main(Options(videos=(folder,), seeds=2, segments=(2,), thresholds=(0.9,), out=out))
     assert np.isnan(summary["value"].sel(measure="f1", statistic="mean")).all()
     assert np.isfinite(summary["value"].sel(measure="within", statistic="mean")).all()
-    assert "1 could not be read" in capsys.readouterr().out
+    assert "1 failed" in capsys.readouterr().out
     assert json.loads((out / "example.json").read_text())["known_cuts"] is None
 
 

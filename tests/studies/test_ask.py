@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from redundancy.evaluation.cells import NothingMeasuredError
 from studies.ask import Options, main, method_of
 
 
@@ -29,3 +32,9 @@ def test_unknown_methods_and_fixed_rates_are_refused():
         method_of("fastvids", None)
     with pytest.raises(ValueError, match="retention"):
         method_of("fastvid", 1.5)
+
+
+def test_a_video_that_cannot_be_read_ends_in_a_sentence(tmp_path: Path):
+    (tmp_path / "a.mp4").write_text("no video")
+    with pytest.raises(NothingMeasuredError, match=r"a\.mp4: NotAVideoError: "):
+        main(Options(video=tmp_path / "a.mp4", repeats=1))

@@ -15,6 +15,7 @@ import xarray as xr
 
 import redundancy as rd
 from redundancy.capture import open_dataset
+from redundancy.evaluation.cells import NothingMeasuredError
 from redundancy.models import load_model
 from redundancy.plot.efficiency import shown_conditions
 from redundancy.pruning.controls import UniformTokens
@@ -125,7 +126,7 @@ def test_ratios_are_medians_over_pairs_not_ratios_of_medians():
 def test_nothing_timed_is_an_error(tmp_path: Path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
-    with pytest.raises(ValueError, match=r"no answer could be timed: .*broken\.mp4"):
+    with pytest.raises(NothingMeasuredError, match=r"no answer could be timed: .*broken\.mp4"):
         main(replace(SMALL, videos=(broken,), out=tmp_path / "out"))
 
 

@@ -237,7 +237,7 @@ def test_units_average_draws_and_questions():
 
 def test_the_summary_is_that_of_the_rows(finished: Path):
     """From the rows with pandas and scipy alone."""
-    rows = pd.read_parquet(finished / "retention_curve" / "rows.parquet")
+    rows = pd.read_parquet(finished / "metric_prediction" / "rows.parquet")
     summary = open_dataset(finished / "metric_prediction" / "summary.zarr").load()
     rows = rows[rows["setting"] != "all tokens"]
     clips = rows.groupby(["setting", "video"])[["correct", *NAMES]].mean().groupby("setting").mean().round(12)
@@ -266,7 +266,7 @@ def test_the_figure_is_drawn_from_stored_results_alone(finished: Path, tmp_path:
 
 def test_the_rows_of_the_curve_are_used_as_they_are(finished: Path):
     """One line per clip, setting, draw and question of the other study; every setting has its place."""
-    rows = pd.read_parquet(finished / "retention_curve" / "rows.parquet")
+    rows = pd.read_parquet(finished / "metric_prediction" / "rows.parquet")
     conditions = conditions_of(SMALL.methods, SMALL.retentions)
     made = units_of(rows, [c.label for c in conditions], [c.requested for c in conditions])
     assert made.predictors.shape == (len(NAMES), 3, 7)

@@ -187,5 +187,5 @@ def test_every_family(family_name: str, tiny_folder: Callable[[str], Path], tmp_
 def test_no_readable_video_is_said(tmp_path: Path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="no video could be read"):
+    with pytest.raises(ValueError, match="no video could be measured"):
         position_drift.main(replace(SMALL, videos=(broken,), out=tmp_path / "out"))

@@ -262,7 +262,7 @@ def test_the_users_own_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert np.isnan(summary["value"].sel(statistic="segment_contrast")).all()  # no scenes are known
     assert np.isfinite(summary["value"].sel(statistic="effective_rank")).all()
     printed = capsys.readouterr().out
-    assert "1 could not be read" in printed
+    assert "1 failed" in printed
     assert "told apart (q < 0.05) by: no measure" in printed
     assert (tmp_path / "out" / "redundancy_profile_scores.png").stat().st_size > 10_000
 
@@ -270,7 +270,7 @@ def test_the_users_own_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_no_readable_video_is_an_error(tmp_path: Path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
-    with pytest.raises(ValueError, match=r"no video could be read: .*broken\.mp4"):
+    with pytest.raises(ValueError, match=r"no video could be measured: .*broken\.mp4"):
         main(replace(SMALL, videos=(str(broken),), out=tmp_path / "out"))
 
 

@@ -215,6 +215,7 @@ def test_a_new_method_computes_only_its_own_rows(
 
     out = tmp_path / "more"
     shutil.copytree(finished / "cells", out / "cells")
+    shutil.copy(finished / "study.json", out)
     monkeypatch.setattr(retention_curve, "decisions", noted)
     methods = ("fastvid", "average_pool")
     retention_curve.main(replace(SMALL, methods=methods, videos=(str(clips),), out=out, limit=1))
@@ -262,7 +263,7 @@ def test_videos_without_questions_are_refused(tmp_path: Path):
 def test_no_readable_video_is_said(tmp_path: Path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="no video could be read"):
+    with pytest.raises(ValueError, match="no video could be measured"):
         retention_curve.main(replace(SMALL, videos=(str(broken),), out=tmp_path / "out"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
@@ -47,17 +48,8 @@ def study(folder: Path, out: Path) -> StudyRun:
 
 
 def study_on_a_slow_disk(folder: Path, out: Path) -> None:
-    """The study where every write takes two steps of a few ms, so that kills fall into writes and between them."""
-
-    def write_slowly(path: Path, content: bytes) -> int:
-        with path.open("wb", buffering=0) as file:
-            file.write(content[: len(content) // 2])
-            time.sleep(0.004)
-            file.write(content[len(content) // 2 :])
-        time.sleep(0.004)
-        return len(content)
-
-    Path.write_bytes = write_slowly  # type: ignore[method-assign, assignment]  # of a process that is killed anyway
+    """The study where putting a file or a rename onto the disk takes a few ms, so that kills fall between the steps."""
+    os.fsync = lambda opened: time.sleep(0.004)  # of a process that is killed anyway
     study(folder, out)
 
 
@@ -112,6 +104,7 @@ def test_killed_at_random_moments_and_resumed_the_bytes_are_the_same(videos: Pat
         resumed = study(videos, out)
         assert (resumed.stored, resumed.computed) == (len(done), VIDEOS - len(done)), f"moment {moment}"
         assert all(file.read_bytes() == content for file, content in before.items()), "a stored cell was written again"
+        assert not list(out.rglob("*.writing")), f"moment {moment}: half a file is left"
         assert (out / "rows.parquet").read_bytes() == expected, f"moment {moment}: after {after} cells, {delay} s"
         assert [f.read_bytes() for f in cells(out)] == [f.read_bytes() for f in cells(uninterrupted)]
     assert in_the_middle >= MOMENTS / 2  # or the test kills nothing that matters

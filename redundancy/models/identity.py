@@ -1,0 +1,140 @@
+"""Which model it is: digests of everything that decides about its outputs, whatever its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from torch import Tensor, nn
+
+from redundancy.models.video_llm import VideoLLM
+from redundancy.provenance import digest_of, folder_digest, weights_hash
+
+_known: WeakKeyDictionary[nn.Module, tuple[object, str]] = WeakKeyDictionary()
+
+
+def model_folder(model: VideoLLM) -> Path | None:
+    """The folder that a model was loaded from, for a hub id the snapshot in the hub's cache; None for a model object.
+
+    Raises
+    ------
+    OSError
+        If the name is that of neither a folder nor a model in the hub's cache.
+
+    Source: own.
+    """
+    if model.folder is None or Path(model.folder).is_dir():
+        return None if model.folder is None else Path(model.folder)
+    from transformers.utils.hub import cached_file
+
+    try:
+        return Path(str(cached_file(model.folder, "config.json", local_files_only=True))).parent
+    except OSError as error:
+        raise OSError(
+            f"{model.folder!r} is neither a folder nor a model in the hub's cache, nothing to hash"
+        ) from error
+
+
+def weights_digest(model: VideoLLM) -> str:
+    """SHA-256 of a model's weights: of its files, or of its tensors if it was given as an object.
+
+    Tensors are hashed once per model; changes in place are noticed by their counter, which writing to `.data` evades.
+
+    Raises
+    ------
+    ValueError
+        If there is neither a file nor a tensor in memory to hash.
+
+    Source: own.
+    """
+    folder = model_folder(model)
+    if folder is None:
+        return _tensors_once(model.model)
+    found = weights_hash(folder)
+    if not found:
+        raise ValueError(f"the folder {folder} of {model.name!r} holds no *.safetensors, expected the model's weights")
+    return found
+
+
+def model_digest(model: VideoLLM) -> str:
+    """SHA-256 of all files of a model, weights and processor included; of a model object, of what it holds in memory.
+
+    Raises
+    ------
+    ValueError
+        If no digest can be had.
+
+    Source: own.
+    """
+    folder = model_folder(model)
+    return memory_digest(model) if folder is None else folder_digest(folder)
+
+
+def memory_digest(model: VideoLLM) -> str:
+    """SHA-256 of a model as it is now: tensors, configuration, processor, pooling head; whatever was changed since.
+
+    Tensors are hashed at every call, some seconds for 10 GB.
+
+    Raises
+    ------
+    ValueError
+        If tensors are not in memory and the model has no folder.
+
+    Source: own.
+    """
+    parts = {
+        "weights": _tensors(model.model, model_folder(model)),
+        "head": None if model.pooling_head is None else _tensors(model.pooling_head, None),
+        "config": _json(model.model, "config"),
+        "generation": _json(model.model, "generation_config"),
+        "processor": _processor(model),
+    }
+    return digest_of(parts)
+
+
+def _named(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+def _tensors(module: nn.Module, folder: Path | None) -> str:
+    """Digest of all parameters and buffers; the folder stands for those that are offloaded to disk."""
+    tensors = dict(_named(module))
+    away = sorted(name for name, tensor in tensors.items() if tensor.is_meta)
+    if away and folder is None:
+        raise ValueError(f"tensors without values in memory given ({away[0]}), expected a model that can be hashed")
+    here = {name: tensor for name, tensor in tensors.items() if not tensor.is_meta}
+    return digest_of([here, away, folder_digest(folder) if away and folder else ""])
+
+
+def _tensors_once(module: nn.Module) -> str:
+    state = _versions(module)
+    if state is None or _known.get(module, (None, ""))[0] != state:
+        _known[module] = (state, _tensors(module, None))
+    return _known[module][1]
+
+
+def _versions(module: nn.Module) -> object:
+    """Where each tensor lies and how often it was changed; None where tensors do not count that."""
+    try:
+        return tuple((name, tensor.data_ptr(), tensor._version) for name, tensor in _named(module))
+    except RuntimeError:  # tensors made in inference mode
+        return None
+
+
+def _json(module: nn.Module, name: str) -> str:
+    held: Any = getattr(module, name, None)
+    return "" if held is None else str(held.to_json_string(use_diff=False))
+
+
+def _processor(model: VideoLLM) -> list[tuple[str, bytes]]:
+    """Names and bytes of the files that the processor would be stored as."""
+    with TemporaryDirectory() as folder:
+        try:
+            model.processor.save_pretrained(folder)
+        except Exception as error:  # whatever a user's own processor raises
+            raise ValueError(f"the processor of {model.name!r} cannot be stored, so has no digest: {error}") from error
+        return [(str(p.relative_to(folder)), p.read_bytes()) for p in sorted(Path(folder).rglob("*")) if p.is_file()]

@@ -1,0 +1,92 @@
+"""Which model it is: nothing that decides about its outputs can change without its digest."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from redundancy.capture import model_provenance
+from redundancy.models import VideoLLM, load_model
+from redundancy.models.identity import memory_digest, model_digest, model_folder, weights_digest
+from redundancy.paths import bundled_models
+
+NAME = "tiny-llava-onevision"
+
+
+@pytest.fixture
+def model() -> VideoLLM:
+    return load_model(NAME, device="cpu")
+
+
+def in_the_hub(cache: Path, name: str, folder: Path) -> Path:
+    """A snapshot in a hub's cache, as the hub's client lays it out."""
+    snapshot = cache / f"models--lab--{name}" / "snapshots" / ("a" * 40)
+    shutil.copytree(folder, snapshot)
+    refs = cache / f"models--lab--{name}" / "refs"
+    refs.mkdir()
+    (refs / "main").write_text("a" * 40)
+    return snapshot
+
+
+def test_a_hub_model_is_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: VideoLLM):
+    """A name of the hub is no folder: its weights had an empty hash, and two models shared their rows."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path))
+    snapshot = in_the_hub(tmp_path, "a", bundled_models()[NAME])
+    of_hub = replace(model, folder="lab/a")
+    assert model_folder(of_hub) == snapshot
+    assert model_digest(of_hub) == model_digest(model)
+    weights = snapshot / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert model_digest(of_hub) != model_digest(model)
+    assert weights_digest(of_hub) != weights_digest(model)
+    with pytest.raises(OSError, match="lab/b"):
+        model_digest(replace(model, folder="lab/b"))
+
+
+def test_a_model_object_is_what_it_holds(model: VideoLLM):
+    given = replace(model, folder=None)
+    seen = {model_digest(given)}
+    assert model_digest(given) in seen
+    assert len(model_provenance(given)["weights_sha256"]) == 64
+    first = weights_digest(given)
+    weight = next(given.model.parameters())
+    with torch.no_grad():
+        weight[0] += 1
+    assert weights_digest(given) != first
+    seen.add(model_digest(given))
+    weight.data[0] += 1  # behind the counter's back
+    seen.add(model_digest(given))
+    given.processor.video_processor.image_mean = [0.1, 0.2, 0.3]
+    seen.add(model_digest(given))
+    given.processor.chat_template += " "
+    seen.add(model_digest(given))
+    assert len(seen) == 5
+
+
+def test_a_loaded_model_that_was_changed_is_another(model: VideoLLM):
+    before = memory_digest(model)
+    assert memory_digest(load_model(NAME, device="cpu")) == before
+    with torch.no_grad():
+        list(model.model.parameters())[-1].mul_(2)
+    assert memory_digest(model) != before
+
+
+def test_where_no_digest_can_be_had_is_an_error(model: VideoLLM, tmp_path: Path):
+    absent = replace(model, folder=None, model=nn.Linear(2, 2, device="meta"))
+    with pytest.raises(ValueError, match="tensors without values in memory given"):
+        weights_digest(absent)
+    with pytest.raises(ValueError, match=r"holds no \*\.safetensors"):
+        weights_digest(replace(model, folder=str(tmp_path)))
+
+
+def test_every_family(family_model: VideoLLM):
+    assert memory_digest(family_model) == memory_digest(family_model)
+    assert memory_digest(replace(family_model, folder=None)) == model_digest(replace(family_model, folder=None))
