@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache as remembered
 from typing import Any, TypeVar
 
+import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
@@ -150,9 +151,15 @@ class Turns:
 
     def enter(self, entry: TextEntry) -> None:
         """Note the whole prompt."""
-        given = entry.kwargs.get("position_ids")
-        positions = given if given is not None and given.dim() == 3 else self.family.position_ids(entry.kwargs)
-        self.entering = entry.kwargs["inputs_embeds"].shape[1], positions[:, :, -1]
+        given, embeds = entry.kwargs.get("position_ids"), entry.kwargs["inputs_embeds"]
+        length, mask = embeds.shape[1], entry.kwargs.get("attention_mask")
+        last = self.family.position_ids(entry.kwargs)[:, :, -1]
+        if len(last) > 1 and (given is None or len(given) < 4):  # no row of plain text, so it is counted here
+            count = torch.full_like(last[0], length) if mask is None else mask.long().sum(1)
+            last = torch.cat([count[None] - 1, last])
+        elif len(last) > 1:
+            last = entry.kwargs["position_ids"][:, :, -1]
+        self.entering = length, last
 
     def leave(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         """Keep it with its cache."""
@@ -193,12 +200,10 @@ def refuse_second_turn(family: Family, arguments: dict[str, Any], turn: _Turn) -
 
 
 def _follows(positions: Int[Tensor, "..."], expected: Int[Tensor, "rows batch"]) -> bool:
-    """Whether position ids `[B, 1]` or `[rows, B, 1]` are these: by the row of plain text where both have it."""
+    """Whether position ids `[B, 1]`, `[3, B, 1]` or `[4, B, 1]` are these: by plain text where given."""
     rows = positions[None, ..., 0] if positions.dim() == 2 else positions[..., 0]
-    if len(rows) == len(expected) == 4:
-        rows, expected = rows[:1], expected[:1]
-    shared = min(len(rows), len(expected))
-    return bool((rows[-shared:].to(expected.device) == expected[-shared:]).all())
+    rows, expected = (rows, expected[1:]) if len(rows) == 3 else (rows[:1], expected[:1])
+    return bool((rows.to(expected.device) == expected).all())
 
 
 def refuse_without_video(family: Family, arguments: dict[str, Any]) -> None:
