@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from redundancy.models.base import Family
 from redundancy.models.logits import RequireNumbers
-from redundancy.models.wrapped import float_dtype, input_device
+from redundancy.models.wrapped import float_dtype, input_device, parameters_loaded
 from redundancy.video import VideoClip, load_video
 
 Clips = VideoClip | Sequence[VideoClip] | Sequence[VideoClip | Sequence[VideoClip]]
@@ -273,7 +273,8 @@ class VideoLLM:
             )
         _require_left_padding(inputs)
         generate: Any = getattr(self.model, "generate", None) or self.family.model.generate  # data parallelism has none
-        ids = generate(**inputs.tensors, **self._choices(inputs, max_new_tokens, arguments))
+        with parameters_loaded(self.family.core):  # some are read outside any forward
+            ids = generate(**inputs.tensors, **self._choices(inputs, max_new_tokens, arguments))
         new = ids[:, inputs.tensors["input_ids"].shape[1] :]
         texts = [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]
         rows = len(inputs.tensors["input_ids"])
