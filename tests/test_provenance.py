@@ -125,7 +125,9 @@ def test_any_difference_is_seen(one: object, other: object):
 
 
 @pytest.mark.parametrize(
-    "value", [(i for i in [1]), threading.Lock(), torch.ones(2, device="meta"), torch.eye(2).to_sparse()], ids=str
+    "value",
+    [(i for i in [1]), threading.Lock(), torch.ones(2, device="meta"), torch.eye(2).to_sparse()],
+    ids=["generator", "lock", "meta", "sparse"],
 )
 def test_what_has_no_content_is_refused_by_its_place(value: object):
     with pytest.raises(TypeError, match=r"the value given\['salience'\].* no digest"):

@@ -116,9 +116,6 @@ class VideoLLM:
         """
         rows = _rows(clips, prompts)
         flat = [clip for row, _ in rows for clip in row]
-        empty = [clip.source for clip in flat if not len(clip.frames)]
-        if empty:
-            raise ValueError(f"the clip {empty[0]!r} has no frames, expected at least one")
         self.family.check_clips(flat)
         if getattr(self.processor, "chat_template", None) is None:
             raise ValueError(
