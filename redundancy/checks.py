@@ -198,10 +198,19 @@ def _kinds(cls: Any) -> Mapping[str, tuple[Any, ...]]:
     """Types that each field may have; left out where its annotation says none (arrays, a class inside a function)."""
     try:
         hints = get_type_hints(cls)
-    except NameError:
+    except (AttributeError, NameError, TypeError):
         return {}
     kinds = {f.name: _alternatives(hints[f.name]) for f in fields(cls)}
-    return {name: known for name, known in kinds.items() if all(isinstance(k, type) for k in known)}
+    return {name: known for name, known in kinds.items() if all(_can_be_asked(k) for k in known)}
+
+
+def _can_be_asked(kind: Any) -> bool:
+    """False for what `isinstance` does not take: Any, and protocols that are for type checkers alone."""
+    try:
+        isinstance(None, kind)
+    except TypeError:
+        return False
+    return isinstance(kind, type)
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:

@@ -212,7 +212,7 @@ def test_load_refuses_other_files(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no reduction"):
         Reduction.load(tmp_path / "x.safetensors")
     (tmp_path / "half.safetensors").write_bytes((tmp_path / "x.safetensors").read_bytes()[:-1])
-    with pytest.raises(ValueError, match=r"no whole file that Reduction.save wrote"):
+    with pytest.raises(ValueError, match=r"half.safetensors holds no reduction, expected what Reduction.save"):
         Reduction.load(tmp_path / "half.safetensors")
     with pytest.raises(FileNotFoundError, match=r"is no file; expected one that Reduction.save wrote"):
         Reduction.load(tmp_path)

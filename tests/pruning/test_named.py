@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pytest
@@ -82,3 +82,19 @@ def test_a_class_whose_settings_have_no_default() -> None:
     with pytest.raises(TypeError, match=r"settings \['count'\] have no default: give an instance"):
         as_method(First)
     assert First(3)(video()).kept == 3
+
+
+class _Clock(Protocol):
+    def now(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class _Timed(FastVID):
+    clock: _Clock | None = None
+    note: Any = None
+
+
+def test_a_field_whose_kind_cannot_be_asked_takes_anything() -> None:
+    assert _Timed(note={"any": "thing"}).retention == FastVID().retention
+    with pytest.raises(TypeError, match="retention='much' given, expected float"):
+        _Timed(retention="much", note=1)  # type: ignore[arg-type]
