@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from redundancy.capture.rows import layer_rows
+from redundancy.checks import whole_number
 from redundancy.models.base import Family, VideoSpan
 from redundancy.models.hooks import Hooks, LayerColumns, ShortVideo, TextEntry, layer_columns, on_text_entry, states_of
 
@@ -252,7 +253,7 @@ def _columns(entry: TextEntry, rows: Rows | None) -> Int[Tensor, "rows"]:
     elif isinstance(rows, str):
         raise ValueError(f'attention rows are "last", "question", "generated" or columns, given {rows!r}')
     else:
-        wanted = [int(column) for column in rows]
+        wanted = [whole_number(f"attention_rows[{i}]", column) for i, column in enumerate(rows)]
         bad = [c for c in wanted if not -S <= c < S]
         if bad or not wanted:
             raise ValueError(f"columns in {-S}..{S - 1} are expected, given {bad or 'none'}")

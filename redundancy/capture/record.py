@@ -13,7 +13,8 @@ import redundancy
 from redundancy.capture.attention import Rows, record_attention
 from redundancy.capture.attention_dataset import attention_dataset, hidden_dataset
 from redundancy.capture.hidden import record_hidden
-from redundancy.capture.tokens import record_prompt, record_tokens
+from redundancy.capture.tokens import check_asked, record_prompt, record_tokens
+from redundancy.checks import whole_number
 from redundancy.models.identity import weights_digest
 from redundancy.models.video_llm import VideoLLM
 from redundancy.provenance import commit, library_versions
@@ -77,11 +78,16 @@ def capture(
 
     Raises
     ------
+    TypeError
+        If the model, the clip or the prompt is something else, or a number is none.
     ValueError
         If a source is asked for that the model does not give, or a layer that it does not have.
 
     Source: own.
     """
+    check_asked(model, clip, prompt)
+    whole_number("salience_layer", salience_layer)
+    whole_number("max_new_tokens", max_new_tokens, least=1)
     inputs = model.prepare(clip, prompt)
     sources: dict[str, Any] = {
         "salience": salience,

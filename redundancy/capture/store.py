@@ -22,6 +22,7 @@ from redundancy.capture.manifest import (
     write_manifest,
 )
 from redundancy.capture.replace import recover, written_whole
+from redundancy.checks import require_type, whole_number
 from redundancy.tokens import TORCH_DTYPE, is_bfloat16
 
 CHUNK = 2**21  # bytes: less than a frame of a large model, in float32
@@ -134,9 +135,15 @@ def open_dataset(path: str | os.PathLike[str], *, chunks: Mapping[str, int] | No
     IncompleteStoreError
         If a file is missing, was added or has another size, or there is no manifest; and later, when an array is read,
         if a chunk is not what was written. The message names variable and chunk.
+    TypeError, ValueError
+        If the size of a chunk is no whole number of at least 1 (or -1), or a dim is not there.
 
     Source: own.
     """
+    require_type("chunks", chunks, Mapping | None, expected="frames or tokens in a chunk by dim, or None")
+    for dim, size in (chunks or {}).items():
+        if whole_number(f"chunks[{dim!r}]", size) < 1 and size != -1:
+            raise ValueError(f"chunks[{dim!r}]={size} given, expected at least 1, or -1 for all in one")
     folder = Path(os.path.realpath(_expanded(path)))  # arrays are still read after the working folder has changed
     for _ in range(OPENINGS):
         seen = _seen(folder)
@@ -165,6 +172,8 @@ def _open(folder: Path, chunks: Mapping[str, int] | None) -> xr.Dataset:
     check_manifest(folder, manifest)
     store = VerifiedStore(folder, manifest=manifest)
     opened: xr.Dataset = xr.open_zarr(store, chunks=None if chunks is None else dict(chunks), consolidated=False)
+    if unknown := sorted(map(str, set(chunks or ()) - set(opened.dims))):
+        raise ValueError(f"chunks along {unknown} given, expected some of the dims {sorted(map(str, opened.dims))}")
     return _with(opened, {name: decoded(v) for name, v in opened.variables.items() if is_bfloat16(v)})
 
 

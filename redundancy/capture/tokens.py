@@ -12,11 +12,27 @@ import xarray as xr
 from torch import Tensor
 
 from redundancy.capture.salience import TowerRecord, record_tower
+from redundancy.checks import require_type
 from redundancy.models.base import Family, VideoSpan
 from redundancy.models.hooks import ShortVideo, TextEntry, on_text_entry
 from redundancy.models.video_llm import Prepared, VideoLLM
 from redundancy.tokens import VideoTokens, labelled
 from redundancy.video import VideoClip
+
+
+def check_asked(model: object, clip: object, prompt: object) -> None:
+    """Refuse what is no model, no single clip and no text.
+
+    Raises
+    ------
+    TypeError
+        With what was given and what is expected.
+
+    Source: own.
+    """
+    require_type("model", model, VideoLLM, expected="what load_model returns")
+    require_type("clip", clip, VideoClip, expected="one VideoClip: what load_video returns")
+    require_type("prompt", prompt, str | None, expected="a text, or None")
 
 
 class _PromptSeen(Exception):  # noqa: N818 - it ends a forward early and is no error
@@ -394,6 +410,7 @@ def video_tokens(
 
     Source: own.
     """
+    check_asked(model, clip, prompt)
     (tokens,) = tokens_of_prompt(
         model,
         model.prepare(clip, prompt),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from tqdm import tqdm
 from redundancy.apply import Pruned, prune
 from redundancy.apply.outer import Outer
 from redundancy.capture import model_provenance
+from redundancy.checks import require_type, whole_number
 from redundancy.evaluation.cells import CannotStoreError, Cell, Cells, NothingMeasuredError, open_cells, own_folder
 from redundancy.evaluation.failures import FAILURE, failure_of, with_failures
 from redundancy.evaluation.prompts import Prompts, prompts_of
@@ -168,7 +169,9 @@ def evaluate(
 
     Source: own.
     """
+    require_type("model", model, VideoLLM, expected="what load_model returns")
     require_choice("normalise", normalise, NORMALISE)
+    whole_number("max_new_tokens", max_new_tokens, least=0)
     if fidelity and reference is not None:
         raise ValueError("fidelity=True and reference=... given, expected one of the two")
     method, inside = _seeded(None if method is None else as_method(method), as_inner(inner), seed)
@@ -252,7 +255,12 @@ def _seeded(method: Method, inner: Inner, seed: int | None) -> tuple[Method, Inn
 
 def _found(videos: Video | Sequence[Video], reader: VideoReader) -> list[_Named]:
     """The videos under names that differ, files with what reads them."""
-    given = [videos] if isinstance(videos, VideoSource | VideoClip | str | os.PathLike) else list(videos)
+    one = VideoSource | VideoClip | str | os.PathLike  # type: ignore[type-arg]
+    expected = "sources, paths, world:N or clips"
+    require_type("videos", videos, one | Iterable, expected=expected)
+    given = [videos] if isinstance(videos, one) else list(videos)
+    for i, video in enumerate(given):
+        require_type(f"videos[{i}]", video, one, expected=expected)
     found: list[VideoSource | VideoClip] = []
     for video in given:
         if isinstance(video, VideoSource) and video.reader is None:

@@ -88,6 +88,11 @@ def mean_interval(
     -------
     With one value, or equal ones, the interval is that value: it says nothing then. With none everything is NaN.
 
+    Raises
+    ------
+    ValueError
+        If there is not one number or NaN per video, one is infinite, or the confidence is out of its range.
+
     Examples
     --------
     >>> mean_interval(np.array([0.5, 0.75, 1.0]), bounds=(0, 1))
@@ -95,7 +100,11 @@ def mean_interval(
 
     Source: Student 1908; scipy.stats.bootstrap over videos.
     """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence={confidence} given, expected a number between 0 and 1")
     kept = np.asarray(values, dtype=np.float64)
+    if kept.ndim != 1 or np.isinf(kept).any():
+        raise ValueError(f"values of shape {kept.shape} given, expected one number or NaN per video, none infinite")
     kept = kept[~np.isnan(kept)]
     if len(kept) == 0:
         return Interval(np.nan, np.nan, np.nan, 0)

@@ -13,7 +13,6 @@ from redundancy.evaluation.intervals import (
     UNBOUNDED,
     Bounds,
     Method,
-    difference_bounds,
     interval_name,
     mean_interval,
 )
@@ -104,7 +103,7 @@ def compare(
     Raises
     ------
     ValueError
-        If videos are not named, named twice or not the same, other dims, coordinates or variables differ, or the
+        If videos are not named, named twice or not the same, other dims, coordinates, units or variables differ, or the
         attribute `token_grid` or a coordinate `grid` says that frames differ in number and in tokens.
 
     Source: Student 1908; scipy.stats.bootstrap over videos.
@@ -125,7 +124,8 @@ def compare(
     for name in names:
         difference[name].attrs = first[name].attrs | {"difference": "first - second"}
         if "range" in first[name].attrs:
-            low, high = difference_bounds(_bounds(first[name]))
+            one, other = _bounds(first[name]), _bounds(second[name])
+            low, high = one[0] - other[1], one[1] - other[0]
             difference[name].attrs["range"] = f"{low:g}..{high:g}"
     difference.attrs = _joint_attrs(first.attrs, second.attrs)
     summary = summarise(difference, over=over, confidence=confidence, method=method, seed=seed)
@@ -187,6 +187,9 @@ def _same_dims(first: xr.DataArray, second: xr.DataArray) -> None:
     """Refuse what arithmetic would broadcast or cut to the common part."""
     if set(first.dims) != set(second.dims):
         raise ValueError(f"{first.name!r}: dims {first.dims} and {second.dims} given, expected the same")
+    units = [values.attrs.get("units", "") for values in (first, second)]
+    if all(units) and units[0] != units[1]:
+        raise ValueError(f"{first.name!r}: units {units[0]!r} and {units[1]!r} given, expected the same")
     xr.align(first, second, join="exact")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from redundancy.checks import require_device, require_type
 from redundancy.models.base import Family
 from redundancy.models.checkpoint import fetch_weights, find_model, read_configuration
 from redundancy.models.llava_onevision import LlavaOnevision
@@ -65,13 +66,15 @@ def load_model(
 
     Source: own.
     """
+    require_type("name_or_path", name_or_path, str | Path, expected="a name, a folder or a hub id")
+    require_type("dtype", dtype, torch.dtype | str | None, expected="a torch.dtype such as torch.bfloat16, or None")
+    device = require_device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
     import_torchvision()
     name = str(name_or_path)
     folder, from_hub = find_model(name)
     family_of = _family_of(str(read_configuration(folder).get("model_type", "unknown")), name)
     if from_hub:
         fetch_weights(name)
-    device = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
     chosen: Any = dtype if dtype is not None else (torch.float32 if device.type == "cpu" else "auto")
     model, processor = family_of.load(folder, dtype=chosen, attn_implementation=attn_implementation)
     return wrap_model(

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,8 @@ def load_video(
 
     Raises
     ------
+    TypeError
+        If the number of frames is no whole number, or a rate or time is no number.
     ValueError
         If a setting is out of its range, or no frame is shown between `start` and `end`.
     VideoError
@@ -131,6 +134,11 @@ def _check(
     sampling: str,
     decoder: str,
 ) -> None:
+    numbers: dict[str, tuple[object, type, str]] = {"frames": (frames, Integral, "a whole number")}
+    numbers |= {name: (x, Real, "a number") for name, x in (("fps", fps), ("start", start), ("end", end))}
+    for name, (value, kind, expected) in numbers.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
+            raise TypeError(f"{name} is {value!r}, expected {expected}, or None")
     if frames is not None and frames < 1:
         raise ValueError(f"frames is {frames}, expected at least 1")
     if fps is not None and not 0 < fps < float("inf"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from redundancy.evaluation.bounds import bounds_of
 from redundancy.evaluation.intervals import (
     FEW,
     group_mean_interval,
@@ -130,3 +131,30 @@ def test_the_interval_is_named():
     assert interval_name(3, FEW, confidence=0.9, method="BCa") == (
         "90% intervals: BCa bootstrap over videos, Student's t over videos where fewer than 20 enter"
     )
+
+
+def test_a_bootstrap_begins_where_it_is_named():
+    values = np.random.default_rng(5).normal(size=FEW)
+    for count, drawn in ((FEW - 1, False), (FEW, True)):
+        found = [mean_interval(values[:count], seed=s) for s in (0, 1)]
+        groups = [group_mean_interval(values[:count, None], seed=s) for s in (0, 1)]
+        assert (found[0] != found[1], groups[0] != groups[1]) == (drawn, drawn)
+        assert ("bootstrap" in interval_name(count)) == drawn
+
+
+@pytest.mark.parametrize(
+    ("values", "confidence"), [([1.0, 2.0], 1.5), ([1.0, 2.0], np.nan), ([1.0, np.inf], 0.95), ([[1.0, 2.0]], 0.95)]
+)
+def test_what_has_no_interval_is_refused(values, confidence):
+    with pytest.raises(ValueError, match="given, expected"):
+        mean_interval(np.array(values), confidence=confidence)
+
+
+def test_bounds_of_what_is_not_a_metric():
+    assert [bounds_of(name) for name in ("f1", "probability", "alignment_all", "kl", "unknown")] == [
+        (0, 1),
+        (0, 1),
+        (-1, 1),
+        (0, np.inf),
+        (-np.inf, np.inf),
+    ]

@@ -32,6 +32,7 @@ def test_the_three_conditions() -> None:
     np.testing.assert_array_equal(reversed_order(clip).timestamps, clip.timestamps)
     np.testing.assert_array_equal(halved(clip).frames, clip.frames[[0, 2, 4]])
     np.testing.assert_array_equal(halved(clip).indices, clip.indices[[0, 2, 4]])
+    np.testing.assert_array_equal(halved(clip).timestamps, clip.timestamps[[0, 2, 4]])
     one, other = shuffled(clip, seed=0), shuffled(clip, seed=0)
     np.testing.assert_array_equal(one.frames, other.frames)
     assert sorted(f.sum() for f in one.frames) == sorted(f.sum() for f in clip.frames)
@@ -105,6 +106,15 @@ def test_half_of_the_frames_keep_the_grid(budget: tuple[VideoLLM, VideoClip]) ->
     assert on_one_grid(model, [clip, clip])[0] is clip  # nothing is resized where the grids agree
 
 
+def test_an_oblong_grid_is_held(budget: tuple[VideoLLM, VideoClip]) -> None:
+    model, clip = budget
+    oblong = replace(clip, frames=clip.frames[:, 56:168])  # 112 x 224
+    whole, half = (grid_of(model, c) for c in (oblong, halved(oblong)))
+    assert whole.rows < whole.cols
+    assert whole[1:] != half[1:]
+    assert [grid_of(model, c)[1:] for c in on_one_grid(model, [oblong, halved(oblong)])] == [whole[1:]] * 2
+
+
 def test_a_grid_that_cannot_be_held_is_refused(
     budget: tuple[VideoLLM, VideoClip], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +133,8 @@ def test_comparable_grids(grids: tuple[str, str]) -> None:
 def test_frames_on_another_grid_are_not_compared() -> None:
     with pytest.raises(ValueError, match="grids 16x7x7 and 8x9x9"):
         check_comparable(["16x7x7", "16x7x7"], ["16x7x7", "8x9x9"])
+    with pytest.raises(ValueError, match="grids 16x7x9 and 8x7x7"):
+        check_comparable(["16x7x9"], ["8x7x7"])
     rows = [
         pd.DataFrame(
             {
