@@ -244,6 +244,28 @@ def measure_cases() -> Iterator[Case]:
     yield "a setting that is none", lambda: rd.measure(good, settings=own), "density has no settings"
 
 
+def summary_cases() -> Iterator[Case]:
+    import numpy as np
+    import torch
+    import xarray as xr
+
+    import redundancy as rd
+    from redundancy.evaluation.intervals import mean_interval
+    from redundancy.evaluation.scores import accuracy
+    from redundancy.metrics.nulls import null_score
+
+    good = xr.Dataset({"a": ("video", [1.0, 2.0])}, coords={"video": ["x", "y"]})
+    for value in (None, 3, good["a"]):
+        yield f"summary of a {type(value).__name__}", lambda v=value: rd.summarise(v), "given, expected Dataset"
+        yield f"compared with a {type(value).__name__}", lambda v=value: rd.compare(good, v), "given, expected Dataset"
+    for seed in ("a", -1, True):
+        yield f"seed {seed!r}", lambda s=seed: rd.summarise(good, seed=s), "seed"
+    yield "accuracy of nothing", lambda: accuracy(None), "rows: None given, expected rows of evaluate"
+    for given in ({"method": "x"}, {"bounds": (3, 1)}, {"confidence": 2}):
+        yield f"interval with {given}", lambda g=given: mean_interval(np.arange(3.0), **g), "given, expected"
+    yield "draws of another shape", lambda: null_score(torch.ones(2), torch.ones(5)), r"expected \(draws, \*\(2,\)\)"
+
+
 def replace_frames(tokens: Any) -> Any:
     """Tokens of no frame."""
     return type(tokens).from_features(tokens.features[:0], rows=tokens.grid.rows, cols=tokens.grid.cols)
@@ -267,8 +289,40 @@ def model_cases() -> Iterator[Case]:
     yield "prune with a typo", lambda: opened(model, "fastvd"), "did you mean fastvid"
     yield "prune with an inner method", lambda: opened(model, FastV), r"give it as inner=\["
     yield "prune with a typo inside", lambda: opened(model, None, inner="fastw"), "did you mean fastv"
+    yield "evaluate no model", lambda: rd.evaluate(None, "world:1"), "model: None given, expected what load_model"
+    yield "evaluate a number", lambda: rd.evaluate(model, [3]), r"videos\[0\]: 3 given, expected sources, paths"
+    yield "evaluate nothing", lambda: rd.evaluate(model, None), "videos: None given, expected sources, paths"
+    for value in (-1, 0.5, "a"):
+        call = lambda v=value: rd.evaluate(model, "world:1", max_new_tokens=v)  # noqa: E731
+        yield f"evaluate {value!r} new tokens", call, "max_new_tokens"
     yield "evaluate with indices", lambda: rd.evaluate(model, "world:1", [0, 1]), "given, expected a method"
-    video = rd.load_video(ROOT / "data" / "clips" / "clip_000.mp4", frames=2)
+    path = ROOT / "data" / "clips" / "clip_000.mp4"
+    for name, value in (
+        ("frames", True),
+        ("frames", 2.5),
+        ("frames", "8"),
+        ("fps", "2"),
+        ("start", "0"),
+        ("end", True),
+    ):
+        yield f"{name}={value!r}", lambda n=name, v=value: rd.load_video(path, **{n: v}), f"{name} is .*, expected a"
+    for name, value in (("name_or_path", 3), ("device", "gpu"), ("device", "cuda:77"), ("dtype", 3)):
+        given = {"name_or_path": "tiny-llava-onevision", name: value}
+        yield f"load_model {name}={value!r}", lambda g=given: rd.load_model(**g), rf"({name}|device).* given, expected"
+    video = rd.load_video(path, frames=2)
+    yield "capture of no model", lambda: rd.capture(None, video), "model: None given, expected what load_model"
+    yield "capture of a list", lambda: rd.capture(model, [video]), "clip: a list of 1 given, expected one VideoClip"
+    yield "tokens of a path", lambda: rd.video_tokens(model, "a.mp4"), "clip: 'a.mp4' given, expected one VideoClip"
+    for name, value in (("prompt", ["which ?"]), ("salience_layer", True), ("max_new_tokens", 0)):
+        yield (
+            f"capture with {name}={value}",
+            lambda n=name, v=value: rd.capture(model, video, **{n: v}),
+            f"{name}.* given",
+        )
+    yield "half a row", lambda: rd.capture(model, video, attention_rows=[1.5]), r"attention_rows\[0\]: 1.5 given"
+    store = rd.save_capture(rd.capture(model, video), Path(tempfile.mkdtemp()) / "store")
+    for chunks in (3, {"frme": 2}, {"frame": 0}, {"frame": "a"}, {"frame": -5}):
+        yield f"chunks={chunks}", lambda c=chunks: rd.open_capture(store, chunks=c), "chunks.* given, expected"
 
     def generated(method: Any) -> None:
         with rd.prune(model, method):
@@ -324,7 +378,7 @@ def plot_cases() -> Iterator[Case]:
     yield "save to nothing", lambda: plot.save(figure, ""), "'' given, expected a path"
 
 
-GROUPS = (tokens_cases, reduction_cases, method_cases, measure_cases, model_cases, plot_cases)
+GROUPS = (tokens_cases, reduction_cases, method_cases, measure_cases, summary_cases, model_cases, plot_cases)
 
 
 def outcome(call: Callable[[], object]) -> tuple[str, str]:

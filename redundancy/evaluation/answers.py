@@ -204,6 +204,7 @@ def answered(rows: pd.DataFrame) -> pd.DataFrame:
 
     Source: own.
     """
+    require_type("rows", rows, pd.DataFrame, expected="rows of evaluate")
     if not set(FAILURE) <= set(rows.columns):
         return rows
     return rows[rows["error"].isna()].drop(columns=list(FAILURE)).infer_objects()

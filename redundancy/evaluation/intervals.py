@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float, Int64
@@ -91,7 +91,7 @@ def mean_interval(
     Raises
     ------
     ValueError
-        If there is not one number or NaN per video, one is infinite, or the confidence is out of its range.
+        If there is not one number or NaN per video, one is infinite, or a setting is out of its range.
 
     Examples
     --------
@@ -102,6 +102,10 @@ def mean_interval(
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence={confidence} given, expected a number between 0 and 1")
+    if method not in get_args(Method) or not bounds[0] <= bounds[1]:
+        raise ValueError(
+            f"method={method!r}, bounds={bounds} given, expected one of {get_args(Method)}, ascending bounds"
+        )
     kept = np.asarray(values, dtype=np.float64)
     if kept.ndim != 1 or np.isinf(kept).any():
         raise ValueError(f"values of shape {kept.shape} given, expected one number or NaN per video, none infinite")

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int64
 
+from redundancy.checks import require_type, whole_number
 from redundancy.evaluation.intervals import (
     RESAMPLES,
     UNBOUNDED,
@@ -61,6 +62,8 @@ def summarise(
 
     Source: Student 1908; scipy.stats.bootstrap over videos.
     """
+    require_type("dataset", dataset, xr.Dataset)
+    whole_number("seed", seed, least=0)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence={confidence} given, expected a number between 0 and 1")
     if method not in ("percentile", "BCa"):
@@ -108,6 +111,8 @@ def compare(
 
     Source: Student 1908; scipy.stats.bootstrap over videos.
     """
+    require_type("first", first, xr.Dataset)
+    require_type("second", second, xr.Dataset)
     if set(first.data_vars) != set(second.data_vars):
         raise ValueError(
             f"variables {sorted(map(str, first.data_vars))} and {sorted(map(str, second.data_vars))} given"

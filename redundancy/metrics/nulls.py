@@ -136,12 +136,14 @@ def null_score(observed: Float[Tensor, "*shape"], draws: Float[Tensor, "draws *s
     Raises
     ------
     ValueError
-        If there are no draws.
+        If there are no draws, or they are of another shape.
 
     Source: own; p after Phipson and Smyth 2010 (doi:10.2202/1544-6115.1585).
     """
     if not len(draws):
         raise ValueError("0 draws given, expected at least 1")
+    if draws.shape[1:] != observed.shape:
+        raise ValueError(f"draws of shape {tuple(draws.shape)} given, expected (draws, *{tuple(observed.shape)})")
     value, null = observed.double(), draws.double()
     number = (~null.isnan()).sum(0)
     mean = null.nanmean(0)

@@ -104,7 +104,8 @@ def assigned_positions(
     ----------
     assigned
         `[A, K]` the ids themselves, where they are known. Renumbering must be told where a video before this one in the
-        prompt was shortened too.
+        prompt was shortened too, and on ids of (t, h, w) where a video or an image stands before this one at all: what
+        it takes fewer ids than columns for is numbered by columns then.
 
     Returns
     -------

@@ -121,6 +121,18 @@ def test_attributes_of_a_difference() -> None:
     assert expected.items() <= found.attrs.items()
 
 
+def test_a_difference_is_cut_to_the_bounds_of_both() -> None:
+    first, second = results(np.array([0.0, 1, 1])), results(np.array([2.0, 0, 0]))
+    second.metric.attrs["range"] = "0..2"
+    assert compare(first, second).metric.values.tolist() == [0, -2, 1]
+
+
+def test_an_interval_is_named_by_the_fewest_and_the_most_videos() -> None:
+    values = np.random.default_rng(6).normal(size=(25, 2))
+    values[5:, 1] = np.nan
+    assert "where fewer than 20 enter" in summarise(results(values, "frame")).metric.attrs["interval"]
+
+
 def other_names(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.assign_coords(video=["clip_0", "clip_1", "clip_9"])
 
@@ -135,6 +147,7 @@ def other_names(dataset: xr.Dataset) -> xr.Dataset:
         (lambda d: d.rename(metric="other"), r"variables \['metric'\] and \['other'\] given"),
         (lambda d: d.isel(tau=0, drop=True), "dims .* given, expected the same"),
         (lambda d: d.assign_coords(tau=[0.5, 0.9]), "cannot align"),
+        (lambda d: d.assign(metric=d.metric.assign_attrs(units="s")), "units '1' and 's' given, expected the same"),
     ],
 )
 def test_unpaired_results_are_refused(change, message: str) -> None:  # type: ignore[no-untyped-def]
