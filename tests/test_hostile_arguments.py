@@ -240,6 +240,8 @@ def measure_cases() -> Iterator[Case]:
     }
     for name, (value, message) in arguments.items():
         yield f"measure with {name}", lambda n=name, v=value: rd.measure(good, **{n: v}), message
+    text = {"density": {"k": "a"}}
+    yield "a setting that is text", lambda: rd.measure(good, settings=text), r"settings\['density'\]\['k'\]: 'a' given"
     own = {"density": {"neighbours": 3}}
     yield "a setting that is none", lambda: rd.measure(good, settings=own), "density has no settings"
 
@@ -275,6 +277,7 @@ def model_cases() -> Iterator[Case]:
     import torch
 
     import redundancy as rd
+    from redundancy.evaluation.order import order_sensitivity
     from redundancy.pruning import FastV, FastVID
 
     def opened(*arguments: Any, **named: Any) -> None:
@@ -310,6 +313,8 @@ def model_cases() -> Iterator[Case]:
         given = {"name_or_path": "tiny-llava-onevision", name: value}
         yield f"load_model {name}={value!r}", lambda g=given: rd.load_model(**g), rf"({name}|device).* given, expected"
     video = rd.load_video(path, frames=2)
+    yield "order of one text", lambda: order_sensitivity(model, video, "how many ?"), "expected a list of texts"
+    yield "order of a path", lambda: order_sensitivity(model, "a.mp4", ["x"]), "'a.mp4' given, expected what load_video"
     yield "capture of no model", lambda: rd.capture(None, video), "model: None given, expected what load_model"
     yield "capture of a list", lambda: rd.capture(model, [video]), "clip: a list of 1 given, expected one VideoClip"
     yield "tokens of a path", lambda: rd.video_tokens(model, "a.mp4"), "clip: 'a.mp4' given, expected one VideoClip"

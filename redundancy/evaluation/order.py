@@ -11,6 +11,7 @@ import xarray as xr
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from redundancy.checks import require_type, whole_number
 from redundancy.evaluation.same_grid import on_one_grid
 from redundancy.metrics.fidelity import next_token_kl, top1_agreement
 from redundancy.models.video_llm import VideoLLM
@@ -75,11 +76,18 @@ def order_sensitivity(
 
     Raises
     ------
+    TypeError
+        If the prompts are one text, or another argument is of another kind.
     ValueError
         If there is no prompt, `draws` is below 1, or the grid cannot be held.
 
     Source: own; after FastVID (arXiv:2503.11187), figure 1.
     """
+    require_type("model", model, VideoLLM, expected="what load_model returns")
+    require_type("clip", clip, VideoClip, expected="what load_video returns")
+    if isinstance(prompts, str):
+        raise TypeError(f"prompts: {prompts!r} given, expected a list of texts")
+    whole_number("draws", draws)
     if not prompts or draws < 1:
         raise ValueError(f"{len(prompts)} prompts and draws={draws} given, expected at least one of each")
     clip = on_one_grid(model, [clip, halved(clip)])[0]

@@ -12,7 +12,7 @@ import xarray as xr
 from jaxtyping import Int64
 from torch import Tensor
 
-from redundancy.checks import require_tensor, require_type, whole_number
+from redundancy.checks import require_number, require_tensor, require_type, whole_number
 from redundancy.metrics.compute import Settings, compute
 from redundancy.metrics.facts import NULLS, Metric
 from redundancy.metrics.inputs import Inputs, inputs_of, missing_input
@@ -146,6 +146,9 @@ def _check_given(
             known = METRICS[name].parameters if name in METRICS else own
             if unknown := sorted(map(str, set(own) - set(known))):
                 raise ValueError(f"{name} has no settings {unknown}, expected some of {list(known)}")
+            for key, value in own.items():
+                if isinstance(known[key], int | float) and not isinstance(known[key], bool):
+                    require_number(f"settings[{name!r}][{key!r}]", value)
 
 
 def _frames(source: Any) -> int | None:
@@ -232,7 +235,7 @@ def _nulls(null: str | Sequence[str] | None) -> list[str]:
     unknown = [n for n in wanted if not isinstance(n, str) or n not in NULL_MODELS]
     if unknown:
         raise ValueError(f'null={unknown} given, expected "all" or some of {list(NULL_MODELS)}')
-    return wanted
+    return list(dict.fromkeys(wanted))
 
 
 def _against_nulls(

@@ -265,3 +265,9 @@ def peak_of(call: Any) -> int:
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+def test_a_null_model_named_twice_is_drawn_once() -> None:
+    tokens = VideoTokens.from_features(torch.randn(3, 4, 8), rows=2, cols=2)
+    found = rd.measure(tokens, metrics="token_persistence", null=["gaussian", "gaussian"], draws=1)
+    assert found["null"].values.tolist() == ["gaussian"]
