@@ -48,7 +48,7 @@ def tower_once(model: VideoLLM) -> Iterator[None]:
             last[:] = [(kept, structure, run(*args, **kwargs))]
         return copy(last[0][2])  # transformers writes into what it gets
 
-    tower.forward = forward  # type: ignore[method-assign]
+    tower.forward = forward
     try:
         yield
     finally:
