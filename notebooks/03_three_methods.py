@@ -357,15 +357,15 @@ pd.DataFrame(lost, index=pd.Index(layers, name="layer")).T.round(2)
 
 # %% [markdown]
 # ## The answers
-# The questions of this clip, answered inside `rd.prune`, where the model sees the reduced tokens.
+# The questions of this clip, answered by `rd.evaluate`, where the model sees the reduced tokens. It runs the video once
+# for all questions; `max_new_tokens=1` also gives the word that the model itself would say.
 
 
 # %%
 def answers(method):
     """Answers on reduced tokens by skill, and the retention that the model saw."""
-    with rd.prune(model, method) as pruned:
-        given = {q.skill: model.generate(clip, q.text, max_new_tokens=1) for q in source.record.questions}
-    return given, pruned.reductions[-1].achieved if method else 1.0
+    told = rd.evaluate(model, clip, method, questions=source.record.questions, max_new_tokens=1)
+    return dict(zip(told["skill"], told["generated"], strict=True)), told["achieved"].iloc[0]
 
 
 true = {q.skill: q.answer for q in source.record.questions}

@@ -36,6 +36,7 @@ from redundancy.evaluation.intervals import mean_interval, paired_difference
 from redundancy.evaluation.segmentation import cut_agreement, segment_similarity
 from redundancy.metrics.temporal import transition_similarity
 from redundancy.models import VideoLLM
+from redundancy.models.tower_once import tower_once
 from redundancy.pruning.segment import SEGMENTERS, DySeg, RandomCuts, Segmenter, lengths_to_cuts
 from redundancy.sources import VideoSource, cuts_on_steps
 from redundancy.tokens import VideoTokens
@@ -194,14 +195,17 @@ def measure_video(
 
     asked = asked_of(source, clip, model=model, options=options)
     answers = Answers(asked, tokens, [min(options.retentions)], draws=options.answer_draws)
-    for label in missing:
-        lengths, answered = segmenters[label](tokens).tolist(), is_answered(label)
-        row = measured(tuple(lengths)) | {"setting": label, "seed": -1, "control": False}
-        rows.append(row | (answers.row(lengths, beside=True) if answered else {}))
-        for seed in range(options.seeds):
-            random = RandomCuts(segments=len(lengths), seed=seed)(tokens).tolist()
-            row = measured(tuple(random)) | {"setting": label, "seed": seed, "control": True}
-            rows.append(row | (answers.row(random, beside=False) if answered and seed < options.answer_draws else {}))
+    with tower_once(model):
+        for label in missing:
+            lengths, answered = segmenters[label](tokens).tolist(), is_answered(label)
+            row = measured(tuple(lengths)) | {"setting": label, "seed": -1, "control": False}
+            rows.append(row | (answers.row(lengths, beside=True) if answered else {}))
+            for seed in range(options.seeds):
+                random = RandomCuts(segments=len(lengths), seed=seed)(tokens).tolist()
+                row = measured(tuple(random)) | {"setting": label, "seed": seed, "control": True}
+                rows.append(
+                    row | (answers.row(random, beside=False) if answered and seed < options.answer_draws else {})
+                )
     facts = {
         "frame_time": tokens.frame_time.tolist(),
         "transition_similarity": transition_similarity(tokens.frame_features_from("mean")).tolist(),

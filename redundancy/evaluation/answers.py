@@ -27,6 +27,7 @@ from redundancy.evaluation.scoring import NORMALISE, Scored, score_questions
 from redundancy.metrics.fidelity import answer_rank, jensen_shannon, next_token_kl, top1_agreement
 from redundancy.models.hooks import on_text_entry
 from redundancy.models.identity import memory_digest
+from redundancy.models.tower_once import tower_once
 from redundancy.models.video_llm import VideoLLM
 from redundancy.provenance import digest_of
 from redundancy.pruning import base
@@ -313,11 +314,12 @@ class _Run:
             clip = clip.load(self.model, frames=self.settings.frames)
         video = _Video(named.name, named.kind, clip, asked)
         prompts = prompts_of(self.model, clip, [q.text for q in asked])
-        rows = _rows(self.model, video, prompts, method=self.method, inner=self.inner, settings=self.settings)
         whole = self.reference
-        if self.settings.fidelity:
-            everything = replace(self.settings, shared=True)
-            whole = _rows(self.model, video, prompts, method=None, inner=(), settings=everything)
+        with tower_once(self.model):
+            rows = _rows(self.model, video, prompts, method=self.method, inner=self.inner, settings=self.settings)
+            if self.settings.fidelity:
+                everything = replace(self.settings, shared=True)
+                whole = _rows(self.model, video, prompts, method=None, inner=(), settings=everything)
         rows = rows if whole is None else _compare(rows, answered(whole))
         return rows if self.settings.keep_logits else rows.drop(columns="logits")
 

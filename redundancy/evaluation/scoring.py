@@ -12,6 +12,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from redundancy.evaluation.prompts import Prompts, Running, prompts_of
+from redundancy.models.tower_once import tower_once
 from redundancy.models.video_llm import Prepared, VideoLLM
 from redundancy.pruning.base import require_choice
 from redundancy.video import VideoClip
@@ -169,6 +170,7 @@ def score_questions(
     scored = []
     with ExitStack() as stack:
         stack.enter_context(model.family.state_kept())
+        stack.enter_context(tower_once(model))
         running = None if start is None else _run(model, prompts, prompts.ids[0][:start])
         for question, ids, tokens in zip(questions, prompts.ids, options, strict=True):
             if running is None or start is None:
