@@ -43,10 +43,12 @@ def tower_once(model: VideoLLM) -> Iterator[None]:
         if torch.is_grad_enabled() or tower.training or _is_read_inside(tower):
             return run(*args, **kwargs)
         given, structure = tree_flatten((args, kwargs))
-        if not last or last[0][1] != structure or not _all_alike(last[0][0], given):
+        before = last[0] if last else None  # another thread may put its own there meanwhile
+        if before is None or before[1] != structure or not _all_alike(before[0], given):
             kept = [value.clone() if isinstance(value, Tensor) else value for value in given]
-            last[:] = [(kept, structure, run(*args, **kwargs))]
-        return copy(last[0][2])  # transformers writes into what it gets
+            before = kept, structure, run(*args, **kwargs)
+            last[:] = [before]
+        return copy(before[2])  # transformers writes into what it gets
 
     tower.forward = forward
     try:
