@@ -118,7 +118,7 @@ def load_video(
         source=printable(path),
         sha256=digest,
         decoder=decoded.decoder,
-        requested=asked[0],
+        requested=asked[-1],  # a reader may choose by what a file promises first, and again by what it holds
     )
 
 

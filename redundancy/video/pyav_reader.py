@@ -16,12 +16,14 @@ from redundancy.video.errors import CorruptVideoError, FrameSizeError, NoFramesE
 from redundancy.video.memory import reserve
 from redundancy.video.packets import ONE_FRAME_A_PACKET, PacketTable, open_stream, packet_table, read_packets
 from redundancy.video.slice_end import SliceEnd
-from redundancy.video.timeline import Choose, Decoded, Timeline, make_timeline
+from redundancy.video.timeline import Choose, Decoded, Timeline, WindowError, make_timeline
 
 # Files up to this many packets are decoded whole: it takes about a second, and says more than the packets do.
 ALWAYS_WHOLE = 300
 # These decoders mark a frame in which they conceal damage. All others are told to stop at damage instead.
-MARKS_DAMAGE = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4", "h263", "flv1", "vc1", "wmv1", "wmv2", "wmv3"})
+MARKS_DAMAGE = frozenset({"mpeg1video", "mpeg2video", "mpeg4", "h263", "flv1", "vc1", "wmv1", "wmv2", "wmv3"})
+# This one also stops at pictures that it drops without a word, those that lead the key frame at which a file was cut.
+STOPS_AT_DROPPED = frozenset({"h264"})
 SHORTEST_SKIP = 8  # packets; to begin anew costs about as much
 INTRA = 1  # FFmpeg's type of a picture that needs no other
 STOP_AT_DAMAGE = "crccheck+bitstream+buffer+explode"
@@ -72,7 +74,7 @@ def _read_parts(path: Path, table: PacketTable, choose: Choose) -> tuple[Pixels,
 def _read_whole(path: Path, table: PacketTable, choose: Choose) -> tuple[Pixels, Wanted, Timeline]:
     """Decode all frames in order."""
     likely = _likely_order(table)
-    guess = choose(make_timeline(table, likely)) if likely else np.empty(0, dtype=np.int64)
+    guess = _guess(table, likely, choose)
     needed = _needed(table, np.array(likely, dtype=np.int64)[guess])
     run = _Run(path, guess, needed)
     run.decode_whole(stop_at_damage=table.codec not in MARKS_DAMAGE)
@@ -80,6 +82,8 @@ def _read_whole(path: Path, table: PacketTable, choose: Choose) -> tuple[Pixels,
     if damaged and table.codec not in MARKS_DAMAGE:  # a player goes on after damage: so does the timeline
         run = _Run(path, guess, needed)
         run.decode_whole(stop_at_damage=False)
+        if table.codec in STOPS_AT_DROPPED:
+            damaged &= set(run.packets)
         damaged |= run.failed
     if not run.packets:
         raise CorruptVideoError(path, "no frame of it can be decoded") if damaged else NoFramesError(path)
@@ -90,6 +94,14 @@ def _read_whole(path: Path, table: PacketTable, choose: Choose) -> tuple[Pixels,
         run.decode_whole(stop_at_damage=False)
     _check_damage(path, Damage(table, run.packets, run.keys, damaged | run.failed | told), wanted, timeline)
     return run.pixels(), wanted, timeline
+
+
+def _guess(table: PacketTable, likely: list[int], choose: Choose) -> Wanted:
+    """What is probably chosen; nothing where the packets tell of no such frame, which the decoder may still give."""
+    try:
+        return choose(make_timeline(table, likely)) if likely else np.empty(0, dtype=np.int64)
+    except WindowError:
+        return np.empty(0, dtype=np.int64)
 
 
 def _check_damage(path: Path, damage: Damage, wanted: Wanted, timeline: Timeline) -> None:
@@ -183,7 +195,7 @@ class _Run:
                 slot = np.searchsorted(table.shown[self.wanted], frame.pts)
                 if slot < len(self.wanted) and self.wanted[slot] == frame.opaque:
                     self._keep(int(slot), frame)
-        if self.failed:
+        if any(table.shown[bad] >= table.shown[part.start] for bad in self.failed):
             return False
         promised = [i for i in part if table.shown[i] >= table.shown[part.start]]
         return not held_back or self.packets == sorted(promised, key=lambda i: table.shown[i])
