@@ -17,7 +17,7 @@ from redundancy.video.errors import NotAVideoError, NoVideoStreamError, Unsuppor
 
 # One packet of these holds one shown frame. Packets of VP8 and of MPEG-4 Part 2 may hold none or two.
 ONE_FRAME_A_PACKET = frozenset({"h264", "hevc", "vp9", "av1"})
-# These containers hold decoding times alone: FFmpeg guesses the others, wrongly where frames are reordered or irregular.
+# These hold decoding times alone. FFmpeg guesses the others, wrongly where frames are reordered or irregular.
 WITHOUT_SHOWN_TIMES = frozenset({"avi", "asf"})
 
 
