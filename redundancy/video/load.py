@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -131,6 +132,8 @@ def _check(
     sampling: str,
     decoder: str,
 ) -> None:
+    if frames is not None and not isinstance(frames, int | np.integer):
+        raise TypeError(f"frames is {frames!r}, expected a whole number")
     if frames is not None and frames < 1:
         raise ValueError(f"frames is {frames}, expected at least 1")
     if fps is not None and not 0 < fps < float("inf"):
@@ -155,6 +158,8 @@ def _typed(path: Path) -> Iterator[None]:
     except MemoryError as error:
         raise VideoMemoryError(path, str(error)) from error
     except OSError as error:
+        if error.errno in (errno.ENOMEM, errno.EAGAIN):  # a decoder that gets no thread
+            raise VideoMemoryError(path, error.strerror) from error
         raise UnreadableVideoError(path, error.strerror or type(error).__name__) from error
     except Exception as error:
         if "alloc" in str(error):  # torch and decord have no type of their own for it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -32,6 +33,7 @@ from redundancy.video import (
     VideoTimeoutError,
     load_video,
 )
+from redundancy.video.load import READERS
 from redundancy.video.sampling import SAMPLINGS
 
 CLIPS = data_folder() / "clips"
@@ -128,6 +130,7 @@ def test_relative_names_and_names_that_are_no_utf8(
     ("settings", "error"),
     [
         ({"frames": 0}, ValueError),
+        ({"frames": 2.5}, TypeError),
         ({"start": 900}, ValueError),
         ({"resize": 0}, ValueError),
         ({"sampling": "other"}, ValueError),
@@ -299,6 +302,21 @@ def test_no_process_to_be_had_is_said(monkeypatch: pytest.MonkeyPatch):
 def test_limits_that_are_none_are_refused(limits: dict[str, Any]):
     with pytest.raises(ValueError, match="expected"):
         VideoReader(**limits)
+
+
+def test_limits_are_plain_numbers_for_the_process():
+    limited = VideoReader(timeout=np.float32(30), memory=2.0**31)
+    assert (type(limited.timeout), type(limited.memory)) == (float, int)
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EAGAIN], ids=errno.errorcode.get)
+def test_what_the_system_lacks_is_no_fault_of_the_file(number: int, monkeypatch: pytest.MonkeyPatch):
+    def lacks(*_: object) -> None:
+        raise OSError(number, "no thread to be had")
+
+    monkeypatch.setitem(READERS, "pyav", lacks)
+    with pytest.raises(VideoMemoryError, match="no thread"):
+        load_video(CLIP, 2, decoder="pyav")
 
 
 def test_steps_of_qwen2_vl_are_those_of_torch():
