@@ -159,7 +159,7 @@ def _typed(path: Path) -> Iterator[None]:
         raise VideoMemoryError(path, str(error)) from error
     except OSError as error:
         if error.errno in (errno.ENOMEM, errno.EAGAIN):  # a decoder that gets no thread
-            raise VideoMemoryError(path, error.strerror) from error
+            raise VideoMemoryError(path, error.strerror or "") from error
         raise UnreadableVideoError(path, error.strerror or type(error).__name__) from error
     except Exception as error:
         if "alloc" in str(error):  # torch and decord have no type of their own for it

@@ -144,6 +144,7 @@ class _Run:
     slice_end: SliceEnd | None = None
     data: dict[int, bytes] = field(default_factory=dict)  # of needed key packets, until their frames come
     fed: int = 0  # the last packet that the decoder was given
+    whole_from: int = 0  # the packet from which on the frames of a part are given
     size: tuple[int, int] | None = None
     kept: Pixels | None = None
 
@@ -166,12 +167,13 @@ class _Run:
 
     def decode_parts(self, table: PacketTable) -> bool:
         """Decode from key frames to the wanted packets; False if a frame is not the one that the packets promise."""
+        slots = {number: slot for slot, number in enumerate(self.wanted.tolist())}
         parts = _parts(table, self.wanted)
         first = next(parts)
         with open_stream(self.path) as (container, stream):
             context = self._prepare(stream, stop_at_damage=table.codec not in MARKS_DAMAGE)
             for packet in read_packets(container, stream):
-                if packet.opaque >= first.start and not self._decode_part(context, packet, first, table):
+                if packet.opaque >= first.start and not self._decode_part(context, packet, first, table, slots):
                     return False
                 if packet.opaque == first.stop - 1:
                     context.flush_buffers()
@@ -181,12 +183,14 @@ class _Run:
                     first = following
         return False
 
-    def _decode_part(self, context: Any, packet: Any, part: range, table: PacketTable) -> bool:
+    def _decode_part(self, context: Any, packet: Any, part: range, table: PacketTable, slots: dict[int, int]) -> bool:
         """Decode a packet of a part, and at its end what the decoder holds back; False if that is not as promised."""
         held_back = [None] if packet.opaque == part.stop - 1 else []
         if packet.opaque == part.start:
             self.packets.clear()
-        whole_from = _whole_from(table, part)
+        if packet.opaque == part.start:
+            self.whole_from = _whole_from(table, part)
+        whole_from = self.whole_from
         for piece in [packet, *held_back]:
             for frame in self._decode(context, piece):
                 if frame.pts is None or frame.pts < table.shown[whole_from]:
@@ -194,13 +198,15 @@ class _Run:
                 if not self.packets and not (frame.opaque == whole_from and _is_key(frame)):
                     return False
                 self._note(frame)
-                slot = np.searchsorted(table.shown[self.wanted], frame.pts)
-                if slot < len(self.wanted) and self.wanted[slot] == frame.opaque:
-                    self._keep(int(slot), frame)
+                slot = slots.get(frame.opaque)
+                if slot is not None:
+                    self._keep(slot, frame)
         if any(table.shown[bad] >= table.shown[whole_from] for bad in self.failed):
             return False
+        if not held_back:
+            return True
         promised = [i for i in part if table.shown[i] >= table.shown[whole_from]]
-        return not held_back or self.packets == sorted(promised, key=lambda i: table.shown[i])
+        return self.packets == sorted(promised, key=lambda i: table.shown[i])
 
     def _prepare(self, stream: Any, *, stop_at_damage: bool) -> Any:
         """The stream's decoder, set up so that damage is told of the packet that has it."""
