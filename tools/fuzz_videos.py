@@ -293,7 +293,7 @@ def judge(path: Path, known: frozenset[str]) -> tuple[str, str]:
             return "WRONG FRAME", reason
     altered = [i for i, pixels in zip(clip.indices.tolist(), given, strict=True) if pixels not in known]
     if altered:
-        marked = [i for i in altered if _marked(ordered, i)] or _missing_when_stopped(path, ordered, altered)
+        marked = [i for i in altered if _marked(ordered, i, ordered.errors)] or _stopped_at(path, ordered, altered)
         if marked:
             return "WRONG FRAME", f"frames {marked} are altered, and a decoder says so"
     shown = player(path)
@@ -313,17 +313,17 @@ def _difference(ordered: Pass, number: int, pixels: str, second: float) -> str:
     return ""
 
 
-def _marked(ordered: Pass, number: int) -> bool:
+def _marked(ordered: Pass, number: int, errors: list[int]) -> bool:
     """An error or mark from the key frame before a frame to the frame itself, in the order of decoding."""
     last = ordered.packets[number]
     first = max((p for p, key in zip(ordered.packets, ordered.keys, strict=True) if key and p <= last), default=0)
-    return any(first <= error <= last for error in ordered.errors)
+    return any(first <= error <= last for error in errors)
 
 
-def _missing_when_stopped(path: Path, ordered: Pass, altered: list[int]) -> list[int]:
-    """Altered frames that a decoder which stops at damage does not give."""
-    strict = set(decode(path, stop_at_damage=True).pixels)
-    return [i for i in altered if ordered.pixels[i] not in strict]
+def _stopped_at(path: Path, ordered: Pass, altered: list[int]) -> list[int]:
+    """Altered frames before which a decoder stops at damage (with the packet, it also loses whole frames before it)."""
+    errors = decode(path, stop_at_damage=True).errors
+    return [i for i in altered if _marked(ordered, i, errors)]
 
 
 def judged_apart(path: Path, known: Path) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -121,7 +122,7 @@ def load_video(
         source=printable(path),
         sha256=digest,
         decoder=decoded.decoder,
-        requested=asked[0],
+        requested=asked[-1],  # a reader may choose by what a file promises first, and again by what it holds
     )
 
 
@@ -163,6 +164,8 @@ def _typed(path: Path) -> Iterator[None]:
     except MemoryError as error:
         raise VideoMemoryError(path, str(error)) from error
     except OSError as error:
+        if error.errno in (errno.ENOMEM, errno.EAGAIN):  # a decoder that gets no thread
+            raise VideoMemoryError(path, error.strerror or "") from error
         raise UnreadableVideoError(path, error.strerror or type(error).__name__) from error
     except Exception as error:
         if "alloc" in str(error):  # torch and decord have no type of their own for it

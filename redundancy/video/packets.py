@@ -17,6 +17,8 @@ from redundancy.video.errors import NotAVideoError, NoVideoStreamError, Unsuppor
 
 # One packet of these holds one shown frame. Packets of VP8 and of MPEG-4 Part 2 may hold none or two.
 ONE_FRAME_A_PACKET = frozenset({"h264", "hevc", "vp9", "av1"})
+# These hold decoding times alone. FFmpeg guesses the others, wrongly where frames are reordered or irregular.
+WITHOUT_SHOWN_TIMES = frozenset({"avi", "asf"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +186,8 @@ def packet_table(path: Path) -> PacketTable:
             for p in read_packets(container, stream)
         ]
         pts, dts, duration, key, dropped, corrupt = zip(*rows, strict=True) if rows else ((),) * 6
+        if container.format.name in WITHOUT_SHOWN_TIMES:
+            pts = (None,) * len(pts)
         return PacketTable(
             pts=pts,
             dts=dts,

@@ -75,7 +75,7 @@ class VideoReader:
             )
         if decoder not in DECODERS:
             raise ValueError(f"decoder is {decoder!r}, expected one of {', '.join(DECODERS)}")
-        self.decoder, self.timeout, self.memory = decoder, timeout, memory
+        self.decoder, self.timeout, self.memory = decoder, float(timeout), int(memory)
         self._begin()
 
     def _begin(self) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from redundancy import video
-from redundancy.video import load_video
+from redundancy.video import load_video, pyav_reader
 from redundancy.video.damage import Damage
 from redundancy.video.packets import packet_table
-from tests.video_clips import encode, grainy_frame
+from tests.video_clips import copy_packets, encode, frame_numbers, grainy_frame
 
 FORMATS = {
     "CABAC": ("a.mp4", "libx264", {"g": "12"}),
@@ -58,6 +58,20 @@ def test_frames_before_the_damage_are_given(tmp_path: Path) -> None:
     np.testing.assert_array_equal(clip.frames, whole.frames[clip.indices])
     with pytest.raises(video.CorruptVideoError, match=r"of \d+ frames asked for, at 0.960, "):
         load_video(path, 60)
+
+
+@pytest.mark.parametrize("whole_up_to", [300, 0])
+@pytest.mark.parametrize("name", ["a.ts", "a.mkv"])
+def test_a_lost_key_frame_is_told(name: str, whole_up_to: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pyav_reader, "ALWAYS_WHOLE", whole_up_to)
+    options = {"g": "12", "bf": "3", "b_strategy": "0", "x264-params": "open-gop=1:scenecut=0"}
+    path = encode(tmp_path / "a.mp4", options=options, picture=grainy_frame)
+    key = int(np.flatnonzero(packet_table(path).key)[2])
+    lossy = copy_packets(path, tmp_path / name, drop=lambda number: number == key)
+    assert frame_numbers(load_video(lossy, 5, end=0.36).frames).tolist() == [0, 2, 4, 6, 9]
+    for count in (1, 5):
+        with pytest.raises(video.CorruptVideoError):
+            load_video(lossy, count, start=25 / 25, end=29 / 25)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
+from inspect import unwrap
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from redundancy.video import (
     VideoTimeoutError,
     load_video,
 )
+from redundancy.video.load import READERS
 from redundancy.video.sampling import SAMPLINGS
 
 CLIPS = data_folder() / "clips"
@@ -299,6 +302,22 @@ def test_no_process_to_be_had_is_said(monkeypatch: pytest.MonkeyPatch):
 def test_limits_that_are_none_are_refused(limits: dict[str, Any]):
     with pytest.raises(ValueError, match="expected"):
         VideoReader(**limits)
+
+
+def test_limits_are_plain_numbers_for_the_process():
+    limited = object.__new__(VideoReader)
+    unwrap(VideoReader.__init__)(limited, timeout=np.float32(30), memory=2.0**31)  # tests check types, users do not
+    assert (type(limited.timeout), type(limited.memory)) == (float, int)
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EAGAIN], ids=errno.errorcode.get)
+def test_what_the_system_lacks_is_no_fault_of_the_file(number: int, monkeypatch: pytest.MonkeyPatch):
+    def lacks(*_: object) -> None:
+        raise OSError(number, "no thread to be had")
+
+    monkeypatch.setitem(READERS, "pyav", lacks)
+    with pytest.raises(VideoMemoryError, match="no thread"):
+        load_video(CLIP, 2, decoder="pyav")
 
 
 def test_steps_of_qwen2_vl_are_those_of_torch():

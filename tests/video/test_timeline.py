@@ -18,7 +18,7 @@ from redundancy.video import load_video
 from redundancy.video import pyav_reader as reader
 from redundancy.video.load import READERS
 from redundancy.video.packets import PacketTable, packet_table
-from redundancy.video.timeline import make_timeline
+from redundancy.video.timeline import Timeline, WindowError, make_timeline
 from tests.video_clips import HEIGHT, WIDTH, copy_packets, encode, frame_numbers, numbered_frame, regular
 
 X264 = {"g": "12", "bf": "3", "b_strategy": "0", "x264-params": "scenecut=0"}
@@ -122,6 +122,31 @@ def test_joined_recordings_keep_their_order(tmp_path: Path) -> None:
     except video.CorruptVideoError:  # MPEG-TS counts its packets: at the join, they can look like lost ones
         return
     assert frame_numbers(clip.frames).tolist() == [*range(20), *range(20)]
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.asf"])
+def test_decoding_times_are_not_taken_for_times_of_showing(name: str, tmp_path: Path) -> None:
+    # FFmpeg takes the next frame's time of decoding for the time at which a frame is shown.
+    path = encode(tmp_path / name, options={"bf": "0"}, ticks=[0, 120, 240, 280, 360])
+    np.testing.assert_allclose(load_video(path, 9).timestamps, [0, 0.12, 0.24, 0.28, 0.36], atol=1.1e-3)
+    reordered = encode(tmp_path / name, options=X264)
+    assert packet_table(reordered).irregularity == "presentation times are missing"  # no parts of a long file
+
+
+def test_frames_are_chosen_by_what_was_decoded(tmp_path: Path) -> None:
+    whole = encode(tmp_path / "a.mp4", options=OPEN)
+    key = int(np.flatnonzero(packet_table(whole).key)[1])
+    path = copy_packets(whole, tmp_path / "a.mkv", drop=lambda number: number < key)  # frames that lead are not shown
+    clip = load_video(path, fps=25)
+    assert clip.requested == clip.total_frames < len(packet_table(path).pts)
+
+    def choose(timeline: Timeline) -> np.ndarray:
+        if timeline.total > clip.total_frames:
+            raise WindowError("no such frame among the packets")
+        return np.array([7])
+
+    frames, _, _ = reader._read_whole(path, packet_table(path), choose)
+    np.testing.assert_array_equal(frames[0], clip.frames[7])
 
 
 NONE = (None,) * 4
