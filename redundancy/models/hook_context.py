@@ -126,7 +126,7 @@ class _Guarded:
                 "the model is inside a context of another asyncio task (prune, capture or a recording), which serves "
                 "that task alone: open the context in the task that runs the model, with nothing awaited inside"
             )
-        if torch.jit.is_tracing() or torch.compiler.is_exporting():
+        if torch._C._get_tracing_state() is not None or torch.compiler.is_exporting():
             return NotImplementedError(
                 "the model is traced or exported inside a context (prune, capture or a recording), whose decisions "
                 "would be frozen into the graph; trace it outside, and run the model itself inside"
