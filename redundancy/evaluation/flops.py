@@ -60,10 +60,17 @@ class DecoderShape:
         Raises
         ------
         ValueError
-            If the configuration has experts and does not say how many a token visits, or how wide they are.
+            If the configuration has experts and does not say how many a token visits, or how wide they are; if it has
+            layers whose attention is not the full one that the formulas count.
 
         Source: own; the rules are those of the layers in transformers.
         """
+        others = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
+        if others:
+            raise ValueError(
+                f"a {type(config).__name__} with layers of {', '.join(sorted(others))} given, expected full attention, "
+                "which is what the formulas count"
+            )
         heads = config.num_attention_heads
         widths = _ffn_widths(config)
         return cls(

@@ -189,7 +189,10 @@ def weight_files(folder: Path) -> list[Path]:
         raise FileNotFoundError(f"{folder} holds no *.safetensors (expected {WEIGHTS} or {INDEX}){_pickled(folder)}")
     shards: dict[str, set[str]] = {}
     index = _read_json(folder / INDEX)
-    for weight, shard in (index.get("weight_map") or {}).items():
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
+        raise ValueError(f"{folder / INDEX} holds no weight_map from weights to files; get the checkpoint again")
+    for weight, shard in places.items():
         shards.setdefault(shard, set()).add(weight)
     gone = [shard for shard in sorted(shards) if not (folder / shard).is_file()]
     if gone or not shards:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -9,7 +10,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import fx, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
 
 from redundancy.models.wrapped import unwrapped
@@ -25,8 +27,8 @@ class Hooks:
     """Forward hooks that exist while the context is open, and are removed on exit, also after an exception.
 
     Compiled code runs the hooks that it was compiled with and no others, so all of it runs eagerly while a context is
-    open. The hooks serve the thread that opened the context. What runs again for a gradient (checkpointing) is no call:
-    hooks do nothing then.
+    open. The hooks serve the thread that opened the context, and its asyncio task. What runs again for a gradient
+    (checkpointing) is no call: hooks do nothing then.
 
     Parameters
     ----------
@@ -36,7 +38,8 @@ class Hooks:
     Raises
     ------
     NotImplementedError
-        On opening, if another thread holds the model; in a call of another thread on a module with hooks.
+        On opening, if another thread holds the model; in a call of another thread or task on a module with hooks, of a
+        copy of such a module, and under `torch.jit.trace` or `torch.export`.
     RuntimeError
         On leaving, if `torch.compiler.set_stance` was called meanwhile, so that compiled code may have run.
     """
@@ -61,6 +64,15 @@ class Hooks:
             _Guarded(hook, quiet=always), with_kwargs=True, always_call=always
         )
         self._handles.append(handle)
+
+    def before_graphs(self, hook: Callable[[nn.Module], None]) -> None:
+        """Call `hook(graph)` before any traced, scripted or exported module, whatever modules it was made of."""
+
+        def graphs(module: nn.Module, args: Any) -> None:
+            if isinstance(module, torch.jit.ScriptModule | fx.GraphModule):
+                hook(module)
+
+        self._handles.append(register_module_forward_pre_hook(graphs))
 
     def remove(self) -> None:
         """Take every hook away; safe to call twice."""
@@ -94,16 +106,54 @@ class _Guarded:
     """A hook that serves the thread that made it; another is refused, or left alone where it was refused before."""
 
     def __init__(self, hook: Callable[..., Any], *, quiet: bool = False) -> None:
-        self.hook, self.quiet, self.thread = hook, quiet, threading.get_ident()
+        self.hook, self.quiet, self.thread, self.task = hook, quiet, threading.get_ident(), _task()
 
     def __call__(self, *arguments: Any) -> Any:
         if torch._C._current_graph_task_id() != -1:  # a backward pass is running
             return None
-        if threading.get_ident() == self.thread:
+        problem = self._problem()
+        if problem is None:
             return self.hook(*arguments)
         if self.quiet:
             return None
-        raise _other_thread()
+        raise problem
+
+    def _problem(self) -> NotImplementedError | None:
+        if threading.get_ident() != self.thread:
+            return _other_thread()
+        if self.task is not None and not self.task.done() and _task() is not self.task:
+            return NotImplementedError(
+                "the model is inside a context of another asyncio task (prune, capture or a recording), which serves "
+                "that task alone: open the context in the task that runs the model, with nothing awaited inside"
+            )
+        if torch._C._get_tracing_state() is not None or torch.compiler.is_exporting():
+            return NotImplementedError(
+                "the model is traced or exported inside a context (prune, capture or a recording), whose decisions "
+                "would be frozen into the graph; trace it outside, and run the model itself inside"
+            )
+        return None
+
+    def __deepcopy__(self, memo: Any) -> Callable[..., None]:
+        return _do_nothing if self.quiet else _refuse_copy
+
+
+def _do_nothing(*arguments: Any) -> None:
+    pass
+
+
+def _refuse_copy(*arguments: Any) -> None:
+    raise NotImplementedError(
+        "this model was copied from one inside a context (prune, capture or a recording), whose hooks serve the "
+        "original alone; copy the model outside the context"
+    )
+
+
+def _task() -> asyncio.Task[Any] | None:
+    """The asyncio task that runs, if any."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no loop runs
+        return None
 
 
 def _other_thread() -> NotImplementedError:

@@ -163,6 +163,7 @@ class _Entries:
         hooks.before(family.text_model, self.enter_text)
         hooks.after(family.core, self.check_core)
         hooks.after(family.core, self.leave_core, always=True)
+        hooks.before_graphs(self.check_graph)
 
     def begin(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         """Note that the model runs."""
@@ -226,9 +227,19 @@ class _Entries:
         if self.core is not None and not self.core.reached:
             raise _not_reached("its text model")
 
+    def check_graph(self, graph: nn.Module) -> None:
+        """Refuse a graph that was made of the model before and holds its text model without the hooks."""
+        if self.core is None and _share_weights(graph, self.family.text_model):
+            raise _not_reached("the model")
+
     def leave_core(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         """Forget the call."""
         self.core = None
+
+
+def _share_weights(graph: nn.Module, model: nn.Module) -> bool:
+    own = {p.data_ptr() for p in model.parameters()} - {0}  # 0: without memory
+    return any(p.data_ptr() in own for p in graph.parameters())
 
 
 def _not_reached(part: str) -> RuntimeError:

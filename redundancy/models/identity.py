@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 
 from redundancy.models.video_llm import VideoLLM
+from redundancy.models.wrapped import parameters_loaded
 from redundancy.provenance import digest_of, folder_digest, weights_hash
 
 _known: WeakKeyDictionary[nn.Module, tuple[object, str]] = WeakKeyDictionary()
@@ -101,13 +102,26 @@ def _named(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _tensors(module: nn.Module, folder: Path | None) -> str:
-    """Digest of all parameters and buffers; the folder stands for those that are offloaded to disk."""
+    """Digest of all parameters and buffers; for offloaded ones that cannot be loaded the folder stands."""
     tensors = dict(_named(module))
-    away = sorted(name for name, tensor in tensors.items() if tensor.is_meta)
+    here: dict[str, Any] = {name: tensor for name, tensor in tensors.items() if not tensor.is_meta}
+    if len(here) < len(tensors):
+        here |= {name: digest for name, digest in _digests_of_offloaded(module) if name in tensors}
+    away = sorted(tensors.keys() - here.keys())
     if away and folder is None:
         raise ValueError(f"tensors without values in memory given ({away[0]}), expected a model that can be hashed")
-    here = {name: tensor for name, tensor in tensors.items() if not tensor.is_meta}
     return digest_of([here, away, folder_digest(folder) if away and folder else ""])
+
+
+def _digests_of_offloaded(module: nn.Module) -> Iterator[tuple[str, str]]:
+    """Each parameter that is kept elsewhere, loaded for as long as it is hashed."""
+    for prefix, part in module.named_modules():
+        names = [name for name, parameter in part.named_parameters(recurse=False) if parameter.is_meta]
+        with parameters_loaded(part):
+            loaded = {name: getattr(part, name) for name in names}
+            for name, parameter in loaded.items():
+                if not parameter.is_meta:
+                    yield f"{prefix}.{name}".lstrip("."), digest_of(parameter)
 
 
 def _tensors_once(module: nn.Module) -> str:

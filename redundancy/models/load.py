@@ -56,8 +56,9 @@ def load_model(
         If it has no safetensors, or not all of them.
     ValueError
         If the architecture is not supported, with the list of those that are; if the checkpoint brings code of its own
-        (`auto_map`), which is never run; if its weights are damaged or not exactly those of the model; if
-        `salience_head` does not fit the vision tower.
+        (`auto_map`), or `attn_implementation` names kernels of the hub: such code is never run; if its weights are
+        damaged or not exactly those of the model; if `salience_head` does not fit the vision tower; if there is no such
+        `device`.
 
     Examples
     --------
@@ -70,7 +71,12 @@ def load_model(
     require_type("dtype", dtype, torch.dtype | str | None, expected="a torch.dtype such as torch.bfloat16, or None")
     device = require_device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
     import_torchvision()
-    name = str(name_or_path)
+    name, device = str(name_or_path), _device(device)
+    if attn_implementation is not None and "/" in attn_implementation:
+        raise ValueError(
+            f"attn_implementation={attn_implementation!r} names kernels of the hub, whose code is never run here; give "
+            "'sdpa', 'eager' or 'flash_attention_2'"
+        )
     folder, from_hub = find_model(name)
     family_of = _family_of(str(read_configuration(folder).get("model_type", "unknown")), name)
     if from_hub:
@@ -85,6 +91,17 @@ def load_model(
         salience_head=salience_head if salience_head is not None else _named_head(folder),
         family_of=family_of,
     )
+
+
+def _device(given: torch.device | str | None) -> torch.device:
+    """The device to load to; the GPU if there is one and nothing else is given."""
+    try:
+        device = torch.device(given if given is not None else "cuda" if torch.cuda.is_available() else "cpu")
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device={given!r} given, expected None, 'cpu', 'cuda' or what torch.device takes") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={given!r} given, but torch {torch.__version__} finds no GPU; give device='cpu'")
+    return device
 
 
 def wrap_model(

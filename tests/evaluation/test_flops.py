@@ -188,3 +188,9 @@ def test_what_is_refused():
         tokens_per_layer(5, QWEN2_7B, layer=29, kept=0.5)
     with pytest.raises(ValueError, match=r"kept=1\.5 given, expected a share in \[0, 1\]"):
         tokens_per_layer(5, QWEN2_7B, layer=2, kept=1.5)
+
+
+def test_layers_without_full_attention_are_refused():
+    config = Qwen2Config(num_hidden_layers=2, layer_types=["full_attention", "sliding_attention"], sliding_window=4)
+    with pytest.raises(ValueError, match="with layers of sliding_attention given, expected full attention"):
+        DecoderShape.from_config(config)

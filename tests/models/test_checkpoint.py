@@ -143,6 +143,12 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
         FileNotFoundError,
         f"expected {WEIGHTS} or {INDEX}",
     ),
+    "an index without places": (
+        lambda f: (shard(f) / INDEX).write_text('{"weight_map": {"a": 1}}'),
+        ValueError,
+        "holds no weight_map from weights to files",
+    ),
+    "an index that is a list": (lambda f: (shard(f) / INDEX).write_text("[1]"), ValueError, "holds no weight_map"),
     "an index that is none": (lambda f: (shard(f) / INDEX).write_text("{"), ValueError, "json is not valid JSON"),
     "config.json is cut": (lambda f: cut(f / "config.json", 0.5), ValueError, "config.json is not valid JSON"),
     "config.json is a list": (lambda f: (f / "config.json").write_text("[]"), ValueError, "a list, expected an object"),

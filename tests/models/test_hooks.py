@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -183,3 +186,60 @@ def test_video_given_by_place_is_seen(tiny_folder: Callable[[str], Any]):
     with on_text_entry(model.family, seen.append), torch.no_grad():
         model.family.core(tensors["input_ids"], None, None, tensors["pixel_values_videos"])
     assert len(seen[0].spans) == 1
+
+
+def jit_traced(part: nn.Module) -> Any:
+    with warnings.catch_warnings(action="ignore"):  # it is deprecated, and in use
+        return torch.jit.trace(part, torch.ones(1, 1, 64))
+
+
+@pytest.mark.parametrize("traced", [torch.fx.symbolic_trace, jit_traced])
+def test_a_graph_made_of_the_model_before_is_an_error(traced: Callable[..., Any], tiny_folder: Callable[[str], Any]):
+    model = load_model(tiny_folder("llava_onevision"), device="cpu")
+    graph, x = traced(model.family.text_model.layers[0].self_attn.q_proj), torch.ones(1, 1, 64)
+    other = traced(nn.Linear(64, 64))
+    expected = graph(x)
+    with prune(model, RandomTokens(retention=0.3)):
+        other(x)
+        with pytest.raises(RuntimeError, match="hooks of the model were not called"):
+            graph(x)
+    assert torch.equal(graph(x), expected)
+
+
+def test_a_copy_of_a_model_inside_a_context_is_refused(tiny_folder: Callable[[str], Any]):
+    model = load_model(tiny_folder("llava_onevision"), device="cpu")
+    inputs = model.prepare(make_clip(), QUESTION)
+    with prune(model, RandomTokens(retention=0.3)) as pruned:
+        copied = copy.deepcopy(model)
+    with pytest.raises(NotImplementedError, match="copied from one inside"):
+        copied.prefill(inputs)
+    assert pruned.reductions == []
+
+
+def test_tracing_inside_a_context_is_refused():
+    part = nn.Linear(64, 64)
+    with Hooks() as hooks:
+        hooks.before(part, lambda *_: None)
+        with pytest.raises(NotImplementedError, match="traced or exported inside"):
+            jit_traced(part)
+    jit_traced(part)
+
+
+def test_another_task_is_refused(tiny_folder: Callable[[str], Any]):
+    model = load_model(tiny_folder("llava_onevision"), device="cpu")
+    inputs = model.prepare(make_clip(), QUESTION)
+
+    async def runs() -> Any:
+        return model.prefill(inputs)
+
+    async def holds() -> int:
+        with prune(model, RandomTokens(retention=0.3)) as pruned:
+            (error,) = await asyncio.gather(runs(), return_exceptions=True)
+            assert "another asyncio task" in str(error)
+            await runs()
+        return len(pruned.reductions)
+
+    assert asyncio.run(holds()) == 1
+    with prune(model, RandomTokens(retention=0.3)) as pruned:
+        asyncio.run(runs())
+    assert len(pruned.reductions) == 1

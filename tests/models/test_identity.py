@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -85,6 +86,21 @@ def test_where_no_digest_can_be_had_is_an_error(model: VideoLLM, tmp_path: Path)
         weights_digest(absent)
     with pytest.raises(ValueError, match=r"holds no \*\.safetensors"):
         weights_digest(replace(model, folder=str(tmp_path)))
+
+
+def test_offloaded_weights_are_loaded_to_be_hashed(model: VideoLLM):
+    part, digests = nn.Linear(2, 2, device="meta"), set()
+    away = part.weight
+    part.bias = None
+    for kept in (torch.zeros(2, 2), torch.ones(2, 2), torch.ones(2, 2)):
+        weight = nn.Parameter(kept)
+        part._hf_hook = SimpleNamespace(
+            pre_forward=lambda module, weight=weight: setattr(module, "weight", weight),
+            post_forward=lambda module, _: setattr(module, "weight", away),
+        )
+        digests.add(memory_digest(replace(model, folder=None, model=nn.Sequential(part))))
+        assert part.weight.is_meta
+    assert len(digests) == 2
 
 
 def test_every_family(family_model: VideoLLM):

@@ -165,3 +165,19 @@ def test_heads_that_do_not_fit_are_refused(headless: Path, tiny_folder: Callable
     wide = head_folder(whole, tmp_path / "wide", prefix="head.", width=48)
     with pytest.raises(ValueError, match="is 48 wide, the vision tower 32"):
         load_model(headless, device="cpu", salience_head=wide)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"device": "gpu"}, "device='gpu' given, expected None, 'cpu', 'cuda'"),
+        ({"device": "cuda"}, "finds no GPU; give device='cpu'"),
+        ({"attn_implementation": "kernels-community/flash-attn"}, "names kernels of the hub, whose code is never run"),
+    ],
+)
+def test_what_a_model_cannot_be_loaded_with(
+    arguments: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=message):
+        load_model("tiny-qwen3-vl", **arguments)
