@@ -192,6 +192,8 @@ def method_cases() -> Iterator[Case]:
         "fastvid(2)": r"retention=2 given, expected a value in \(0, 1\]",
         "fastvid('x')": "retention='x' given, expected float",
         "average_pool('anchor', 1)": "given with 2 settings",
+        "dycoke(0.25)": r"dycoke has no retention: .*; dycoke\(K=0.25\) sets its first setting",
+        "prunevid(0.1)": "prunevid has no retention",
     }
     for text, message in texts.items():
         yield f"the method {text!r}", lambda t=text: as_method(t), message
@@ -268,7 +270,11 @@ def model_cases() -> Iterator[Case]:
     yield "prune with an inner method", lambda: opened(model, FastV), r"give it as inner=\["
     yield "prune with a typo inside", lambda: opened(model, None, inner="fastw"), "did you mean fastv"
     yield "evaluate with indices", lambda: rd.evaluate(model, "world:1", [0, 1]), "given, expected a method"
-    video = rd.load_video(ROOT / "data" / "clips" / "clip_000.mp4", frames=2)
+    clip = ROOT / "data" / "clips" / "clip_000.mp4"
+    for name, value in (("frames", 8.0), ("frames", "8"), ("frames", True), ("fps", "2"), ("end", "0:10")):
+        expected = rf"{name} is {value!r}, expected a (whole )?number"
+        yield f"load_video of {name}={value!r}", lambda n=name, v=value: rd.load_video(clip, **{n: v}), expected
+    video = rd.load_video(clip, frames=2)
 
     def generated(method: Any) -> None:
         with rd.prune(model, method):

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,8 @@ def load_video(
 
     Raises
     ------
+    TypeError
+        If a setting is of another kind.
     ValueError
         If a setting is out of its range, or no frame is shown between `start` and `end`.
     VideoError
@@ -131,6 +134,15 @@ def _check(
     sampling: str,
     decoder: str,
 ) -> None:
+    for name, value, kind in (
+        ("frames", frames, Integral),
+        ("fps", fps, Real),
+        ("start", start, Real),
+        ("end", end, Real),
+    ):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
+            expected = "a whole number" if kind is Integral else "a number"
+            raise TypeError(f"{name} is {value!r}, expected {expected}")
     if frames is not None and frames < 1:
         raise ValueError(f"frames is {frames}, expected at least 1")
     if fps is not None and not 0 < fps < float("inf"):
