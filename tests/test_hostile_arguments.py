@@ -280,6 +280,18 @@ def model_cases() -> Iterator[Case]:
         with rd.prune(model, method):
             model.generate(video, "how many scenes ?", max_new_tokens=1)
 
+    for what, call in {
+        "capture": lambda m: rd.capture(m, video, "how many scenes ?"),
+        "video_tokens": lambda m: rd.video_tokens(m, video),
+        "evaluate": lambda m: rd.evaluate(m, video, questions=[]),
+    }.items():
+        yield f"{what} of a name", lambda c=call: c("tiny-llava-onevision"), "model: 'tiny-.* expected what load_model"
+    for asked in ("what ?", ["what ?"], {"a.mp4": ["what ?"]}, {"a.mp4": "what ?"}):
+        expected = r"questions: .* given for .*, expected a list of .*Question\("
+        yield f"the questions {asked}", lambda q=asked: rd.evaluate(model, video, questions=q), expected
+    yield "summarise a list", lambda: rd.summarise([1]), "dataset: a list of 1 given, expected a Dataset"
+    yield "compare with None", lambda: rd.compare(xr.Dataset(), None), "second: None given, expected a Dataset"
+    yield "save a clip", lambda: rd.save_capture(video, "unused"), "capture: a VideoClip given, expected what"
     yield "a function of indices", lambda: generated(lambda t: [0, 1]), "returned a list of 2, expected a Reduction"
     select = rd.Reduction.from_selection
     flipped = torch.arange(2 * 49).flip(0)

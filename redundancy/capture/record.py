@@ -14,6 +14,7 @@ from redundancy.capture.attention import Rows, record_attention
 from redundancy.capture.attention_dataset import attention_dataset, hidden_dataset
 from redundancy.capture.hidden import record_hidden
 from redundancy.capture.tokens import record_prompt, record_tokens
+from redundancy.checks import require_type
 from redundancy.models.identity import weights_digest
 from redundancy.models.video_llm import VideoLLM
 from redundancy.provenance import commit, library_versions
@@ -82,6 +83,7 @@ def capture(
 
     Source: own.
     """
+    require_type("model", model, VideoLLM, expected="what load_model returns")
     inputs = model.prepare(clip, prompt)
     sources: dict[str, Any] = {
         "salience": salience,

@@ -22,6 +22,7 @@ from redundancy.capture.manifest import (
     write_manifest,
 )
 from redundancy.capture.replace import recover, written_whole
+from redundancy.checks import require_type
 from redundancy.tokens import TORCH_DTYPE, is_bfloat16
 
 CHUNK = 2**21  # bytes: less than a frame of a large model, in float32
@@ -194,6 +195,7 @@ def save_capture(
 
     Source: own.
     """
+    require_type("capture", capture, xr.Dataset, expected="what redundancy.capture returns")
     if "tokens" not in capture:
         raise ValueError(f"expected what redundancy.capture returns, given a dataset of {sorted(map(str, capture))}")
     if dtype not in (None, "float16"):

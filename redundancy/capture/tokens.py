@@ -12,6 +12,7 @@ import xarray as xr
 from torch import Tensor
 
 from redundancy.capture.salience import TowerRecord, record_tower
+from redundancy.checks import require_type
 from redundancy.models.base import Family, VideoSpan
 from redundancy.models.hooks import ShortVideo, TextEntry, on_text_entry
 from redundancy.models.video_llm import Prepared, VideoLLM
@@ -394,6 +395,7 @@ def video_tokens(
 
     Source: own.
     """
+    require_type("model", model, VideoLLM, expected="what load_model returns")
     (tokens,) = tokens_of_prompt(
         model,
         model.prepare(clip, prompt),

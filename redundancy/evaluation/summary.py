@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int64
 
+from redundancy.checks import require_type
 from redundancy.evaluation.intervals import (
     RESAMPLES,
     UNBOUNDED,
@@ -20,6 +21,7 @@ from redundancy.evaluation.intervals import (
 from redundancy.evaluation.same_grid import check_comparable
 
 BOUNDS = ("mean", "low", "high")
+DATASET = "a Dataset: what measure returns, joined over videos by xr.concat"
 
 
 def summarise(
@@ -62,6 +64,7 @@ def summarise(
 
     Source: Student 1908; scipy.stats.bootstrap over videos.
     """
+    require_type("dataset", dataset, xr.Dataset, expected=DATASET)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence={confidence} given, expected a number between 0 and 1")
     if method not in ("percentile", "BCa"):
@@ -109,6 +112,8 @@ def compare(
 
     Source: Student 1908; scipy.stats.bootstrap over videos.
     """
+    for name, given in (("first", first), ("second", second)):
+        require_type(name, given, xr.Dataset, expected=DATASET)
     if set(first.data_vars) != set(second.data_vars):
         raise ValueError(
             f"variables {sorted(map(str, first.data_vars))} and {sorted(map(str, second.data_vars))} given"
