@@ -253,6 +253,7 @@ def replace_frames(tokens: Any) -> Any:
 
 def model_cases() -> Iterator[Case]:
     import torch
+    import xarray as xr
 
     import redundancy as rd
     from redundancy.pruning import FastV, FastVID
