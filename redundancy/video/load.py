@@ -134,12 +134,13 @@ def _check(
     sampling: str,
     decoder: str,
 ) -> None:
-    for name, value, kind in (
-        ("frames", frames, Integral),
-        ("fps", fps, Real),
-        ("start", start, Real),
-        ("end", end, Real),
-    ):
+    kinds: dict[str, tuple[object, type]] = {
+        "frames": (frames, Integral),
+        "fps": (fps, Real),
+        "start": (start, Real),
+        "end": (end, Real),
+    }
+    for name, (value, kind) in kinds.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
             expected = "a whole number" if kind is Integral else "a number"
             raise TypeError(f"{name} is {value!r}, expected {expected}")
