@@ -31,7 +31,11 @@ from redundancy.world.clip import WorldVideo
 from redundancy.world.clips import RECORDS, ClipRecord, load_clips
 from redundancy.world.scene import WorldConfig
 
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"})
+VIDEO_SUFFIXES = frozenset(
+    {".3g2", ".3gp", ".f4v", ".m4v", ".mov", ".mp4", ".qt"}
+    | {".m2t", ".m2ts", ".m2v", ".mpe", ".mpeg", ".mpg", ".mts", ".ts", ".vob"}
+    | {".asf", ".avi", ".divx", ".dv", ".flv", ".mk3d", ".mkv", ".mxf", ".ogv", ".webm", ".wmv", ".y4m"}
+)
 WORLD = "world:"
 WORLD_SEED = 2_000_000  # seeds of the bundled clips and of the models' training are others
 SEED_STEP = 100_000  # videos of one `seed=`

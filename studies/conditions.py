@@ -171,19 +171,21 @@ def random_like(reduction: Reduction, tokens: VideoTokens, *, seed: int) -> Redu
 # what is reported -------------------------------------------------------------------------------------------------
 
 
-def intervals(table: pd.DataFrame, *, paired: bool = False) -> Float[np.ndarray, "measures 4"]:
+def intervals(table: pd.DataFrame, *, of: str | None = None, paired: bool = False) -> Float[np.ndarray, "measures 4"]:
     """Mean, interval and number of videos of every column; one row per video.
 
     Parameters
     ----------
     table
         Columns named as measures, whose bounds are those of `bounds_of`.
+    of
+        The measure that all columns hold, where they are named otherwise, for example by skill.
     paired
         True if the values are differences of two such measures.
 
     Source: own.
     """
-    bounds = {name: bounds_of(str(name)) for name in table.columns}
+    bounds = {name: bounds_of(str(name) if of is None else of) for name in table.columns}
     if paired:
         bounds = {name: difference_bounds(b) if b != UNBOUNDED else b for name, b in bounds.items()}
     found = [mean_interval(table[name].to_numpy(float), bounds=bounds[name]) for name in table.columns]

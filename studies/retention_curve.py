@@ -209,7 +209,7 @@ def summarise(run: StudyRun, conditions: Sequence[Condition]) -> xr.Dataset:
             "value": (dims, np.stack([intervals(by_video.loc[label]) for label in labels])),
             "accuracy": (
                 ("setting", "skill", "statistic"),
-                np.stack([intervals(by_skill.loc[label]) for label in labels]),
+                np.stack([intervals(by_skill.loc[label], of="accuracy") for label in labels]),
             ),
         },
         coords=labels_of(conditions, by_clip)

@@ -192,6 +192,8 @@ def method_cases() -> Iterator[Case]:
         "fastvid(2)": r"retention=2 given, expected a value in \(0, 1\]",
         "fastvid('x')": "retention='x' given, expected float",
         "average_pool('anchor', 1)": "given with 2 settings",
+        "dycoke(0.25)": r"dycoke has no retention: .*; dycoke\(K=0.25\) sets its first setting",
+        "prunevid(0.1)": "prunevid has no retention",
     }
     for text, message in texts.items():
         yield f"the method {text!r}", lambda t=text: as_method(t), message
@@ -275,6 +277,7 @@ def replace_frames(tokens: Any) -> Any:
 
 def model_cases() -> Iterator[Case]:
     import torch
+    import xarray as xr
 
     import redundancy as rd
     from redundancy.evaluation.order import order_sensitivity
@@ -333,6 +336,18 @@ def model_cases() -> Iterator[Case]:
         with rd.prune(model, method):
             model.generate(video, "how many scenes ?", max_new_tokens=1)
 
+    for what, call in {
+        "capture": lambda m: rd.capture(m, video, "how many scenes ?"),
+        "video_tokens": lambda m: rd.video_tokens(m, video),
+        "evaluate": lambda m: rd.evaluate(m, video, questions=[]),
+    }.items():
+        yield f"{what} of a name", lambda c=call: c("tiny-llava-onevision"), "model: 'tiny-.* expected what load_model"
+    for asked in ("what ?", ["what ?"], {"a.mp4": ["what ?"]}, {"a.mp4": "what ?"}):
+        expected = r"questions: .* given for .*, expected a list of .*Question\("
+        yield f"the questions {asked}", lambda q=asked: rd.evaluate(model, video, questions=q), expected
+    yield "summarise a list", lambda: rd.summarise([1]), "dataset: a list of 1 given, expected a Dataset"
+    yield "compare with None", lambda: rd.compare(xr.Dataset(), None), "second: None given, expected a Dataset"
+    yield "save a clip", lambda: rd.save_capture(video, "unused"), "capture: a VideoClip given, expected what"
     yield "a function of indices", lambda: generated(lambda t: [0, 1]), "returned a list of 2, expected a Reduction"
     select = rd.Reduction.from_selection
     flipped = torch.arange(2 * 49).flip(0)

@@ -40,6 +40,12 @@ def test_files_and_folders(tmp_path: Path):
     assert list_videos(str(tmp_path)) == list_videos([tmp_path])
 
 
+@pytest.mark.parametrize("suffix", ["flv", "M2TS", "mts", "3gp", "ogv", "vob", "wmv", "mxf"])
+def test_folders_pass_over_no_container(tmp_path: Path, suffix: str):
+    (tmp_path / f"a.{suffix}").write_bytes(b"")
+    assert [s.name for s in list_videos(tmp_path)] == [f"a.{suffix}"]
+
+
 def test_a_folder_without_video_is_refused(tmp_path: Path):
     with pytest.raises(ValueError, match="holds no video"):
         list_videos([tmp_path])

@@ -203,6 +203,7 @@ def save_capture(
 
     Source: own.
     """
+    require_type("capture", capture, xr.Dataset, expected="what redundancy.capture returns")
     if "tokens" not in capture:
         raise ValueError(f"expected what redundancy.capture returns, given a dataset of {sorted(map(str, capture))}")
     if dtype not in (None, "float16"):

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from redundancy.apply import Pruned, prune
 from redundancy.apply.outer import Outer
 from redundancy.capture import model_provenance
-from redundancy.checks import require_type, whole_number
+from redundancy.checks import described, require_type, whole_number
 from redundancy.evaluation.cells import CannotStoreError, Cell, Cells, NothingMeasuredError, open_cells, own_folder
 from redundancy.evaluation.failures import FAILURE, failure_of, with_failures
 from redundancy.evaluation.prompts import Prompts, prompts_of
@@ -171,6 +171,7 @@ def evaluate(
     Source: own.
     """
     require_type("model", model, VideoLLM, expected="what load_model returns")
+    _check_questions(questions)
     require_choice("normalise", normalise, NORMALISE)
     whole_number("max_new_tokens", max_new_tokens, least=0)
     if fidelity and reference is not None:
@@ -273,6 +274,17 @@ def _found(videos: Video | Sequence[Video], reader: VideoReader) -> list[_Named]
     if not found or len(set(names)) < len(names):
         raise ValueError(f"videos {names} given, expected at least one, with names that differ")
     return named
+
+
+def _check_questions(questions: Sequence[Question] | Mapping[str, Sequence[Question]] | None) -> None:
+    """Refuse what are no questions before a video is read."""
+    lists: Mapping[Any, Any] = questions if isinstance(questions, Mapping) else {"every video": questions or ()}
+    for name, asked in lists.items():
+        if isinstance(asked, str | Question) or not all(isinstance(q, Question) for q in asked):
+            raise TypeError(
+                f"questions: {described(asked)} given for {name}, expected a list of "
+                "redundancy.world.questions.Question(skill, text, answer, options)"
+            )
 
 
 def _questions_of(

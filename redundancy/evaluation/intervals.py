@@ -43,6 +43,8 @@ def interval_name(
 
     Source: own.
     """
+    if (fewest if most is None else most) == 1:
+        return "one video alone, of which there is no interval"
     bootstrap_name, t = f"{method} bootstrap over videos", "Student's t over videos"
     if fewest >= FEW:
         name = bootstrap_name

@@ -20,6 +20,7 @@ from redundancy.evaluation.intervals import (
 from redundancy.evaluation.same_grid import check_comparable
 
 BOUNDS = ("mean", "low", "high")
+DATASET = "a Dataset: what measure returns, joined over videos by xr.concat"
 
 
 def summarise(
@@ -62,7 +63,7 @@ def summarise(
 
     Source: Student 1908; scipy.stats.bootstrap over videos.
     """
-    require_type("dataset", dataset, xr.Dataset)
+    require_type("dataset", dataset, xr.Dataset, expected=DATASET)
     whole_number("seed", seed, least=0)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence={confidence} given, expected a number between 0 and 1")
@@ -111,8 +112,8 @@ def compare(
 
     Source: Student 1908; scipy.stats.bootstrap over videos.
     """
-    require_type("first", first, xr.Dataset)
-    require_type("second", second, xr.Dataset)
+    for name, given in (("first", first), ("second", second)):
+        require_type(name, given, xr.Dataset, expected=DATASET)
     if set(first.data_vars) != set(second.data_vars):
         raise ValueError(
             f"variables {sorted(map(str, first.data_vars))} and {sorted(map(str, second.data_vars))} given"

@@ -292,7 +292,9 @@ class VideoLLM:
         config = arguments.get("generation_config")
         code = [name for name in ("custom_generate", "trust_remote_code") if arguments.get(name)]
         if code:
-            raise ValueError(f"{code[0]}={arguments[code[0]]!r} given, but code that comes with a checkpoint is never run")
+            raise ValueError(
+                f"{code[0]}={arguments[code[0]]!r} given, but code that comes with a checkpoint is never run"
+            )
         more = [name for name in NOT_TEXT if arguments.get(name) or getattr(config, name, None)]
         if more:
             raise ValueError(

@@ -175,7 +175,8 @@ def scores_of_null(axes: Axes, z: xr.DataArray, *, color: Any, marker: str) -> N
         mean, rows, xerr=[mean - low, high - mean], color=color, marker=marker, linestyle="none", markersize=3
     )
     axes.set_xscale("symlog", linthresh=2, linscale=0.5)
-    axes.set_xticks([-1000, -100, -10, 0, 10, 100, 1000], ["-1000", "-100", "-10", "0", "10", "100", "1000"])
+    ticks = [-1000, -100, -10, -2, 0, 2, 10, 100, 1000]  # with the end of the linear part, which shows where logs begin
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
     axes.set_xlabel("mean z of videos\n(grey: |z| < 1.96)")
 

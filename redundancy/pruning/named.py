@@ -178,6 +178,9 @@ def _settings(text: str, entries: Mapping[str, Any]) -> tuple[str, dict[str, Any
         raise ValueError(
             f"{described(text)} given with {len(given)} settings in order, but {key} has {', '.join(known) or 'none'}"
         )
+    if given and isinstance(given[0], int | float) and key in METHODS and "retention" not in known:
+        first = f"; {key}({known[0]}={given[0]}) sets its first setting" if known else ""
+        raise ValueError(f"{described(text)} given, but {key} has no retention: its rate follows from others{first}")
     settings = dict(zip(known, given, strict=False))
     for field, value in named:
         if field in settings:

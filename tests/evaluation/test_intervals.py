@@ -127,6 +127,7 @@ def test_few_videos_stay_in_bounds():
 
 def test_the_interval_is_named():
     assert interval_name(FEW) == "95% intervals: percentile bootstrap over videos"
+    assert interval_name(1) == interval_name(0, 1) == "one video alone, of which there is no interval"
     assert interval_name(3, FEW - 1) == "95% intervals: Student's t over videos"
     assert interval_name(3, FEW, confidence=0.9, method="BCa") == (
         "90% intervals: BCa bootstrap over videos, Student's t over videos where fewer than 20 enter"

@@ -108,6 +108,10 @@ REFUSED: dict[str, tuple[Callable[[VideoLLM], Any], str]] = {
         lambda m: m.generate(CLIPS[:2], PROMPTS),
         "one entry of clips per prompt is expected, given 2 for 3",
     ),
+    "code of a checkpoint": (
+        lambda m: m.generate(CLIPS[0], "yes", custom_generate="lab/loop"),
+        "custom_generate='lab/loop' given, but code of a checkpoint is never run",
+    ),
     "more than text": (
         lambda m: m.generate(CLIPS[0], "yes", return_dict_in_generate=True),
         "return_dict_in_generate=True given, but generate answers in text",

@@ -158,6 +158,8 @@ def test_accuracy_is_the_mean_over_clips(finished: Path, rows: pd.DataFrame):
     assert float(summary["chance"].sel(skill="digit")) == pytest.approx(0.1)
     absent = next(s for s in set(rows["skill"]) if len(set(rows[rows["skill"] == s]["video"])) == 1)
     assert float(summary["accuracy"].sel(setting=WHOLE, skill=absent, statistic="videos")) == 1
+    assert float(summary["accuracy"].sel(statistic="low").min()) >= 0
+    assert float(summary["accuracy"].sel(statistic="high").max()) <= 1
 
 
 def test_achieved_is_the_mean_over_clips_whatever_the_number_of_questions(finished: Path, rows: pd.DataFrame):
