@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import dis
 import enum
 import functools
 import hashlib
@@ -61,8 +62,8 @@ def digest_of(settings: object) -> str:
     Taken are plain data (numbers of numpy as those of Python, lists as tuples), paths, enums, arrays and tensors,
     dataclasses (by the path of their class and every field, so that a changed default changes the digest), functions
     (by their path, code, defaults and what they close over), classes, and every other object that pickle could store,
-    by what pickle would store of it. Of functions and classes that are not of this package the code counts too; names
-    that code looks up elsewhere are not followed.
+    by what pickle would store of it. Of functions and classes that are not of this package the code counts too, and
+    what their code looks up by name: values, functions, classes; of a module that is not installed its file.
 
     Parameters
     ----------
@@ -93,6 +94,7 @@ class _Digest:
 
     def __init__(self) -> None:
         self._inside: list[object] = []
+        self._known: dict[int, bytes] = {}  # of functions and classes, which code looks up again and again
 
     def of(self, value: object, where: str) -> bytes:
         """Digest of one part, which `where` names in messages."""
@@ -105,14 +107,19 @@ class _Digest:
         if isinstance(value, bytes | bytearray):
             return _leaf("bytes", bytes(value))
         if any(value is outer for outer in self._inside):
-            if isinstance(value, type | types.FunctionType):
+            if isinstance(value, type | types.FunctionType) or _is_module(value):  # a patched forward keeps the old one
                 return _leaf("circle", _path(value).encode())
             raise TypeError(f"{where} contains itself, which has no digest")
+        if id(value) in self._known:
+            return self._known[id(value)]
         self._inside.append(value)
         try:
-            return self._compound(value, where)
+            found = self._compound(value, where)
         finally:
             self._inside.pop()
+        if isinstance(value, type | types.FunctionType):  # others may be gone, and their id taken, before the walk ends
+            self._known[id(value)] = found
+        return found
 
     def _compound(self, value: Any, where: str) -> bytes:
         if (raw := _array(value, where)) is not None:
@@ -166,7 +173,22 @@ class _Digest:
         if _is_versioned(value) and (not closed or hasattr(value, "__wrapped__")):
             return []
         held: list[object] = [value.__defaults__, value.__kwdefaults__, closed]
-        return [self._code(value.__code__, where), *(self.of(part, f"{where} ({value.__qualname__})") for part in held)]
+        where = f"{where} ({value.__qualname__})"
+        looked_up = [self._global(value, name, where) for name in _looked_up(value.__code__)]
+        return [self._code(value.__code__, where), *(self.of(part, where) for part in held), *looked_up]
+
+    def _global(self, function: types.FunctionType, name: str, where: str) -> bytes:
+        """What a name outside of a function stands for now."""
+        if name not in function.__globals__:
+            return _leaf("builtin", name.encode())
+        value = function.__globals__[name]
+        if isinstance(value, types.ModuleType):
+            file = getattr(value, "__file__", None)
+            content = "" if file is None or _is_installed(value.__name__) else file_sha256(file)
+            return _leaf("module", f"{value.__name__} {content}".encode())
+        if isinstance(value, type | types.FunctionType) and _is_installed(value.__module__):
+            return _leaf("installed", _path(value).encode())
+        return self.of(value, f"{where}, {name}")
 
     def _code(self, code: types.CodeType, where: str) -> bytes:
         parts = code.co_consts
@@ -210,6 +232,25 @@ def _path(value: Any) -> str:
 
 def _is_numpy(value: object) -> bool:
     return type(value).__module__ == "numpy"
+
+
+def _is_module(value: object) -> bool:
+    return (torch := sys.modules.get("torch")) is not None and isinstance(value, torch.nn.Module)
+
+
+def _looked_up(code: types.CodeType) -> list[str]:
+    """Names that code, and code inside it, looks up outside of functions."""
+    found = {str(step.argval) for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    inner = [name for c in code.co_consts if isinstance(c, types.CodeType) for name in _looked_up(c)]
+    return sorted(found.union(inner))
+
+
+def _is_installed(module: str) -> bool:
+    """True for modules of Python, of this package, and of packages that were installed."""
+    if module.partition(".")[0] in _VERSIONED:
+        return True
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return file is not None and bool({"site-packages", "dist-packages"} & set(Path(file).parts))
 
 
 def _is_versioned(value: Any) -> bool:
@@ -259,9 +300,17 @@ def model_files(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     files = [p for p in sorted(folder.iterdir()) if p.suffix in _OF_A_MODEL]
     files += sorted((folder / "additional_chat_templates").glob("*.jinja"))
+    files += [shard for shard in _shards(folder) if shard not in files]
     note = folder / "redundancy.json"
     head = json.loads(note.read_text()).get("salience_head") if note.is_file() else None
     return files if head is None else [*files, *model_files((folder / head).resolve())]
+
+
+def _shards(folder: Path) -> list[Path]:
+    """Files that the index of the weights names, which may lie in folders inside."""
+    index = folder / "model.safetensors.index.json"
+    named = json.loads(index.read_text()).get("weight_map", {}) if index.is_file() else {}
+    return [folder / name for name in sorted(set(named.values()))]
 
 
 def folder_digest(folder: str | Path) -> str:
@@ -282,7 +331,7 @@ def folder_digest(folder: str | Path) -> str:
     Source: own.
     """
     files = model_files(folder)
-    if not any(Path(folder).glob("*.safetensors")):
+    if not [*Path(folder).glob("*.safetensors"), *_shards(Path(folder))]:
         raise ValueError(f"the folder {folder} holds no *.safetensors, expected a model's weights")
     return digest_of([(file.name, file_sha256(file)) for file in files])
 

@@ -13,6 +13,7 @@ Contract
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -299,7 +300,7 @@ class Reduction:
         """Write one safetensors file: the tensors, and the rest as json in its header.
 
         `~` is the home folder; folders above the file are made. A file that exists is replaced when the new one is
-        whole.
+        whole. The header also holds a checksum, with which `load` compares what it reads.
 
         Source: own.
         """
@@ -310,7 +311,8 @@ class Reduction:
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}.writing")
         try:
-            save_file(clones, fresh, metadata={"reduction": self._header()})
+            header = self._header()
+            save_file(clones, fresh, metadata={"reduction": header, "sha256": _checksum(header, clones)})
             fresh.replace(path)
         finally:
             fresh.unlink(missing_ok=True)
@@ -324,7 +326,7 @@ class Reduction:
         FileNotFoundError
             If there is no file.
         ValueError
-            If the file is no whole file that `Reduction.save` wrote.
+            If the file is no whole file that `Reduction.save` wrote, or was changed since.
 
         Source: own.
         """
@@ -332,10 +334,14 @@ class Reduction:
         if not path.is_file():
             raise FileNotFoundError(f"{path} is no file; expected one that Reduction.save wrote")
         with _refusing_other(str(path)), safe_open(str(path), framework="pt") as file:
-            header = (file.metadata() or {}).get("reduction")
+            told = file.metadata() or {}
+            header = told.get("reduction")
             if header is None:
                 raise ValueError("without a header of Reduction")
-            return cls._from_parts({n: file.get_tensor(n) for n in file.keys()}, header)  # noqa: SIM118
+            tensors = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
+            if told.get("sha256", "") not in ("", _checksum(header, tensors)):  # earlier versions stored none
+                raise ValueError("it is not what was written")
+            return cls._from_parts(tensors, header)
 
     def _summary(self) -> dict[str, Any]:
         return {
@@ -363,6 +369,15 @@ class Reduction:
 
 _TENSORS = ("anchor", "source", "target", "weight", "slots")
 GRID = "a TokenGrid(frames, rows, cols)"
+
+
+def _checksum(header: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of what a file holds."""
+    total = hashlib.sha256(header.encode())
+    for name, x in sorted(tensors.items()):
+        total.update(f"{name} {x.dtype} {tuple(x.shape)}".encode())
+        total.update(x.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 @contextmanager

@@ -141,6 +141,36 @@ def test_a_circle_is_refused():
         digest_of(circle)
 
 
+def test_what_code_looks_up_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A number, a function or a module of one's own, edited in a notebook between two runs."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_helpers.py").write_text("def share(): return 0.5")
+    cells = [
+        "def method(x): return helper(x)",
+        "def helper(x): return [x * SHARE * own_helpers.share() for _ in range(LEVEL.by)] if x else method(x)",
+        "class Level: by = 1",
+        "LEVEL, SHARE, UNUSED = Level(), 0.5, 1",
+        "import own_helpers, numpy",
+    ]
+    notebook: dict[str, Any] = {"__name__": "a_notebook"}
+    for cell in cells:
+        exec(cell, notebook)
+    before = digest_of(notebook["method"])
+    for same in ("UNUSED = 2", cells[1]):
+        exec(same, notebook)
+        assert digest_of(notebook["method"]) == before
+    seen = {before}
+    for edited in (cells[1].replace("else", "or x else"), "SHARE = 0.25", "class Level: by = 2\nLEVEL = Level()"):
+        exec(edited, notebook)
+        seen.add(digest_of(notebook["method"]))
+    (tmp_path / "own_helpers.py").write_text("def share(): return 0.125")
+    seen.add(digest_of(notebook["method"]))
+    assert len(seen) == 5
+    exec("SHARE = (i for i in [1])", notebook)
+    with pytest.raises(TypeError, match=r"\(method\), helper \(helper\), SHARE is of type .* no digest"):
+        digest_of(notebook["method"])
+
+
 def test_every_method_of_the_table_differs():
     own = {name: digest_of(entry.method) for name, entry in METHODS.items()}
     assert len(set(own.values())) == len(own)
@@ -167,8 +197,11 @@ def test_every_file_of_a_model_counts(tmp_path: Path):
         "redundancy.json": b'{"salience_head": "head"}',
         "head/model.safetensors": b"2",
         "additional_chat_templates/a.jinja": b"y",
+        "model.safetensors.index.json": b'{"weight_map": {"a": "shards/1.safetensors"}}',
+        "shards/1.safetensors": b"3",
     }
     (tmp_path / "head").mkdir()
+    (tmp_path / "shards").mkdir()
     (tmp_path / "additional_chat_templates").mkdir()
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
@@ -180,6 +213,7 @@ def test_every_file_of_a_model_counts(tmp_path: Path):
     (tmp_path / "README.md").write_text("does not count")
     assert folder_digest(tmp_path) in digests
     (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors.index.json").unlink()
     with pytest.raises(ValueError, match=r"holds no \*\.safetensors"):
         folder_digest(tmp_path)
 

@@ -214,6 +214,12 @@ def test_load_refuses_other_files(tmp_path: Path) -> None:
     (tmp_path / "half.safetensors").write_bytes((tmp_path / "x.safetensors").read_bytes()[:-1])
     with pytest.raises(ValueError, match=r"half.safetensors holds no reduction, expected what Reduction.save"):
         Reduction.load(tmp_path / "half.safetensors")
+    random_reduction(0).save(tmp_path / "flipped.safetensors")
+    content = bytearray((tmp_path / "flipped.safetensors").read_bytes())
+    content[-1] ^= 1  # the numbers are as valid as before
+    (tmp_path / "flipped.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match="it is not what was written"):
+        Reduction.load(tmp_path / "flipped.safetensors")
     with pytest.raises(FileNotFoundError, match=r"is no file; expected one that Reduction.save wrote"):
         Reduction.load(tmp_path)
     with pytest.raises(ValueError, match="no reduction"):

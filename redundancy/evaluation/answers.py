@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from redundancy.apply import Pruned, prune
+from redundancy.apply import prune
 from redundancy.apply.outer import Outer
 from redundancy.capture import model_provenance
 from redundancy.checks import described, require_type, whole_number
@@ -340,6 +340,7 @@ class _Run:
         told = model_provenance(self.model)
         how = {name: told[name] for name in ("attn_implementation", "redundancy_version")}
         how |= {"evaluate": VERSION, "decoder": decoder, "device": self.model.device.type}
+        how |= {"precision": _precision(self.model.device.type)}
         return how | {
             "model": memory_digest(self.model),
             "method": self.method,
@@ -353,6 +354,12 @@ class _Run:
         if self.reference is not None:
             reference = self.reference[self.reference["video"] == named.name].to_dict("list")
         return [_questions_of(named.given, named.name, self.questions), reference]
+
+
+def _precision(device: str) -> list[str]:
+    """How torch rounds at the moment, whatever the model's own type."""
+    lower = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else ""
+    return [lower, torch.get_float32_matmul_precision()]
 
 
 def _tables(run: _Run, found: Sequence[_Named], cells: Cells | None, decoder: str) -> list[pd.DataFrame]:
@@ -392,10 +399,8 @@ def _rows(
     """Rows of one video, with the logits of each question."""
     grids: list[TokenGrid] = []
     with ExitStack() as stack:
-        pruned = Pruned()
         stack.enter_context(on_text_entry(model.family, lambda entry: grids.extend(s.grid for s in entry.spans)))
-        if method is not None or inner:
-            pruned = stack.enter_context(prune(model, method, inner=inner))
+        pruned = stack.enter_context(prune(model, method, inner=inner))  # refused inside another, also for all tokens
         scored = score_questions(
             model, prompts, video.questions, shared=settings.shared, max_new_tokens=settings.max_new_tokens
         )

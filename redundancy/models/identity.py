@@ -75,19 +75,20 @@ def model_digest(model: VideoLLM) -> str:
 
 
 def memory_digest(model: VideoLLM) -> str:
-    """SHA-256 of a model as it is now: tensors, configuration, processor, pooling head; whatever was changed since.
+    """SHA-256 of a model as it is now: tensors, settings, hooks, configuration, processor; whatever was changed since.
 
     Tensors are hashed at every call, some seconds for 10 GB.
 
     Raises
     ------
     ValueError
-        If tensors are not in memory and the model has no folder.
+        If tensors are not in memory and the model has no folder, or a hook or the processor has no digest.
 
     Source: own.
     """
     parts = {
         "weights": _tensors(model.model, model_folder(model)),
+        "modules": _modules(model.model),
         "head": None if model.pooling_head is None else _tensors(model.pooling_head, None),
         "config": _json(model.model, "config"),
         "generation": _json(model.model, "generation_config"),
@@ -122,6 +123,44 @@ def _digests_of_offloaded(module: nn.Module) -> Iterator[tuple[str, str]]:
             for name, parameter in loaded.items():
                 if not parameter.is_meta:
                     yield f"{prefix}.{name}".lstrip("."), digest_of(parameter)
+
+
+def _modules(module: nn.Module) -> dict[str, object]:
+    """What decides about outputs beside tensors: plain settings of each part, its hooks, its forward.
+
+    An adapter's scale is such a setting, and that it is disabled.
+    """
+    told: dict[str, object] = {}
+    for name, part in module.named_modules():
+        held = vars(part)
+        settings = {key: value for key, value in held.items() if key not in _PASSING and _is_plain(value)}
+        hooks = [h for key in ("_forward_pre_hooks", "_forward_hooks") for h in held[key].values()]
+        forward = type(part).forward if "_hf_hook" in held else part.forward  # accelerate's fetches weights
+        functions = [getattr(f, "__func__", f) for f in (forward, *hooks) if not _is_known(f)]
+        try:
+            told[name] = [type(part).__qualname__, settings, [digest_of(f) for f in functions]]
+        except TypeError as error:
+            raise ValueError(f"a hook or forward on {name or 'the model'!r} has no digest: {error}") from error
+    return told
+
+
+# that comes and goes without changing outputs: where from, what was set up, how much was computed so far
+_PASSING = frozenset({"name_or_path", "_is_hf_initialized", "_output_capturing_hooks_installed", "max_seq_len_cached"})
+_PLAIN = bool | int | float | str
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, dict):
+        return bool(value) and all(_is_plain(part) for pair in value.items() for part in pair)
+    if isinstance(value, list | tuple | set | frozenset):
+        return bool(value) and all(map(_is_plain, value))
+    return isinstance(value, _PLAIN)
+
+
+def _is_known(function: Any) -> bool:
+    """True for code of the libraries that models are of."""
+    module = str(getattr(function, "__module__", None) or type(function).__module__)
+    return module.partition(".")[0] in ("torch", "transformers", "accelerate", "peft", "redundancy")
 
 
 def _tensors_once(module: nn.Module) -> str:

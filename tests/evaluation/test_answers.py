@@ -222,6 +222,11 @@ def test_wrong_input_is_refused(model: VideoLLM, whole: pd.DataFrame):
     unknown = replace(SOURCES[0].record.questions[0], answer="hexagon", options=("hexagon", "ring"))  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="option 'hexagon' given"):
         evaluate(model, SOURCES[0], frames=32, questions=[unknown])
+    with (
+        prune(model, "fastvid(0.25)"),  # its rows would say that all tokens were there
+        pytest.raises(NotImplementedError, match="inside a prune context already"),
+    ):
+        evaluate(model, SOURCES[0], frames=8)
 
 
 # failures, resume ---------------------------------------------------------------------------------------------------
@@ -286,6 +291,8 @@ def test_what_is_stored_is_not_computed_again(
         weight[-1] += 1
         assert run(1)[1] == 1  # other weights under the same name
         weight[-1] -= 1
+    with torch.autocast("cpu", torch.bfloat16):
+        assert run(1)[1] == 1
     with pytest.raises(FileExistsError, match="holds results of evaluate"):
         own_folder(tmp_path / "out", "retention_curve").__enter__()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -78,6 +79,32 @@ def test_a_loaded_model_that_was_changed_is_another(model: VideoLLM):
     with torch.no_grad():
         list(model.model.parameters())[-1].mul_(2)
     assert memory_digest(model) != before
+
+
+def test_what_acts_beside_the_weights_counts(model: VideoLLM, monkeypatch: pytest.MonkeyPatch):
+    """A scale (as of adapters), a hook, a forward in place of another, which calls the old one."""
+    layer: Any = model.family.text_model.layers[0]  # type: ignore[union-attr, index]
+    seen, before = set(), memory_digest(model)
+    with monkeypatch.context() as changed:
+        changed.setattr(layer.self_attn, "scaling", 2 * layer.self_attn.scaling)
+        seen.add(memory_digest(model))
+        changed.setattr(layer, "adapters", {"first": 0.5}, raising=False)
+        seen.add(memory_digest(model))
+    for share in (0.5, 0.25):
+        handle = layer.register_forward_pre_hook(lambda _, given, share=share: (given[0] * share,))
+        seen.add(memory_digest(model))
+        handle.remove()
+    old = layer.forward
+    with monkeypatch.context() as changed:
+        changed.setattr(layer, "forward", lambda *args, **named: old(*args, **named) * 2)
+        seen.add(memory_digest(model))
+    assert len(seen - {before}) == 5
+    assert memory_digest(model) == before
+    lock = threading.Lock()
+    handle = layer.register_forward_hook(lambda *_: lock.locked() or None)
+    with pytest.raises(ValueError, match=r"a hook or forward on '.*layers.0' has no digest"):
+        memory_digest(model)
+    handle.remove()
 
 
 def test_where_no_digest_can_be_had_is_an_error(model: VideoLLM, tmp_path: Path):
