@@ -354,11 +354,11 @@ def main(options: Options) -> xr.Dataset:
         torch.set_num_threads(options.threads)
     model = rd.load_model(options.model) if options.shape is None else random_model(options.shape)
     rows = measure(model, options)
+    write_rows(rows, options.out / "rows.parquet")  # also if all failed
     weights = "loaded" if options.shape is None else "random, seed 0"
     summary = summarise(rows).assign_attrs(
         model_provenance(model), **machine(model), study=NAME, weights=weights, frames=options.frames
     )
-    write_rows(rows, options.out / "rows.parquet")
     save_dataset(summary, options.out / "summary.zarr", overwrite=True)
     draw(options.out)
     print(table(summary).to_string(index=False))
@@ -366,7 +366,8 @@ def main(options: Options) -> xr.Dataset:
     print("prefill: decision, shortening and language model; ratios: to the whole model's answer right beside it.")
     print(f"Memory: {summary.attrs['memory']}.")
     print("".join(f"Left out - {reason}\n" for reason in summary.attrs["left_out"]), end="")
-    print("".join(f"Failed - {reason}\n" for reason in summary.attrs["failed"]), end="")
+    print(f"{summary.attrs['videos']} measured, {len(summary.attrs['failed'])} failed.")
+    print("".join(f"  {reason}\n" for reason in summary.attrs["failed"]), end="")
     print(f"Rows, summary and figure: {options.out}")
     return summary
 

@@ -69,7 +69,6 @@ def load_model(
     """
     require_type("name_or_path", name_or_path, str | Path, expected="a name, a folder or a hub id")
     require_type("dtype", dtype, torch.dtype | str | None, expected="a torch.dtype such as torch.bfloat16, or None")
-    device = require_device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
     import_torchvision()
     name, device = str(name_or_path), _device(device)
     if attn_implementation is not None and "/" in attn_implementation:
@@ -101,7 +100,7 @@ def _device(given: torch.device | str | None) -> torch.device:
         raise ValueError(f"device={given!r} given, expected None, 'cpu', 'cuda' or what torch.device takes") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={given!r} given, but torch {torch.__version__} finds no GPU; give device='cpu'")
-    return device
+    return require_device(device)
 
 
 def wrap_model(

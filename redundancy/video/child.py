@@ -92,7 +92,7 @@ def _plain(value: Any) -> Any:
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     arguments = request["arguments"]
-    for library in ("av", "decord")[: 1 + (arguments.get("decoder") == "decord")]:
+    for library in ("av", "av.subtitles.stream", *["decord"] * (arguments.get("decoder") == "decord")):
         with suppress(ImportError):  # libraries are no part of what a video takes; the reader says which are missing
             import_module(library)
     _end_after(request["timeout"] + GRACE)

@@ -168,7 +168,7 @@ def _typed(path: Path) -> Iterator[None]:
             raise VideoMemoryError(path, error.strerror or "") from error
         raise UnreadableVideoError(path, error.strerror or type(error).__name__) from error
     except Exception as error:
-        if "alloc" in str(error):  # torch and decord have no type of their own for it
+        if "alloc" in str(error) or "map segment" in str(error):  # torch, decord and imports have no type for it
             raise VideoMemoryError(path, str(error)) from error
         raise VideoError(path, f"{type(error).__name__}: {error}") from error
 

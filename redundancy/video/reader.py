@@ -95,7 +95,7 @@ class VideoReader:
         return _copy, (self.decoder, self.timeout, self.memory)
 
     def __repr__(self) -> str:
-        return f"VideoReader(decoder={self.decoder!r}, timeout={self.timeout}, memory={self.memory})"
+        return f"VideoReader(decoder={self.decoder!r}, timeout={self.timeout:g}, memory={self.memory})"
 
     def load(self, path: str | os.PathLike[str], frames: int | None = None, **settings: Any) -> VideoClip:
         """Read frames of a video file, as `load_video` does.

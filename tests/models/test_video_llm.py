@@ -110,7 +110,7 @@ REFUSED: dict[str, tuple[Callable[[VideoLLM], Any], str]] = {
     ),
     "code of a checkpoint": (
         lambda m: m.generate(CLIPS[0], "yes", custom_generate="lab/loop"),
-        "custom_generate='lab/loop' given, but code of a checkpoint is never run",
+        "custom_generate='lab/loop' given, but code that comes with a checkpoint is never run",
     ),
     "more than text": (
         lambda m: m.generate(CLIPS[0], "yes", return_dict_in_generate=True),

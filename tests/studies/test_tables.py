@@ -35,7 +35,7 @@ def test_the_line_under_a_table(videos: tuple[int, ...], expected: str) -> None:
 
 
 def test_shares_stay_shares_and_differences_may_be_negative() -> None:
-    table = pd.DataFrame({"correct": [0.0, 1.0, 1.0], "moved_ids": [0.0, 1.0, 30.0]})
+    table = pd.DataFrame({"correct": [0.0, 1.0, 1.0], "my_own": [0.0, 1.0, 30.0]})
     assert intervals(table)[0, 1:3].tolist() == [0, 1]
     assert intervals(table, paired=True)[0, 1:3] == pytest.approx([-0.768, 1], abs=1e-3)
     assert intervals(table)[1, 1] < 0  # no bounds are known of it
