@@ -249,8 +249,16 @@ def _is_installed(module: str) -> bool:
     """True for modules of Python, of this package, and of packages that were installed."""
     if module.partition(".")[0] in _VERSIONED:
         return True
-    file = getattr(sys.modules.get(module), "__file__", None)
-    return file is not None and bool({"site-packages", "dist-packages"} & set(Path(file).parts))
+    top = module.partition(".")[0]
+    file = getattr(sys.modules.get(top), "__file__", None)
+    return file is not None and _is_installation(Path(file).parents[Path(file).name == "__init__.py"])
+
+
+@lru_cache(maxsize=64)
+def _is_installation(folder: Path) -> bool:
+    """True for folders that packages are installed into, wherever they are (`pip install --target`)."""
+    named = bool({"site-packages", "dist-packages"} & set(folder.parts))
+    return named or next(folder.glob("*.dist-info"), None) is not None
 
 
 def _is_versioned(value: Any) -> bool:
