@@ -75,7 +75,7 @@ figure
 # ## What is left of the answers
 # Sixteen clips, all their questions: all tokens, a tenth of them by FastVID (each model's own salience), and as many
 # drawn at random over the video. Accuracy over all questions with 95% Wilson intervals; the difference is paired, with
-# a bootstrap interval over clips. On so few clips it is a look, not a result.
+# an interval of Student's t over clips. On so few clips it is a look, not a result.
 
 # %%
 clips = list_videos(limit=64)[::4]
