@@ -71,7 +71,7 @@ def read_manifest(folder: Path) -> Manifest:
             f"or, if you know that it is whole, store it anew: save_dataset(xarray.open_zarr({str(folder)!r}, "
             "consolidated=False), NEW_PATH)"
         ) from None
-    except UnicodeDecodeError:
+    except (UnicodeDecodeError, IsADirectoryError):
         text = ""
     try:
         given = json.loads(text)

@@ -84,6 +84,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "manifest altered": (MANIFEST, flip, f"{MANIFEST} is damaged"),
     "manifest truncated": (MANIFEST, cut, f"{MANIFEST} is damaged"),
     "manifest of bytes": (MANIFEST, lambda path: path.write_bytes(b"\xff"), f"{MANIFEST} is damaged"),
+    "a folder as manifest": (MANIFEST, lambda path: (path.unlink(), path.mkdir()), f"{MANIFEST} is damaged"),
     "another manifest": (MANIFEST, lambda path: path.write_text("[]"), f"{MANIFEST} is damaged"),
 }
 
