@@ -18,6 +18,8 @@ from uuid import uuid4
 
 import pandas as pd
 
+from redundancy.capture.manifest import flush_folder
+
 MARK = "study.json"
 LOCK = ".lock"
 UNFINISHED = ".writing"
@@ -142,18 +144,7 @@ def write_whole(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put a rename onto the disk, where the system opens folders."""
-    if os.name != "posix":
-        return
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+    flush_folder(path.parent)
 
 
 @contextmanager
