@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import describe, peak_mb, seconds
-from redundancy.capture.attention import record_attention
 from redundancy.models.llava_onevision import LlavaOnevision
 from redundancy.models.torchvision_repair import import_torchvision
+from redundancy.recording.attention import record_attention
 
 LENGTHS = (512, 1024, 2048)
 HIDDEN, LAYERS, HEADS, KEY_HEADS = 896, 8, 14, 2  # the width, heads and grouping of Qwen2-0.5B, a third of its layers

@@ -27,7 +27,7 @@ from transformers.utils import logging
 import redundancy as rd
 from redundancy import plot
 from redundancy.metrics.temporal import token_persistence, transition_similarity
-from redundancy.pruning.segment import Agglomerative, DySeg, FixedInterval, RandomCuts, StaticWindows
+from redundancy.pruning.parts.segment import Agglomerative, DySeg, FixedInterval, RandomCuts, StaticWindows
 from redundancy.sources import cuts_on_steps, list_videos
 
 logging.disable_progress_bar()

@@ -28,7 +28,7 @@ from transformers.utils import logging
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.metrics.projection import project_trajectory
+from redundancy.metrics.trajectory import project_trajectory
 from redundancy.sources import cuts_on_steps, list_videos
 
 logging.disable_progress_bar()

@@ -32,7 +32,7 @@ from transformers.utils import logging
 import redundancy as rd
 from redundancy import plot
 from redundancy.pruning import FastVID, HoliTom, RandomTokens, VCast
-from redundancy.pruning.vcast import token_score
+from redundancy.pruning.methods.vcast import token_score
 from redundancy.sources import cuts_on_steps, list_videos
 
 logging.disable_progress_bar()

@@ -10,18 +10,20 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from redundancy._moved import name_moved_modules
+
 if TYPE_CHECKING:
     from redundancy.apply import prune as prune
-    from redundancy.capture import capture as capture
-    from redundancy.capture import open_capture as open_capture
-    from redundancy.capture import save_capture as save_capture
-    from redundancy.capture import video_tokens as video_tokens
     from redundancy.evaluation import compare as compare
     from redundancy.evaluation import evaluate as evaluate
     from redundancy.evaluation import summarise as summarise
     from redundancy.metrics.measure import measure as measure
     from redundancy.models import VideoLLM as VideoLLM
     from redundancy.models import load_model as load_model
+    from redundancy.recording import capture as capture
+    from redundancy.recording import open_capture as open_capture
+    from redundancy.recording import save_capture as save_capture
+    from redundancy.recording import video_tokens as video_tokens
     from redundancy.reduction import Reduction as Reduction
     from redundancy.reduction import compose as compose
     from redundancy.tokens import VideoTokens as VideoTokens
@@ -35,20 +37,22 @@ _HOME = {
     "VideoClip": "redundancy.video",
     "VideoLLM": "redundancy.models",
     "VideoTokens": "redundancy.tokens",
-    "capture": "redundancy.capture",
+    "capture": "redundancy.recording",
     "compare": "redundancy.evaluation",
     "compose": "redundancy.reduction",
     "evaluate": "redundancy.evaluation",
     "load_model": "redundancy.models",
     "load_video": "redundancy.video",
     "measure": "redundancy.metrics.measure",
-    "open_capture": "redundancy.capture",
+    "open_capture": "redundancy.recording",
     "prune": "redundancy.apply",
-    "save_capture": "redundancy.capture",
+    "save_capture": "redundancy.recording",
     "summarise": "redundancy.evaluation",
-    "video_tokens": "redundancy.capture",
+    "video_tokens": "redundancy.recording",
 }
 __all__ = [*sorted(_HOME), "__version__"]
+
+name_moved_modules()
 
 
 def __getattr__(name: str) -> Any:

@@ -27,7 +27,7 @@ Lengths = Sequence[int] | Int64[Tensor, "segments"]
 MEASURE = "redundancy.measure(capture)"
 MADE_BY = {
     "principal_components": (
-        f"{MEASURE}.merge(project_trajectory(capture)), from redundancy.metrics.projection import project_trajectory"
+        f"{MEASURE}.merge(project_trajectory(capture)), from redundancy.metrics.trajectory import project_trajectory"
     ),
     "grid_displacement": "redundancy.measure(capture, reduction)",
     "frame_mass": 'redundancy.measure(capture), of redundancy.capture(model, clip, prompt, attention_rows="last")',
@@ -51,8 +51,6 @@ class RedundancyAccessor:
     ----------
     dataset
         From `capture` or `measure`.
-
-    Source: own.
     """
 
     def __init__(self, dataset: xr.Dataset) -> None:
@@ -90,8 +88,6 @@ class RedundancyAccessor:
         ------
         ValueError
             If `transition_similarity` is not there, or lengths do not sum to the number of frames.
-
-        Source: own.
         """
         from redundancy import plot
 
@@ -131,8 +127,6 @@ class RedundancyAccessor:
         ------
         ValueError
             If the variable is not there or has other dims, a frame is out of range, or the clip is another one.
-
-        Source: own.
         """
         from redundancy import plot
 
@@ -157,8 +151,6 @@ class RedundancyAccessor:
         ------
         ValueError
             If `principal_components` or `turn_frames` are not there.
-
-        Source: own.
         """
         from redundancy import plot
 
@@ -191,8 +183,6 @@ class RedundancyAccessor:
         ------
         ValueError
             If `curvature`, `speed` or `turn_frames` are not there.
-
-        Source: own.
         """
         from redundancy import plot
 
@@ -224,8 +214,6 @@ class RedundancyAccessor:
         ------
         ValueError
             If `grid_displacement` is not there or undefined (renumbered outputs have no cell).
-
-        Source: own.
         """
         from redundancy import plot
 
@@ -262,8 +250,6 @@ class RedundancyAccessor:
         ------
         ValueError
             If `frame_mass` is not there, or a query or head must be named.
-
-        Source: own.
         """
         from redundancy import plot
 
@@ -297,8 +283,6 @@ class RedundancyAccessor:
         ------
         ValueError
             If there are none, a grid is another one, or a frame is out of range.
-
-        Source: own.
         """
         from redundancy import plot
 
@@ -431,7 +415,7 @@ def _title_times(axes: Sequence[Any], time: Float[np.ndarray, "shown"]) -> None:
 def _roles(
     reductions: Mapping[str, Reduction], grid: tuple[int, int, int]
 ) -> dict[str, Int64[np.ndarray, "frames rows cols"]]:
-    from redundancy.metrics.roles import token_roles
+    from redundancy.metrics.coverage.roles import token_roles
     from redundancy.reduction import Reduction
 
     require_type("reductions", reductions, Mapping, expected="reductions by name")

@@ -24,10 +24,7 @@ DTYPES: dict[str, Callable[[torch.dtype], bool]] = {
 
 
 def described(value: object) -> str:
-    """A few words about a value of a wrong kind, never its contents.
-
-    Source: own.
-    """
+    """A few words about a value of a wrong kind, never its contents."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
     if isinstance(value, np.ndarray):
@@ -49,8 +46,6 @@ def require_type(name: str, value: object, kind: type | UnionType, *, expected: 
     ------
     TypeError
         With what was given and what is expected.
-
-    Source: own.
     """
     if not isinstance(value, kind):
         names = expected or " or ".join(k.__name__ for k in get_args(kind) or (kind,))
@@ -73,8 +68,6 @@ def require_tensor(name: str, value: object, *, of: str, shape: tuple[int | str,
         If it is no tensor, or one of other values: masks and floating-point numbers are no indices.
     ValueError
         If the shape is another.
-
-    Source: own.
     """
     expected = f"a torch tensor ({', '.join(map(str, shape))}) of {of}"
     if not isinstance(value, Tensor):
@@ -97,8 +90,6 @@ def require_number(name: str, value: object) -> None:
     ------
     TypeError
         With what was given.
-
-    Source: own.
     """
     if not _is(value, float):
         raise TypeError(f"{name}: {described(value)} given, expected a number")
@@ -113,8 +104,6 @@ def require_device(device: object) -> torch.device:
         If it is no name of a device.
     ValueError
         If torch has no such device on this machine.
-
-    Source: own.
     """
     if not isinstance(device, str | torch.device):
         raise TypeError(f"device: {described(device)} given, expected a name such as 'cpu' or 'cuda:0'")
@@ -133,8 +122,6 @@ def whole_number(name: str, value: object, *, least: int | None = None) -> int:
         If it is no whole number; True and False are none.
     ValueError
         If it is less than `least`, where that is given.
-
-    Source: own.
     """
     wrong = f"{name}: {described(value)} given, expected a whole number" + ("" if least is None else f" >= {least}")
     if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
@@ -157,8 +144,6 @@ def indices(name: str, value: object) -> Shaped[Tensor, "kept"]:
         If they are no whole numbers; a mask is none.
     ValueError
         If they have more than one dimension.
-
-    Source: own.
     """
     if isinstance(value, list | tuple | range):
         value = torch.tensor([whole_number(f"{name}[{i}]", one) for i, one in enumerate(value)]).long()
@@ -179,8 +164,6 @@ def check_fields(settings: Any) -> None:
     ------
     TypeError
         With the field, what was given and what is expected.
-
-    Source: own.
     """
     cls: Any = type(settings)
     for name, kinds in _kinds(cls).items():

@@ -14,8 +14,6 @@ def data_folder() -> Path:
     ------
     FileNotFoundError
         If neither exists.
-
-    Source: own.
     """
     candidates = (_PACKAGE / "_data", _PACKAGE.parent / "data")
     for folder in candidates:
@@ -25,8 +23,5 @@ def data_folder() -> Path:
 
 
 def bundled_models() -> dict[str, Path]:
-    """Name and folder of every bundled model.
-
-    Source: own.
-    """
+    """Name and folder of every bundled model."""
     return {p.parent.name: p.parent for p in sorted((data_folder() / "models").glob("*/processor_config.json"))}

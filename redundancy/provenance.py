@@ -27,10 +27,7 @@ _VERSIONED = frozenset({"redundancy", "studies", "torch", "numpy", *sys.stdlib_m
 
 @lru_cache(maxsize=1)
 def library_versions() -> dict[str, str]:
-    """Version of each library that shapes a result; absent libraries are left out.
-
-    Source: own.
-    """
+    """Version of each library that shapes a result; absent libraries are left out."""
     found = {}
     for name in _LIBRARIES:
         try:
@@ -42,10 +39,7 @@ def library_versions() -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def commit() -> str:
-    """Commit of the checkout that the package runs from, with `+changes` where files differ; empty if none.
-
-    Source: own.
-    """
+    """Commit of the checkout that the package runs from, with `+changes` where files differ; empty if none."""
     root = Path(__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return ""
@@ -83,8 +77,6 @@ def digest_of(settings: object) -> str:
     --------
     >>> digest_of({"frames": 32, "seed": 0}) == digest_of({"seed": 0, "frames": 32})
     True
-
-    Source: own.
     """
     return _Digest().of(settings, "the value given").hex()
 
@@ -302,8 +294,6 @@ def model_files(folder: str | Path) -> list[Path]:
     ------
     OSError
         If the folder or the head's cannot be listed.
-
-    Source: own.
     """
     folder = Path(folder)
     files = [p for p in sorted(folder.iterdir()) if p.suffix in _OF_A_MODEL]
@@ -335,8 +325,6 @@ def folder_digest(folder: str | Path) -> str:
         If the folder holds no weights, which leaves nothing to tell two models apart by.
     OSError
         If a file cannot be read.
-
-    Source: own.
     """
     files = model_files(folder)
     if not [*Path(folder).glob("*.safetensors"), *_shards(Path(folder))]:
@@ -348,8 +336,6 @@ def weights_hash(folder: str | Path) -> str:
     """SHA-256 over the names and bytes of a folder's safetensors files; empty where there are none.
 
     Files in the hub's cache are named by their own hash, which is then taken instead of reading gigabytes again.
-
-    Source: own.
     """
     files = sorted(Path(folder).glob("*.safetensors")) if Path(folder).is_dir() else []
     if not files:
@@ -368,8 +354,6 @@ def file_sha256(file: str | Path) -> str:
     ------
     OSError
         If the file cannot be read, or is no regular file.
-
-    Source: own.
     """
     file = Path(file).resolve()
     status = file.stat()

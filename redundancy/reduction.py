@@ -77,8 +77,6 @@ class Reduction:
         If a field is of another kind: indices are int64 (a mask is none), weights float64.
     ValueError
         If an index is out of range, a weight is negative or not finite, an output has no entry, or a name is unknown.
-
-    Source: own.
     """
 
     anchor: Int64[Tensor, "kept"]
@@ -137,8 +135,6 @@ class Reduction:
         -------
         >>> Reduction.from_selection([0, 5, 7], grid=TokenGrid(frames=2, rows=2, cols=2))
         Reduction(unnamed: 3 of 8 tokens (0.375) kept as they are, placement 'anchor', before the model; 2 x 2 x 2)
-
-        Source: own.
         """
         index = indices("index", index)
         require_type("grid", grid, TokenGrid, expected=GRID)
@@ -154,10 +150,7 @@ class Reduction:
 
     @classmethod
     def keep_all(cls, grid: TokenGrid, *, device: torch.device | str | None = None, **report: Any) -> Reduction:
-        """Keep every token of the video.
-
-        Source: own.
-        """
+        """Keep every token of the video."""
         require_type("grid", grid, TokenGrid, expected=GRID)
         named: dict[str, Any] = {"method": "KeepAll", "requested": 1.0} | report
         return cls.from_selection(_all_slots(grid, device), grid=grid, **named)
@@ -221,8 +214,6 @@ class Reduction:
             If no tensor is given.
         ValueError
             If the leading dimensions are neither.
-
-        Source: own.
         """
         require_type("features", features, Tensor, expected="a torch tensor")
         flat = self._per_slot(features)
@@ -266,10 +257,7 @@ class Reduction:
         return replace(self, **moved, stages=stages)
 
     def to_xarray(self) -> xr.Dataset:
-        """A labelled dataset of the map, its stages and its settings.
-
-        Source: own.
-        """
+        """A labelled dataset of the map, its stages and its settings."""
         dims = {"anchor": "kept", "slots": "slot"}
         data: dict[str, Any] = {n: (dims.get(n, "entry"), getattr(self, n).cpu().numpy()) for n in _TENSORS}
         for name, value in self.stages.items():
@@ -286,8 +274,6 @@ class Reduction:
         ------
         ValueError
             If the dataset is not one.
-
-        Source: own.
         """
         require_type("data", data, xr.Dataset, expected="an xarray.Dataset")
         if "reduction" not in data.attrs or not set(_TENSORS) <= set(data.variables):
@@ -301,8 +287,6 @@ class Reduction:
 
         `~` is the home folder; folders above the file are made. A file that exists is replaced when the new one is
         whole. The header also holds a checksum, with which `load` compares what it reads.
-
-        Source: own.
         """
         tensors = {n: getattr(self, n) for n in _TENSORS}
         tensors |= {f"stage_{k}": v for k, v in self.stages.items() if isinstance(v, Tensor)}
@@ -327,8 +311,6 @@ class Reduction:
             If there is no file.
         ValueError
             If the file is no whole file that `Reduction.save` wrote, or was changed since.
-
-        Source: own.
         """
         path = Path(os.path.expanduser(path))
         if not path.is_file():
@@ -406,8 +388,6 @@ def compose(first: Reduction, second: Reduction) -> Reduction:
         If one of them is no reduction.
     ValueError
         If the second does not start from the outputs of the first.
-
-    Source: own.
     """
     require_type("first", first, Reduction)
     require_type("second", second, Reduction)

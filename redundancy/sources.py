@@ -16,6 +16,7 @@ from jaxtyping import Int64
 
 from redundancy.paths import data_folder
 from redundancy.provenance import file_sha256
+from redundancy.records import RECORDS, ClipRecord, load_clips
 from redundancy.video import (
     DirectoryVideoError,
     MismatchedVideoError,
@@ -28,7 +29,6 @@ from redundancy.video import (
 )
 from redundancy.video.errors import printable
 from redundancy.world.clip import WorldVideo
-from redundancy.world.clips import RECORDS, ClipRecord, load_clips
 from redundancy.world.scene import WorldConfig
 
 VIDEO_SUFFIXES = frozenset(
@@ -108,8 +108,6 @@ class VideoSource:
             If a setting is out of its range.
         VideoError
             If the file cannot be read; `MismatchedVideoError` if it is not the one that its record speaks of.
-
-        Source: own.
         """
         convention = {} if model is None else {"sampling": model.family.sampling}
         if self.world is not None:
@@ -168,8 +166,6 @@ def list_videos(
         is not as above.
     RemoteVideoError
         If a name is a URL of another kind than `file://`.
-
-    Source: own.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1 video, given {limit}")
@@ -233,8 +229,6 @@ def world_videos(name: str) -> list[WorldVideo]:
     ------
     ValueError
         If the name is not of that form, an option is unknown, given twice or out of its range.
-
-    Source: own.
     """
     number, _, query = name.removeprefix(WORLD).partition("?")
     pairs = [] if not query else parse_qsl(query, keep_blank_values=True)
@@ -286,8 +280,6 @@ def cuts_on_steps(
     -------
     Sorted transitions t (between steps t and t + 1), each once. A cut inside a step goes to the transition before it or
     after it, whichever side holds fewer of its frames; equal: after. Cuts outside the sampled frames are left out.
-
-    Source: own.
     """
     numbers = clip.indices[frame_members].mean(axis=1)
     steps = np.searchsorted(numbers, np.asarray(scene_cuts, dtype=np.float64), side="right") - 1

@@ -223,8 +223,6 @@ class VideoTokens:
         -------
         >>> VideoTokens.from_features(torch.randn(8, 16, 32), rows=4, cols=4)
         VideoTokens(8 x 4 x 4 tokens of 32 channels, float32, cpu, unknown; carries frame features mean)
-
-        Source: own.
         """
         require_tensor("features", features, of="floating-point numbers", shape=("frames", "tokens", "channels"))
         require_number("seconds_per_frame", seconds_per_frame)
@@ -367,12 +365,12 @@ class VideoTokens:
 
         Source: own; the inverse of `to_xarray`.
         """
-        require_type("capture", capture, xr.Dataset, expected="a dataset of redundancy.capture or open_capture")
+        require_type("capture", capture, xr.Dataset, expected="a dataset of redundancy.recording or open_capture")
         missing = {"tokens", "frame_time", "frame_members"} - set(capture.variables)
         if missing or not {"grid", "layout"} <= set(capture.attrs):
             raise ValueError(
                 f"this dataset is no capture: it lacks {sorted(missing) or 'the attributes grid and layout'}; "
-                "expected what redundancy.capture or redundancy.open_capture returns"
+                "expected what redundancy.recording or redundancy.open_capture returns"
             )
 
         def named(prefix: str) -> dict[str, Tensor]:
@@ -415,10 +413,7 @@ def _check_times(time: Tensor) -> None:
 
 
 def labelled(dims: tuple[str, ...], x: Tensor) -> xr.Variable:
-    """A tensor with named dims, every value as it is; bfloat16 as float32 with the attribute `torch_dtype`.
-
-    Source: own.
-    """
+    """A tensor with named dims, every value as it is; bfloat16 as float32 with the attribute `torch_dtype`."""
     values, dtype = _to_numpy(x)
     return xr.Variable(dims, values, {TORCH_DTYPE: dtype} if dtype else {})
 
@@ -435,8 +430,6 @@ def from_labelled(x: xr.DataArray | xr.Variable) -> Tensor:
     """The tensor behind a variable that `labelled` or `VideoTokens.to_xarray` made, bit for bit.
 
     A variable that says bfloat16 but holds other float32 values (arithmetic keeps attributes) gives those in float32.
-
-    Source: own.
     """
     values = np.array(x.values)
     bits = narrowed(values) if is_bfloat16(x) else None
@@ -444,26 +437,17 @@ def from_labelled(x: xr.DataArray | xr.Variable) -> Tensor:
 
 
 def is_bfloat16(x: xr.DataArray | xr.Variable) -> bool:
-    """True if a variable says that its values came as bfloat16.
-
-    Source: own.
-    """
+    """True if a variable says that its values came as bfloat16."""
     return bool(x.attrs.get(TORCH_DTYPE) == "bfloat16")
 
 
 def widened(bits: UInt16[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
-    """Bits of bfloat16, the upper half of a float32, as float32.
-
-    Source: own.
-    """
+    """Bits of bfloat16, the upper half of a float32, as float32."""
     return np.asarray(bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def narrowed(values: Shaped[np.ndarray, "..."]) -> UInt16[np.ndarray, "..."] | None:
-    """Float32 values as bits of bfloat16, and such bits as they are; None if that would change a value.
-
-    Source: own.
-    """
+    """Float32 values as bits of bfloat16, and such bits as they are; None if that would change a value."""
     if values.dtype == np.uint16:
         return values
     if values.dtype != np.float32 or bool((values.view(np.uint32) & 0xFFFF).any()):

@@ -28,16 +28,16 @@ from jaxtyping import Shaped
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.capture import open_dataset
 from redundancy.evaluation.answers import grid_text
-from redundancy.evaluation.bounds import bounds_of
 from redundancy.evaluation.cells import Facts
-from redundancy.evaluation.intervals import mean_interval, paired_difference
 from redundancy.evaluation.segmentation import cut_agreement, segment_similarity
+from redundancy.evaluation.statistics.bounds import bounds_of
+from redundancy.evaluation.statistics.intervals import mean_interval, paired_difference
 from redundancy.metrics.temporal import transition_similarity
 from redundancy.models import VideoLLM
 from redundancy.models.tower_once import tower_once
-from redundancy.pruning.segment import SEGMENTERS, DySeg, RandomCuts, Segmenter, lengths_to_cuts
+from redundancy.pruning.parts.segment import SEGMENTERS, DySeg, RandomCuts, Segmenter, lengths_to_cuts
+from redundancy.recording import open_dataset
 from redundancy.sources import VideoSource, cuts_on_steps
 from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
@@ -120,10 +120,7 @@ class Options(StudyOptions):
 
 
 def settings_of(options: Options) -> dict[str, Segmenter]:
-    """Every segmenter at every number of segments and threshold that it takes, by label.
-
-    Source: own.
-    """
+    """Every segmenter at every number of segments and threshold that it takes, by label."""
     made: dict[str, Segmenter] = {}
     for name in options.segmenters:
         for setting in _sweep(SEGMENTERS[name], options):
@@ -148,10 +145,7 @@ def _sweep(segmenter: Segmenter, options: Options) -> list[dict[str, Any]]:
 
 
 def measures_of(options: Options) -> dict[str, str]:
-    """Every measure of the study, with what it means.
-
-    Source: own.
-    """
+    """Every measure of the study, with what it means."""
     swept = {
         f"{name}_{retention:g}": f"{meaning} at retention {retention:g}"
         for retention in options.retentions
@@ -161,10 +155,7 @@ def measures_of(options: Options) -> dict[str, str]:
 
 
 def series_of(label: str) -> str:
-    """The series that a setting belongs to: its segmenter, and what is swept where that is not the number of segments.
-
-    Source: own.
-    """
+    """Series that a setting belongs to: its segmenter, and what is swept where that is not the number of segments."""
     name, values = label.rstrip(")").split("(")
     return f"{name}, over tau" if values.startswith("c=1, ") else name
 
@@ -178,8 +169,6 @@ def measure_video(
     ------
     VideoError
         If the video cannot be read.
-
-    Source: own.
     """
     clip = source.load(model, frames=options.frames)
     tokens = rd.video_tokens(model, clip)
@@ -218,19 +207,13 @@ def measure_video(
 
 
 def is_answered(label: str) -> bool:
-    """Whether a setting is also judged by answers: those with a number of segments, DySeg at its published threshold.
-
-    Source: own.
-    """
+    """If a setting is also judged by answers: those with a number of segments, DySeg at its published threshold."""
     values = label.rstrip(")").split("(")[1]
     return values.startswith("segments=") or (values.startswith("c=") and values.endswith(f"tau={DySeg().tau:g}"))
 
 
 def asked_of(source: VideoSource, clip: VideoClip, *, model: VideoLLM, options: Options) -> Asked | None:
-    """The clip's questions of the skills wanted; None where it comes without.
-
-    Source: own.
-    """
+    """The clip's questions of the skills wanted; None where it comes without."""
     known = () if source.record is None else source.record.questions
     questions = [q for q in known if q.skill in options.skills]
     return Asked(model, clip, questions) if questions else None
@@ -256,8 +239,6 @@ def summarise(run: StudyRun, segmenters: dict[str, Segmenter], measures: dict[st
     """Means over clips with intervals, and paired differences from random cuts.
 
     Dims: setting, measure, statistic (mean, low, high, videos).
-
-    Source: own.
     """
     rows = run.rows[run.rows["setting"].notna()]
     rows = rows.reindex(columns=[*rows.columns, *(m for m in measures if m not in rows)])
@@ -328,10 +309,7 @@ def _show(summary: xr.Dataset, variable: str, measure: str, digits: int, sign: s
 
 
 def segment_table(summary: xr.Dataset) -> pd.DataFrame:
-    """What each setting cuts: one line per setting, intervals in brackets.
-
-    Source: own.
-    """
+    """What each setting cuts: one line per setting, intervals in brackets."""
     show = partial(_show, summary)
     return pd.DataFrame(
         {
@@ -347,10 +325,7 @@ def segment_table(summary: xr.Dataset) -> pd.DataFrame:
 
 
 def fastvid_table(summary: xr.Dataset, retention: float) -> pd.DataFrame:
-    """What FastVID keeps with each setting at one requested retention.
-
-    Source: own.
-    """
+    """What FastVID keeps with each setting at one requested retention."""
     show = partial(_show, summary)
     return pd.DataFrame(
         {
@@ -364,10 +339,7 @@ def fastvid_table(summary: xr.Dataset, retention: float) -> pd.DataFrame:
 
 
 def answer_table(summary: xr.Dataset, retention: float) -> pd.DataFrame:
-    """What the model answers with what FastVID keeps, beside random cuts and random tokens at as many tokens.
-
-    Source: own.
-    """
+    """What the model answers with what FastVID keeps, beside random cuts and random tokens at as many tokens."""
     answered = summary.isel(setting=[is_answered(str(s)) for s in summary["setting"].values])
     show = partial(_show, answered)
     r = f"{retention:g}"
@@ -393,8 +365,6 @@ def main(options: Options) -> xr.Dataset:
     ------
     NothingMeasuredError
         If every video failed.
-
-    Source: own.
     """
     segmenters = settings_of(options)
     depends = {
@@ -422,10 +392,7 @@ def main(options: Options) -> xr.Dataset:
 
 
 def draw(out: Path) -> list[Path]:
-    """Draw the study's figure from what is stored in `out`.
-
-    Source: own.
-    """
+    """Draw the study's figure from what is stored in `out`."""
     summary = open_dataset(out / "summary.zarr").load()
     rows = pd.read_parquet(out / "rows.parquet")
     facts = json.loads((out / "example.json").read_text())
@@ -433,10 +400,7 @@ def draw(out: Path) -> list[Path]:
 
 
 def example(run: StudyRun, summary: xr.Dataset) -> Facts:
-    """The clip shown in detail: the first with the most known cuts; of each segmenter the setting nearest to them.
-
-    Source: own.
-    """
+    """The clip shown in detail: the first with the most known cuts; of each segmenter the setting nearest to them."""
     video = max(run.facts, key=lambda name: len(run.facts[name]["known_cuts"] or ()))
     wanted = len(run.facts[video]["known_cuts"] or ()) + 1
     rows = run.rows[(run.rows["video"] == video) & (run.rows["seed"] == -1)].set_index("setting")

@@ -89,8 +89,6 @@ def method_of(name: str, retention: float | None) -> Method | None:
     ------
     ValueError
         If there is no such method, or it has a fixed rate and a retention is given.
-
-    Source: own.
     """
     if name == "none":
         return None
@@ -104,10 +102,7 @@ def method_of(name: str, retention: float | None) -> Method | None:
 
 
 def time_to_first_token(model: VideoLLM, inputs: Prepared, repeats: int) -> float:
-    """Median seconds from prepared inputs to the first token, after one run that is not counted.
-
-    Source: own.
-    """
+    """Median seconds from prepared inputs to the first token, after one run that is not counted."""
 
     def once() -> float:
         begin = time.perf_counter()
@@ -123,10 +118,7 @@ def time_to_first_token(model: VideoLLM, inputs: Prepared, repeats: int) -> floa
 def run(
     model: VideoLLM, inputs: Prepared, *, method: Callable[[rd.VideoTokens], Reduction] | None, options: Options
 ) -> Answer:
-    """The answer with a method, or without one.
-
-    Source: own.
-    """
+    """The answer with a method, or without one."""
     if method is None:
         grids = rd.video_tokens(model, inputs.clips[0][0], options.prompt).grid
         size = grids.frames * grids.tokens_per_frame
@@ -140,10 +132,7 @@ def run(
 
 
 def answers_of(model: VideoLLM, source: VideoSource, *, method: Method | None, options: Options) -> dict[str, Answer]:
-    """The answers about a video with all tokens and with the method.
-
-    Source: own.
-    """
+    """The answers about a video with all tokens and with the method."""
     inputs = model.prepare(source.load(model, frames=options.frames), options.prompt)
     answers = {"all tokens": run(model, inputs, method=None, options=options)}
     if method is not None:
@@ -158,8 +147,6 @@ def main(options: Options) -> dict[str, Answer]:
     ------
     NothingMeasuredError
         If the video cannot be read, or not be answered about.
-
-    Source: own.
     """
     method = method_of(options.method, options.retention)
     with VideoReader(decoder=options.decoder, timeout=options.decode_timeout) as reader:

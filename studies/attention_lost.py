@@ -27,12 +27,12 @@ from torch import Tensor
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.capture import open_dataset
 from redundancy.evaluation.answers import grid_text
 from redundancy.metrics.attention import attention_lost, salience_attention_agreement, top_mass, video_share
-from redundancy.metrics.ranks import top_count
+from redundancy.metrics.kernels.ranks import top_count
 from redundancy.models import VideoLLM
 from redundancy.pruning.table import METHODS
+from redundancy.recording import open_dataset
 from redundancy.sources import VideoSource
 from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
@@ -102,10 +102,7 @@ class Asked(NamedTuple):
 
 
 def questions_of(source: VideoSource, options: Options) -> list[tuple[str, str]]:
-    """Skill and text of the questions about a video: its own, one per skill, or the prompt.
-
-    Source: own.
-    """
+    """Skill and text of the questions about a video: its own, one per skill, or the prompt."""
     own = () if source.record is None else source.record.questions
     first = {q.skill: q.text for q in reversed(own) if q.skill in options.skills}
     return [(skill, first[skill]) for skill in options.skills if skill in first] or [("prompt", options.prompt)]
@@ -114,10 +111,7 @@ def questions_of(source: VideoSource, options: Options) -> list[tuple[str, str]]
 def ask(
     model: VideoLLM, clip: VideoClip, questions: Sequence[tuple[str, str]], *, rows: str
 ) -> tuple[VideoTokens, list[Asked]]:
-    """The tokens of a clip, and the whole model's attention to them for every question.
-
-    Source: own.
-    """
+    """The tokens of a clip, and the whole model's attention to them for every question."""
     asked, tokens = [], None
     for skill, text in questions:
         sources: dict[str, Any] = {} if tokens is None else {"salience": (), "frame_features": ()}
@@ -135,10 +129,7 @@ def _layers(asked: Asked) -> list[str]:
 
 
 def lost_rows(tokens: VideoTokens, asked: Sequence[Asked], condition: Condition, *, seeds: int) -> list[dict[str, Any]]:
-    """Rows of one condition on one video: one per draw, question and layer.
-
-    Source: own.
-    """
+    """Rows of one condition on one video: one per draw, question and layer."""
     rows = []
     for seed, reduction, note in decisions(condition, tokens, seeds=seeds):
         kept = len(torch.unique(reduction.anchor_token)) / (reduction.grid.frames * reduction.grid.tokens_per_frame)
@@ -172,8 +163,6 @@ def held_by_top(attention: Float[Tensor, "queries frames tokens"], score: Float[
     """Share of the attention on the video that each frame's quarter of highest score holds: by chance a quarter.
 
     Ranks of all tokens say little where few of them hold most of the attention; this counts what is held.
-
-    Source: own.
     """
     top = score.sort(dim=1, descending=True, stable=True).indices[:, : top_count(0.25, score.shape[1])]
     held = attention.gather(2, top.expand(len(attention), -1, -1)).sum((1, 2))
@@ -181,10 +170,7 @@ def held_by_top(attention: Float[Tensor, "queries frames tokens"], score: Float[
 
 
 def prediction_rows(tokens: VideoTokens, asked: Sequence[Asked]) -> list[dict[str, Any]]:
-    """Rows about what tells attention beforehand: one per question, layer and source.
-
-    Source: own.
-    """
+    """Rows about what tells attention beforehand: one per question, layer and source."""
     T, N = tokens.grid.frames, tokens.grid.tokens_per_frame
     scores = {s: tokens.salience_from(s) for s in SALIENCE if s in tokens.salience}
     scores["order"] = torch.arange(T * N, dtype=torch.float32).view(T, N)
@@ -220,8 +206,6 @@ def measure_video(
     ------
     VideoError
         If the video cannot be read.
-
-    Source: own.
     """
     clip = source.load(model, frames=options.frames)
     tokens, asked = ask(model, clip, questions_of(source, options), rows=options.rows)
@@ -243,8 +227,6 @@ def main(options: Options) -> xr.Dataset:
     ------
     NothingMeasuredError
         If every video failed.
-
-    Source: own.
     """
     conditions = {c.label: c for c in conditions_of(options.methods, options.retentions)}
     depends = {name: getattr(options, name) for name in ("frames", "seeds", "rows", "skills", "prompt")}
@@ -278,10 +260,7 @@ def main(options: Options) -> xr.Dataset:
 
 
 def draw(out: Path) -> list[Path]:
-    """Draw the study's figure from what is stored in `out`.
-
-    Source: own.
-    """
+    """Draw the study's figure from what is stored in `out`."""
     summary = open_dataset(out / "summary.zarr").load()
     return plot.save(plot.attention_lost(summary), out / NAME)
 

@@ -54,8 +54,6 @@ def summarise(run: StudyRun, conditions: Sequence[Condition]) -> xr.Dataset:
     `value` (setting, layer, measure, statistic), `by_skill` (setting, skill, statistic) of attention_lost on all layers
     together, `prediction_value` (source, layer, prediction, statistic), `above_order` the paired difference from the
     mere order of the tokens, and `video_share` (layer, statistic).
-
-    Source: own.
     """
     lost = run.rows[run.rows["setting"].isin([c.label for c in conditions])]
     told = run.rows[run.rows["setting"] == PREDICTION]
@@ -119,10 +117,7 @@ def _predictions(told: pd.DataFrame, layers: Sequence[str]) -> tuple[dict[str, A
 
 
 def lost_table(summary: xr.Dataset) -> pd.DataFrame:
-    """One line per setting: attention lost on all layers together.
-
-    Source: own.
-    """
+    """One line per setting: attention lost on all layers together."""
     at = summary["value"].sel(layer=ALL)
 
     def show(measure: str, sign: str = "") -> list[str]:
@@ -141,10 +136,7 @@ def lost_table(summary: xr.Dataset) -> pd.DataFrame:
 
 
 def prediction_table(summary: xr.Dataset) -> pd.DataFrame:
-    """One line per source of salience and layer.
-
-    Source: own.
-    """
+    """One line per source of salience and layer."""
     lines = []
     for source in summary["source"].values:
         for layer in summary["layer"].values:

@@ -15,8 +15,8 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float
 
-from redundancy.evaluation.bounds import bounds_of
-from redundancy.evaluation.intervals import (
+from redundancy.evaluation.statistics.bounds import bounds_of
+from redundancy.evaluation.statistics.intervals import (
     FEW,
     MARKED,
     RESAMPLES,
@@ -26,7 +26,7 @@ from redundancy.evaluation.intervals import (
     mean_interval,
 )
 from redundancy.pruning.base import Method
-from redundancy.pruning.controls import RandomTokens
+from redundancy.pruning.methods.controls import RandomTokens
 from redundancy.pruning.named import named_settings
 from redundancy.pruning.table import METHODS
 from redundancy.reduction import Reduction
@@ -52,10 +52,7 @@ class Condition(NamedTuple):
 
 
 def has_rate(name: str) -> bool:
-    """Whether a method of the table takes a retention; the others have a fixed rate.
-
-    Source: own.
-    """
+    """Whether a method of the table takes a retention; the others have a fixed rate."""
     return "retention" in {f.name for f in fields(METHODS[name].method)}
 
 
@@ -73,8 +70,6 @@ def conditions_of(methods: Sequence[str], retentions: Sequence[float | int]) -> 
     ------
     ValueError
         If a method or setting is unknown, a condition is named twice, or nothing is left to compare.
-
-    Source: own.
     """
     if not methods or not retentions:
         raise ValueError(
@@ -111,8 +106,6 @@ def salience_of(tokens: VideoTokens) -> str:
     ------
     ValueError
         If they carry none.
-
-    Source: own.
     """
     found = next((s for s in SALIENCE if s in tokens.salience), None)
     if found is None:
@@ -121,10 +114,7 @@ def salience_of(tokens: VideoTokens) -> str:
 
 
 def suited(method: Method, tokens: VideoTokens) -> tuple[Method, str]:
-    """The method with sources that the tokens carry, and what was put in place of what (empty: nothing).
-
-    Source: own.
-    """
+    """The method with sources that the tokens carry, and what was put in place of what (empty: nothing)."""
     needs, changed = method.needs(tokens.layout), {}
     if needs.salience is not None and needs.salience not in tokens.salience:
         changed["salience"] = (needs.salience, salience_of(tokens))
@@ -138,10 +128,7 @@ def suited(method: Method, tokens: VideoTokens) -> tuple[Method, str]:
 
 
 def decisions(condition: Condition, tokens: VideoTokens, *, seeds: int) -> Iterator[tuple[int, Reduction, str]]:
-    """What a condition decides on a video: seed (-1: nothing is drawn), reduction, and what sources were replaced.
-
-    Source: own.
-    """
+    """What a condition decides on a video: seed (-1: nothing is drawn), reduction, and what sources were replaced."""
     method, note = suited(condition.method, tokens)
     if "seed" not in {f.name for f in fields(method)}:
         yield -1, method(tokens), note
@@ -158,8 +145,6 @@ def random_like(reduction: Reduction, tokens: VideoTokens, *, seed: int) -> Redu
     ------
     ValueError
         If another number is drawn, which would be no control.
-
-    Source: own.
     """
     T, rows, cols = reduction.grid
     drawn = RandomTokens(retention=reduction.kept / (T * rows * cols), seed=seed, across_frames=True)(tokens)
@@ -182,8 +167,6 @@ def intervals(table: pd.DataFrame, *, of: str | None = None, paired: bool = Fals
         The measure that all columns hold, where they are named otherwise, for example by skill.
     paired
         True if the values are differences of two such measures.
-
-    Source: own.
     """
     bounds = {name: bounds_of(str(name) if of is None else of) for name in table.columns}
     if paired:
@@ -193,10 +176,7 @@ def intervals(table: pd.DataFrame, *, of: str | None = None, paired: bool = Fals
 
 
 def below_table(summary: xr.Dataset, videos: int) -> str:
-    """What stands under a table of means: of how many videos, and which intervals.
-
-    Source: own.
-    """
+    """What stands under a table of means: of how many videos, and which intervals."""
     counts = [v.sel(statistic="videos").values.ravel() for v in summary.data_vars.values() if "statistic" in v.dims]
     known = np.concatenate(counts)
     known = known[known > 0]  # NaN and 0: no such measure
@@ -206,18 +186,12 @@ def below_table(summary: xr.Dataset, videos: int) -> str:
 
 
 def is_marked(low: float, high: float, videos: float) -> bool:
-    """Whether an interval may be marked as one that leaves out 0: of fewer than 8 videos none is.
-
-    Source: own.
-    """
+    """Whether an interval may be marked as one that leaves out 0: of fewer than 8 videos none is."""
     return bool(videos >= MARKED and (low > 0 or high < 0))
 
 
 def per_video(rows: pd.DataFrame, by: Sequence[str], measures: Sequence[str]) -> dict[tuple[str, ...], pd.DataFrame]:
-    """Means over draws and questions, one table of videos by measures for every value of the columns `by`.
-
-    Source: own.
-    """
+    """Means over draws and questions, one table of videos by measures for every value of the columns `by`."""
     means = rows.groupby([*by, "video"])[list(measures)].mean().reset_index()
     return {
         tuple(str(k) for k in key): part.set_index("video")[list(measures)] for key, part in means.groupby(list(by))
@@ -225,10 +199,7 @@ def per_video(rows: pd.DataFrame, by: Sequence[str], measures: Sequence[str]) ->
 
 
 def labels_of(conditions: Sequence[Condition], rows: pd.DataFrame) -> dict[str, Any]:
-    """Coordinates of the dim `setting`: method, kind, requested and achieved share of tokens (mean over clips).
-
-    Source: own.
-    """
+    """Coordinates of the dim `setting`: method, kind, requested and achieved share of tokens (mean over clips)."""
     achieved = rows.groupby("setting")["achieved"].mean()
     return {
         "setting": [c.label for c in conditions],
@@ -240,20 +211,14 @@ def labels_of(conditions: Sequence[Condition], rows: pd.DataFrame) -> dict[str, 
 
 
 def replaced_sources(rows: pd.DataFrame) -> list[str]:
-    """One line for each method that read another source than it does by default.
-
-    Source: own.
-    """
+    """One line for each method that read another source than it does by default."""
     noted = rows[rows["replaced"].fillna("") != ""] if "replaced" in rows else rows[:0]
     names = [str(setting).split("(")[0] for setting in noted.get("setting", ())]
     return sorted({f"{name}: {note}" for name, note in zip(names, noted.get("replaced", ()), strict=True)})
 
 
 def interval_text(cell: xr.DataArray, digits: int, sign: str = "") -> str:
-    """Mean with its interval in brackets, a dash where there is none.
-
-    Source: own.
-    """
+    """Mean with its interval in brackets, a dash where there is none."""
     m, low, high = (float(v) for v in cell.values[:3])
     if np.isnan(m):
         return "-"
@@ -261,10 +226,7 @@ def interval_text(cell: xr.DataArray, digits: int, sign: str = "") -> str:
 
 
 def retention_columns(summary: xr.Dataset) -> dict[str, list[str]]:
-    """First columns of a table over settings: setting, requested and achieved share.
-
-    Source: own.
-    """
+    """First columns of a table over settings: setting, requested and achieved share."""
     return {
         "setting": [str(s) for s in summary["setting"].values],
         "requested": ["fixed" if np.isnan(r) else f"{r:g}" for r in summary["requested"].values],

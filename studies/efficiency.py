@@ -28,10 +28,11 @@ from tqdm import tqdm
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.capture import available_salience, model_provenance, open_dataset, save_dataset
 from redundancy.evaluation.answers import grid_text
 from redundancy.evaluation.cells import NothingMeasuredError
-from redundancy.evaluation.efficiency import (
+from redundancy.evaluation.cost.memory import PeakMemory, peak_memory
+from redundancy.evaluation.cost.random_model import random_model
+from redundancy.evaluation.cost.times import (
     PromptFlops,
     RunTimes,
     prompt_flops,
@@ -39,13 +40,12 @@ from redundancy.evaluation.efficiency import (
     video_size,
 )
 from redundancy.evaluation.failures import failure_of, with_failures
-from redundancy.evaluation.memory import PeakMemory, peak_memory
-from redundancy.evaluation.random_model import random_model
 from redundancy.models import VideoLLM
 from redundancy.plot.efficiency import WHOLE, efficiency_figure
 from redundancy.provenance import commit
 from redundancy.pruning.base import Method
 from redundancy.pruning.table import METHODS
+from redundancy.recording import available_salience, model_provenance, open_dataset, save_dataset
 from redundancy.sources import VideoSource
 from studies.conditions import conditions_of as methods_at
 from studies.runner import StudyOptions, command_line, study_main, videos_of, write_rows
@@ -125,19 +125,13 @@ class Condition(NamedTuple):
 
 
 def conditions_of(options: Options) -> list[Condition]:
-    """The whole model, and every method at every retention.
-
-    Source: own.
-    """
+    """The whole model, and every method at every retention."""
     reduced = [Condition(*c) for c in methods_at(options.methods, options.retentions)]
     return [Condition(WHOLE, WHOLE, WHOLE, None, 1.0), *reduced]
 
 
 def quantities_of(times: RunTimes, memory: PeakMemory, flops: PromptFlops) -> dict[str, float]:
-    """Every quantity of one answer, in its unit.
-
-    Source: own.
-    """
+    """Every quantity of one answer, in its unit."""
     seconds = times.seconds | {name: getattr(times, name) for name in ("prefill", "first_token", "total")}
     seconds["decode_step"] = times.seconds["decode"] / times.decode_steps
     return {name: 1e3 * value for name, value in seconds.items()} | {
@@ -199,10 +193,7 @@ class Bench:
 
 
 def measure_video(bench: Bench, conditions: Sequence[Condition]) -> list[dict[str, Any]]:
-    """Rows of one clip: every condition in every repeat; a condition that cannot run is a row with its error.
-
-    Source: own.
-    """
+    """Rows of one clip: every condition in every repeat; a condition that cannot run is a row with its error."""
     rows, able = [], []
     for condition in conditions:
         try:
@@ -218,10 +209,7 @@ def measure_video(bench: Bench, conditions: Sequence[Condition]) -> list[dict[st
 
 
 def measure(model: VideoLLM, options: Options) -> pd.DataFrame:
-    """Rows of all clips; a clip that fails is a row with its error.
-
-    Source: own.
-    """
+    """Rows of all clips; a clip that fails is a row with its error."""
     rows: list[dict[str, Any]] = []
     conditions = conditions_of(options)
     with videos_of(options) as sources:
@@ -243,8 +231,6 @@ def summarise(rows: pd.DataFrame) -> xr.Dataset:
     ------
     NothingMeasuredError
         If no answer could be timed.
-
-    Source: own.
     """
     timed = rows[rows["error"].isna()]
     if timed.empty:
@@ -295,10 +281,7 @@ def _told(rows: pd.DataFrame, column: str) -> list[str]:
 
 
 def machine(model: VideoLLM) -> dict[str, Any]:
-    """Where and when the times were measured, and how memory was.
-
-    Source: own.
-    """
+    """Where and when the times were measured, and how memory was."""
     cuda = model.device.type == "cuda"
     names = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
     cpu = next((line.split(":")[1].strip() for line in names if line.startswith("model name")), platform.processor())
@@ -313,10 +296,7 @@ def machine(model: VideoLLM) -> dict[str, Any]:
 
 
 def table(summary: xr.Dataset) -> pd.DataFrame:
-    """One line per condition: medians, and ratios to the whole model.
-
-    Source: own.
-    """
+    """One line per condition: medians, and ratios to the whole model."""
 
     def column(variable: str, quantity: str, digits: int) -> list[str]:
         values = summary[variable].sel(quantity=quantity, statistic="median").values
@@ -346,10 +326,7 @@ def table(summary: xr.Dataset) -> pd.DataFrame:
 
 @study_main(NAME)
 def main(options: Options) -> xr.Dataset:
-    """Time everything, write rows, summary and figure, and print the table.
-
-    Source: own.
-    """
+    """Time everything, write rows, summary and figure, and print the table."""
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     model = rd.load_model(options.model) if options.shape is None else random_model(options.shape)
@@ -373,10 +350,7 @@ def main(options: Options) -> xr.Dataset:
 
 
 def draw(out: Path) -> list[Path]:
-    """Draw the study's figure from what is stored in `out`.
-
-    Source: own.
-    """
+    """Draw the study's figure from what is stored in `out`."""
     return plot.save(efficiency_figure(open_dataset(out / "summary.zarr").load()), out / NAME)
 
 

@@ -32,8 +32,6 @@ def main(options: Options) -> list[Path]:
     ------
     ValueError
         If no study has results there.
-
-    Source: own.
     """
     drawn: list[Path] = []
     for name in options.studies:

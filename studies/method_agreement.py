@@ -27,11 +27,11 @@ from scipy.stats import hypergeom
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.capture import open_dataset
 from redundancy.evaluation.answers import grid_text
 from redundancy.metrics.fidelity import anchor_jaccard, budget_spearman, source_jaccard
 from redundancy.models import VideoLLM
 from redundancy.pruning.table import METHODS
+from redundancy.recording import open_dataset
 from redundancy.reduction import Reduction
 from redundancy.sources import VideoSource
 from studies.conditions import (
@@ -110,10 +110,7 @@ class Pair(NamedTuple):
 
 
 def pairs_of(options: Options) -> list[Pair]:
-    """All pairs of methods at every retention; one that draws is also held against another draw of itself.
-
-    Source: own.
-    """
+    """All pairs of methods at every retention; one that draws is also held against another draw of itself."""
     pairs = []
     for r in options.retentions:
         for a, b in combinations_with_replacement(conditions_of(options.methods, (r,)), 2):
@@ -160,10 +157,7 @@ def _per_frame(reduction: Reduction, token: torch.Tensor) -> Int64[np.ndarray, "
 
 
 def compare(first: Reduction, second: Reduction) -> dict[str, float]:
-    """Every measure of one pair.
-
-    Source: own.
-    """
+    """Every measure of one pair."""
     T, N = first.grid.frames, first.grid.tokens_per_frame
     anchors = [_per_frame(r, r.anchor_token) for r in (first, second)]
     sources = [_per_frame(r, r.slots[r.source[r.weight > 0]]) for r in (first, second)]
@@ -196,8 +190,6 @@ def measure_video(
     ------
     VideoError
         If the video cannot be read.
-
-    Source: own.
     """
     clip = source.load(model, frames=options.frames)
     tokens = rd.video_tokens(model, clip)
@@ -224,8 +216,6 @@ def summarise(run: StudyRun, pairs: Sequence[Pair], methods: Sequence[str]) -> x
     """Means over clips with intervals for every pair.
 
     Dims: retention, first, second, measure, statistic; symmetric but for achieved and achieved_other.
-
-    Source: own.
     """
     retentions = list(dict.fromkeys(p.retention for p in pairs))
     value = np.full((len(retentions), len(methods), len(methods), len(MEASURES), 4), np.nan)
@@ -261,10 +251,7 @@ _TURNED = {"achieved": "achieved_other", "achieved_other": "achieved"}
 
 
 def agreement_table(summary: xr.Dataset, retention: float) -> pd.DataFrame:
-    """Every pair at one requested retention, those that agree most beyond chance first.
-
-    Source: own.
-    """
+    """Every pair at one requested retention, those that agree most beyond chance first."""
     at = summary["value"].sel(retention=retention)
     names = [str(m) for m in summary["first"].values]
     lines = []
@@ -297,8 +284,6 @@ def main(options: Options) -> xr.Dataset:
     ------
     NothingMeasuredError
         If every video failed.
-
-    Source: own.
     """
     pairs = {p.label: p for p in pairs_of(options)}
     depends = {"frames": options.frames, "seeds": options.seeds}
@@ -321,10 +306,7 @@ def main(options: Options) -> xr.Dataset:
 
 
 def draw(out: Path) -> list[Path]:
-    """Draw the study's figure from what is stored in `out`.
-
-    Source: own.
-    """
+    """Draw the study's figure from what is stored in `out`."""
     summary = open_dataset(out / "summary.zarr").load()
     return plot.save(plot.method_agreement(summary), out / NAME)
 

@@ -23,8 +23,8 @@ from jaxtyping import Float, Int64
 from scipy.stats import rankdata
 
 from redundancy import plot
-from redundancy.capture import open_dataset
-from redundancy.evaluation.intervals import FEW, MARKED, interval_name, jackknife_interval
+from redundancy.evaluation.statistics.intervals import FEW, MARKED, interval_name, jackknife_interval
+from redundancy.recording import open_dataset
 from studies import retention_curve
 from studies.conditions import conditions_of, interval_text, is_marked, replaced_sources
 from studies.retention_curve import MEASURED
@@ -82,10 +82,7 @@ class Units:
 
 
 def units_of(rows: pd.DataFrame, settings: Sequence[str], requested: Sequence[float]) -> Units:
-    """Rows of the study as arrays; draws and questions of a clip are averaged.
-
-    Source: own.
-    """
+    """Rows of the study as arrays; draws and questions of a clip are averaged."""
     chosen = rows[rows["setting"].isin(list(settings))]
     keys = ["video", "setting"]
     means = chosen.groupby(keys)[list(PREDICTORS)].mean()
@@ -123,18 +120,12 @@ def spearman(x: Float[np.ndarray, "settings"], y: Float[np.ndarray, "settings"])
 
 
 def over_settings(units: Units, p: int, s: int, *, videos: Int64[np.ndarray, "drawn"]) -> float:
-    """Correlation of the means over clips, over all settings.
-
-    Source: own.
-    """
+    """Correlation of the means over clips, over all settings."""
     return spearman(*_means(units, p, s, videos))
 
 
 def at_equal_retention(units: Units, p: int, s: int, *, videos: Int64[np.ndarray, "drawn"]) -> float:
-    """The same among settings that were asked for the same retention, mean over retentions below 1.
-
-    Source: own.
-    """
+    """The same among settings that were asked for the same retention, mean over retentions below 1."""
     x, y = _means(units, p, s, videos)
     levels = np.unique(units.requested[units.requested < 1])
     found = np.array([spearman(x[units.requested == r], y[units.requested == r]) for r in levels])
@@ -142,10 +133,7 @@ def at_equal_retention(units: Units, p: int, s: int, *, videos: Int64[np.ndarray
 
 
 def within_clips(units: Units, p: int, s: int, *, videos: Int64[np.ndarray, "drawn"]) -> float:
-    """Correlation over the settings of one clip, mean over clips.
-
-    Source: own.
-    """
+    """Correlation over the settings of one clip, mean over clips."""
     found = np.array([spearman(x, y) for x, y in zip(units.predictors[p], units.accuracy[s], strict=True)])
     return _nanmean(found[videos])
 
@@ -177,8 +165,6 @@ def correlations(units: Units, *, resamples: int, seed: int = 0) -> xr.Dataset:
     Of fewer than 20 clips the interval is Student's t over pseudo-values of the jackknife instead.
     Dims: level, measurement, skill, statistic (value, low, high, videos). There is no interval (NaN) where more than 5%
     of the resamples have no correlation, because accuracy or measurement varies in too few clips.
-
-    Source: own.
     """
     count = len(units.videos)
     drawn = np.random.default_rng(seed).integers(0, count, (resamples, count))
@@ -221,10 +207,7 @@ def _with_interval(
 
 
 def prediction_table(summary: xr.Dataset, level: str) -> pd.DataFrame:
-    """One line per measurement: its correlation with accuracy over all skills, and with each skill.
-
-    Source: own.
-    """
+    """One line per measurement: its correlation with accuracy over all skills, and with each skill."""
     values = summary["correlation"].sel(level=level)
     shown = {"measurement": [str(m) for m in summary["measurement"].values]}
     for skill in map(str, summary["skill"].values):
@@ -248,8 +231,6 @@ def main(options: Options) -> xr.Dataset:
     ------
     NothingMeasuredError
         If every video failed.
-
-    Source: own.
     """
     curve = retention_curve.run_curve(options, also=[options.rows])
     run = replace(curve, provenance={**curve.provenance, "study": NAME})
@@ -270,10 +251,7 @@ def main(options: Options) -> xr.Dataset:
 
 
 def draw(out: Path) -> list[Path]:
-    """Draw the study's figure from what is stored in `out`.
-
-    Source: own.
-    """
+    """Draw the study's figure from what is stored in `out`."""
     return plot.save(plot.metric_prediction(open_dataset(out / "summary.zarr").load()), out / NAME)
 
 

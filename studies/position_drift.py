@@ -28,14 +28,14 @@ import torch
 import xarray as xr
 
 from redundancy import plot
-from redundancy.capture import open_dataset
-from redundancy.capture.tokens import PromptEnd, record_prompt
 from redundancy.evaluation.answers import grid_text
 from redundancy.metrics import coverage, position
-from redundancy.metrics.outputs import error_of_outputs, video_outputs
-from redundancy.metrics.sample import fixed_sample
+from redundancy.metrics.kernels.outputs import error_of_outputs, video_outputs
+from redundancy.metrics.kernels.sample import fixed_sample
 from redundancy.models import VideoLLM
 from redundancy.pruning.table import METHODS
+from redundancy.recording import open_dataset
+from redundancy.recording.tokens import PromptEnd, record_prompt
 from redundancy.reduction import Reduction
 from redundancy.sources import VideoSource
 from redundancy.tokens import VideoTokens
@@ -94,10 +94,7 @@ class Options(StudyOptions):
 
 
 def tokens_and_end(model: VideoLLM, clip: VideoClip, prompt: str) -> tuple[VideoTokens, PromptEnd]:
-    """The tokens of a clip, and where the prompt behind them ends.
-
-    Source: own.
-    """
+    """The tokens of a clip, and where the prompt behind them ends."""
     recorded = record_prompt(model, model.prepare(clip, prompt))
     return recorded.tokens[0], recorded.ends[0]
 
@@ -183,10 +180,7 @@ def anchors_alone(reduction: Reduction) -> Reduction:
 
 
 def variants_of(reduction: Reduction, tokens: VideoTokens, *, seeds: int) -> Iterator[tuple[str, int, Reduction]]:
-    """A reduction and what it is held against: name of the variant, seed of its draw (-1: none), reduction.
-
-    Source: own.
-    """
+    """A reduction and what it is held against: name of the variant, seed of its draw (-1: none), reduction."""
     yield "own", -1, reduction
     if not reduction.is_selection:
         yield "anchors_alone", -1, anchors_alone(reduction)
@@ -210,8 +204,6 @@ def measure_video(
     ------
     VideoError
         If the video cannot be read.
-
-    Source: own.
     """
     clip = source.load(model, frames=options.frames)
     tokens, end = tokens_and_end(model, clip, options.prompt)
@@ -244,8 +236,6 @@ def main(options: Options) -> xr.Dataset:
     ------
     NothingMeasuredError
         If every video failed.
-
-    Source: own.
     """
     conditions = {c.label: c for c in conditions_of(options.methods, options.retentions)}
     depends = {"frames": options.frames, "seeds": options.seeds, "prompt": options.prompt}
@@ -272,10 +262,7 @@ def main(options: Options) -> xr.Dataset:
 
 
 def draw(out: Path) -> list[Path]:
-    """Draw the study's figures from what is stored in `out`.
-
-    Source: own.
-    """
+    """Draw the study's figures from what is stored in `out`."""
     summary = open_dataset(out / "summary.zarr").load()
     drift = plot.save(plot.position_drift(summary), out / NAME)
     return drift + plot.save(plot.kept_coverage(summary), out / f"{NAME}_coverage")

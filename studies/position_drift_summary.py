@@ -59,8 +59,6 @@ def summarise(run: StudyRun, conditions: Sequence[Condition]) -> xr.Dataset:
 
     Dims: variant, setting, measure, statistic. NaN where a variant has no such measure, and merging where a method
     merges nothing.
-
-    Source: own.
     """
     rows = run.rows[run.rows["setting"].isin([c.label for c in conditions])]
     labels, measures = [c.label for c in conditions], list(MEASURES)
@@ -105,10 +103,7 @@ def _table(summary: xr.Dataset, columns: dict[str, tuple[xr.DataArray, str, int,
 
 
 def drift_table(summary: xr.Dataset) -> pd.DataFrame:
-    """Where outputs stand: one line per setting.
-
-    Source: own.
-    """
+    """Where outputs stand: one line per setting."""
     own, at = summary["value"].sel(variant="own"), summary["value"].sel(variant="at_anchors")
     return _table(
         summary,
@@ -124,10 +119,7 @@ def drift_table(summary: xr.Dataset) -> pd.DataFrame:
 
 
 def coverage_table(summary: xr.Dataset) -> pd.DataFrame:
-    """What outputs cover: one line per setting.
-
-    Source: own.
-    """
+    """What outputs cover: one line per setting."""
     own = summary["value"].sel(variant="own")
     return _table(
         summary,

@@ -28,13 +28,13 @@ from jaxtyping import Int64
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.capture import open_dataset
 from redundancy.evaluation.answers import grid_text
-from redundancy.evaluation.intervals import MARKED, interval_name
-from redundancy.metrics.facts import NULLS, Metric
+from redundancy.evaluation.statistics.intervals import MARKED, interval_name
+from redundancy.metrics.registry import NULLS, Metric
 from redundancy.metrics.table import METRICS
 from redundancy.models import VideoLLM
-from redundancy.pruning.segment import cuts_to_lengths
+from redundancy.pruning.parts.segment import cuts_to_lengths
+from redundancy.recording import open_dataset
 from redundancy.sources import VideoSource, cuts_on_steps
 from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
@@ -97,8 +97,6 @@ def measure_video(source: VideoSource, missing: Sequence[str], *, model: VideoLL
     ------
     VideoError
         If the video cannot be read.
-
-    Source: own.
     """
     clip = source.load(model, frames=options.frames)
     tokens = rd.video_tokens(model, clip)
@@ -123,18 +121,12 @@ def measure_video(source: VideoSource, missing: Sequence[str], *, model: VideoLL
 
 
 def seed_of(source: VideoSource, seed: int) -> int:
-    """Seed of the first draw: of the video's content, so that videos do not share their permutations.
-
-    Source: own.
-    """
+    """Seed of the first draw: of the video's content, so that videos do not share their permutations."""
     return int.from_bytes(hashlib.sha256(f"{source.digest} {seed}".encode()).digest()[:6])
 
 
 def known_segments(source: VideoSource, clip: VideoClip, tokens: VideoTokens) -> Int64[torch.Tensor, "segments"] | None:
-    """Lengths of the known scenes in steps of the model; None where nothing is known.
-
-    Source: own.
-    """
+    """Lengths of the known scenes in steps of the model; None where nothing is known."""
     if source.record is None:
         return None
     cuts = cuts_on_steps(source.record.scene_cuts, clip, tokens.frame_members.numpy())
@@ -145,8 +137,6 @@ def metric_rows(metric: Metric, measured: xr.Dataset) -> list[dict[str, Any]]:
     """Rows of one metric: the video's summary of each output at each value of a parameter, with scores per null.
 
     A metric that could not be measured has one row, undefined.
-
-    Source: own.
     """
     nothing = float("nan")
     blank = {f"{score}_{null}": nothing for null in NULLS for score in SCORES}  # every row has the same columns
@@ -186,10 +176,7 @@ def _scores(metric: Metric, measured: xr.Dataset, at: dict[Any, int]) -> dict[st
 
 
 def show(values: xr.DataArray, *, sign: str = "") -> list[str]:
-    """Means with their intervals in brackets, a dash where there is none.
-
-    Source: own.
-    """
+    """Means with their intervals in brackets, a dash where there is none."""
     return [
         "-" if np.isnan(mean) else f"{mean:{sign}.3g} [{low:{sign}.3g}, {high:{sign}.3g}]"
         for mean, low, high in values.transpose(..., "bound").values
@@ -197,10 +184,7 @@ def show(values: xr.DataArray, *, sign: str = "") -> list[str]:
 
 
 def value_table(summary: xr.Dataset, group: str) -> pd.DataFrame:
-    """Means of one group of metrics by kind, at the values of parameters that are shown.
-
-    Source: own.
-    """
+    """Means of one group of metrics by kind, at the values of parameters that are shown."""
     part = shown_part(summary, group)
     kinds = part["kind"].values
     entered = {kind: int(part["value_videos"].sel(kind=kind).max()) for kind in kinds}
@@ -209,10 +193,7 @@ def value_table(summary: xr.Dataset, group: str) -> pd.DataFrame:
 
 
 def score_table(summary: xr.Dataset, group: str) -> pd.DataFrame:
-    """Mean z against each null over all videos, and how far kinds are told apart.
-
-    Source: own.
-    """
+    """Mean z against each null over all videos, and how far kinds are told apart."""
     part = shown_part(summary, group)
     scores = part["z"].sel(kind="all")
     columns = {f"z, {null}": show(scores.sel(null=null), sign="+") for null in part["null"].values}
@@ -224,10 +205,7 @@ def score_table(summary: xr.Dataset, group: str) -> pd.DataFrame:
 
 
 def shown_part(summary: xr.Dataset, group: str) -> xr.Dataset:
-    """The statistics of one group that are shown.
-
-    Source: own.
-    """
+    """The statistics of one group that are shown."""
     chosen = summary["shown"].values.astype(bool) & (summary["group"].values == group)
     return summary.isel(statistic=np.flatnonzero(chosen))
 
@@ -240,8 +218,6 @@ def main(options: Options) -> xr.Dataset:
     ------
     NothingMeasuredError
         If every video failed.
-
-    Source: own.
     """
     settings = {"frames": options.frames, "draws": options.draws, "seed": options.seed, "nulls": list(options.nulls)}
     run = run_study(
@@ -270,10 +246,7 @@ def main(options: Options) -> xr.Dataset:
 
 
 def report(summary: xr.Dataset) -> None:
-    """Print the tables, by group of metrics.
-
-    Source: own.
-    """
+    """Print the tables, by group of metrics."""
     for group in [g for g in GROUPS if (summary["group"] == g).any()]:
         for table in (value_table(summary, group), score_table(summary, group)):
             print(f"\n{group}\n{table.to_string(index=False)}")
@@ -290,10 +263,7 @@ def report(summary: xr.Dataset) -> None:
 
 
 def told_apart(summary: xr.Dataset) -> list[str]:
-    """Shown statistics of at least 8 videos whose values differ between kinds, the clearest first.
-
-    Source: own.
-    """
+    """Shown statistics of at least 8 videos whose values differ between kinds, the clearest first."""
     part = summary.isel(statistic=np.flatnonzero(summary["shown"].values.astype(bool)))
     enough = part["value_videos"].sel(kind="all").values >= MARKED
     part = part.isel(statistic=np.flatnonzero((part["separation_q"].values < LEVEL) & enough))
@@ -302,10 +272,7 @@ def told_apart(summary: xr.Dataset) -> list[str]:
 
 
 def draw(out: Path) -> list[Path]:
-    """Draw the study's figures from what is stored in `out`.
-
-    Source: own.
-    """
+    """Draw the study's figures from what is stored in `out`."""
     summary = open_dataset(out / "summary.zarr").load()
     values = plot.save(plot.profile_values(summary), out / NAME)
     return values + plot.save(plot.profile_scores(summary), out / f"{NAME}_scores")

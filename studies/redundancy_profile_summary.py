@@ -11,9 +11,9 @@ import xarray as xr
 from jaxtyping import Float
 from scipy import stats
 
-from redundancy.evaluation.intervals import UNBOUNDED
-from redundancy.evaluation.summary import summarise
-from redundancy.metrics.facts import Metric
+from redundancy.evaluation.statistics.intervals import UNBOUNDED
+from redundancy.evaluation.statistics.summary import summarise
+from redundancy.metrics.registry import Metric
 from redundancy.metrics.table import METRICS
 
 LEVEL = 0.05
@@ -28,36 +28,24 @@ OUTPUT_UNITS = {  # of further outputs of a metric, whose facts give the unit of
 
 
 def label_of(output: str, parameter: str) -> str:
-    """Name of a statistic, as `static_fraction(tau=0.9)`.
-
-    Source: own.
-    """
+    """Name of a statistic, as `static_fraction(tau=0.9)`."""
     return f"{output}({parameter})" if parameter else output
 
 
 def unit_of(metric: Metric, output: str) -> str:
-    """Unit of one output of a metric, from its facts.
-
-    Source: own.
-    """
+    """Unit of one output of a metric, from its facts."""
     main = metric.unit.partition(";")[0].partition(", or")[0]
     return main if output == metric.name else OUTPUT_UNITS.get(output, "1")
 
 
 def is_shown(metric: Metric, output: str, parameter: str) -> bool:
-    """True for the main output of a metric at the value of a parameter that figures show.
-
-    Source: own.
-    """
+    """True for the main output of a metric at the value of a parameter that figures show."""
     values = dict(part.split("=") for part in parameter.split(", ")) if parameter else {}
     return output == metric.name and all(value == SHOWN_AT.get(name) for name, value in values.items())
 
 
 def statistics_of(rows: pd.DataFrame) -> pd.DataFrame:
-    """Every statistic in the order of the table of metrics: name, metric, group, unit and whether it is shown.
-
-    Source: own.
-    """
+    """Every statistic in the order of the table of metrics: name, metric, group, unit and whether it is shown."""
     table = rows[["setting", "output", "parameter"]].drop_duplicates()
     rank = {name: i for i, name in enumerate(METRICS)}
     table = table.sort_values("setting", key=lambda names: names.map(rank), kind="stable")
@@ -81,10 +69,7 @@ def statistics_of(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_video(rows: pd.DataFrame, statistics: Sequence[str], nulls: Sequence[str]) -> xr.Dataset:
-    """Values and scores of every video, with dims video, statistic and null.
-
-    Source: own.
-    """
+    """Values and scores of every video, with dims video, statistic and null."""
     labels = [label_of(o, p) for o, p in zip(rows["output"], rows["parameter"], strict=True)]
     table = rows.assign(statistic=labels).set_index(["video", "statistic"])
     videos = list(dict.fromkeys(rows["video"]))
@@ -177,8 +162,6 @@ def summary_of(rows: pd.DataFrame, nulls: Sequence[str]) -> xr.Dataset:
         Rows of the study; those of videos that could not be read have no `setting`.
     nulls
         The null models.
-
-    Source: own.
     """
     rows = rows[rows["setting"].notna()]
     table = statistics_of(rows)

@@ -27,8 +27,6 @@ def study(name: str) -> ModuleType:
     ------
     ValueError
         If there is no such study.
-
-    Source: own.
     """
     if name not in STUDIES:
         raise ValueError(f"there is no study {name!r}; the studies are {', '.join(STUDIES)}")
@@ -36,8 +34,5 @@ def study(name: str) -> ModuleType:
 
 
 def one_line(name: str) -> str:
-    """First line of a study's docstring.
-
-    Source: own.
-    """
+    """First line of a study's docstring."""
     return (study(name).__doc__ or "").strip().splitlines()[0]

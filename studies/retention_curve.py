@@ -23,18 +23,18 @@ import xarray as xr
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.capture import open_dataset
 from redundancy.evaluation.answers import evaluate, grid_text
-from redundancy.evaluation.flops import DecoderShape, fastvid_flops, holitom_flops
-from redundancy.evaluation.intervals import FEW, MARKED, interval_name
-from redundancy.evaluation.scores import paired_accuracy
+from redundancy.evaluation.cost.flops import DecoderShape, fastvid_flops, holitom_flops
+from redundancy.evaluation.statistics.intervals import FEW, MARKED, interval_name
+from redundancy.evaluation.statistics.scores import paired_accuracy
 from redundancy.models import VideoLLM
 from redundancy.models.tower_once import tower_once
 from redundancy.pruning.table import METHODS
+from redundancy.questions import Question
+from redundancy.recording import open_dataset
 from redundancy.sources import VideoSource
 from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
-from redundancy.world.questions import Question
 from studies.conditions import (
     INTERVAL,
     STATISTICS,
@@ -129,8 +129,6 @@ def measure_video(
         If the video cannot be read.
     ValueError
         If the video comes without questions.
-
-    Source: own.
     """
     clip = source.load(model, frames=options.frames)
     questions = () if source.record is None else source.record.questions
@@ -158,10 +156,7 @@ def measure_video(
 
 
 def attention_of_questions(model: VideoLLM, clip: VideoClip, questions: Sequence[Question]) -> xr.Dataset:
-    """The capture of a clip with the attention of the last prompt token, mean over the questions about it.
-
-    Source: own.
-    """
+    """The capture of a clip with the attention of the last prompt token, mean over the questions about it."""
     captures = [rd.capture(model, clip, q.text, attention_rows="last") for q in questions]
     names = ["attention", "attention_mass"]
     rows = [c[names].isel(query=0, drop=True) for c in captures]
@@ -194,8 +189,6 @@ def summarise(run: StudyRun, conditions: Sequence[Condition]) -> xr.Dataset:
     """Means over clips with intervals: of every measure, and of accuracy by skill.
 
     Dims: setting, measure or skill, statistic. Questions and draws of a clip are averaged first.
-
-    Source: own.
     """
     labels = [c.label for c in conditions]
     rows = run.rows[run.rows["setting"].isin(labels)]
@@ -229,8 +222,6 @@ def separations(rows: pd.DataFrame, conditions: Sequence[Condition], requested: 
 
     Of each pair of methods asked for `requested`, the clips on which both keep as many tokens are compared by
     `paired_accuracy`. One row per pair and skill.
-
-    Source: own.
     """
     chosen = {c.name: c.label for c in conditions if c.requested == requested}
     tables = {name: _with_key(rows[rows["setting"] == label]) for name, label in chosen.items()}
@@ -250,10 +241,7 @@ def _with_key(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def separating(table: pd.DataFrame) -> pd.DataFrame:
-    """The lines of `separations` whose interval leaves out 0: single skills, at least `FEWEST` clips.
-
-    Source: own.
-    """
+    """The lines of `separations` whose interval leaves out 0: single skills, at least `FEWEST` clips."""
     if not len(table):
         return table
     clear = np.array([is_marked(*row) for row in table[["low", "high", "videos"]].itertuples(index=False)], dtype=bool)
@@ -262,10 +250,7 @@ def separating(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def curve_table(summary: xr.Dataset) -> pd.DataFrame:
-    """One line per setting: achieved share, accuracy, fidelity, drift, coverage, attention lost, cost.
-
-    Source: own.
-    """
+    """One line per setting: achieved share, accuracy, fidelity, drift, coverage, attention lost, cost."""
 
     def column(measure: str, digits: int) -> list[str]:
         return [interval_text(cell, digits) for cell in summary["value"].sel(measure=measure)]
@@ -286,10 +271,7 @@ def curve_table(summary: xr.Dataset) -> pd.DataFrame:
 
 
 def run_curve(options: Options, *, also: Sequence[Path] = ()) -> StudyRun:
-    """Rows of every method at every retention; those that folders `also` of this study hold are taken from there.
-
-    Source: own.
-    """
+    """Rows of every method at every retention; those that folders `also` of this study hold are taken from there."""
     conditions = {c.label: c for c in conditions_of(options.methods, options.retentions)}
     return run_study(
         options,
@@ -311,8 +293,6 @@ def main(options: Options) -> xr.Dataset:
     ------
     NothingMeasuredError
         If every video failed.
-
-    Source: own.
     """
     methods = conditions_of(options.methods, options.retentions)
     run = run_curve(options)
@@ -337,10 +317,7 @@ def main(options: Options) -> xr.Dataset:
 
 
 def draw(out: Path) -> list[Path]:
-    """Draw the study's figure from what is stored in `out`.
-
-    Source: own.
-    """
+    """Draw the study's figure from what is stored in `out`."""
     return plot.save(plot.retention_curve(open_dataset(out / "summary.zarr").load()), out / NAME)
 
 

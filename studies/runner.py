@@ -22,7 +22,6 @@ import xarray as xr
 from tqdm import tqdm
 
 import redundancy as rd
-from redundancy.capture import model_provenance, save_dataset
 from redundancy.evaluation.cells import (
     CannotStoreError,
     Cell,
@@ -37,6 +36,7 @@ from redundancy.evaluation.failures import failure_of, with_failures
 from redundancy.models import VideoLLM
 from redundancy.models.identity import model_digest
 from redundancy.provenance import commit, digest_of
+from redundancy.recording import model_provenance, save_dataset
 from redundancy.sources import VideoSource, list_videos
 from redundancy.video import VideoError, VideoReader
 
@@ -159,8 +159,6 @@ def run_videos(
     ------
     FolderInUseError
         If another run works in the folder.
-
-    Source: own.
     """
     named = settings if isinstance(settings, Mapping) else dict.fromkeys(settings)
     wanted = {name: digest_of(setting) for name, setting in named.items()}
@@ -246,10 +244,7 @@ def _joined(cell: Cell | None, more: Cell, names: Sequence[str]) -> Cell:
 
 @contextmanager
 def videos_of(options: StudyOptions) -> Iterator[list[VideoSource]]:
-    """The videos that options name, each read in a process beside, within the options' limits.
-
-    Source: own.
-    """
+    """The videos that options name, each read in a process beside, within the options' limits."""
     with VideoReader(decoder=options.decoder, timeout=options.decode_timeout) as reader:
         yield list_videos(options.videos, limit=options.limit, reader=reader)
 
@@ -288,8 +283,6 @@ def run_study(
     ------
     NothingMeasuredError
         With the message of every video, if all failed.
-
-    Source: own.
     """
     read = {"frames": options.frames, "decoder": options.decoder}
     with videos_of(options) as sources:
@@ -314,8 +307,6 @@ def context_of(name: str, version: int, model: VideoLLM, **settings: Any) -> dic
     """Everything that the rows of a study depend on beside video and setting: its version, the model, its settings.
 
     The model is told by its files, not by its name.
-
-    Source: own.
     """
     told = model_provenance(model)
     how = {k: told[k] for k in ("dtype", "attn_implementation", "redundancy_version")}
@@ -328,10 +319,7 @@ def _listed(errors: Mapping[str, str]) -> str:
 
 
 def save_summary(summary: xr.Dataset, run: StudyRun, out: Path, **attributes: Any) -> xr.Dataset:
-    """Write a labelled summary as `summary.zarr`; its attributes say what it was made with, of which videos, and how.
-
-    Source: own.
-    """
+    """Write a summary as `summary.zarr`; its attributes say what it was made with, of which videos, and how."""
     failed = [f"{name}: {message}" for name, message in run.errors.items()]
     told = {**run.provenance, **attributes, "videos": len(run.facts), "failed": failed}
     summary = summary.assign_attrs(told)
@@ -340,10 +328,7 @@ def save_summary(summary: xr.Dataset, run: StudyRun, out: Path, **attributes: An
 
 
 def say_what_ran(run: StudyRun) -> str:
-    """What was measured, stored before, and failed, with a line per video that failed and per damaged file.
-
-    Source: own.
-    """
+    """What was measured, stored before, and failed, with a line per video that failed and per damaged file."""
     lines = [f"{len(run.facts)} measured, {len(run.errors)} failed; {run.stored} taken from stored results."]
     if not run.computed:
         lines = [f"Nothing to compute: the results of all {run.stored} videos are stored."]
@@ -352,19 +337,13 @@ def say_what_ran(run: StudyRun) -> str:
 
 
 def write_rows(rows: pd.DataFrame, path: Path) -> None:
-    """Write a table as Parquet, whole or not at all.
-
-    Source: own.
-    """
+    """Write a table as Parquet, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, rows.to_parquet(index=False))
 
 
 def write_json(value: Facts, path: Path) -> None:
-    """Write facts as json, whole or not at all.
-
-    Source: own.
-    """
+    """Write facts as json, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, json.dumps(value, sort_keys=True).encode())
 
@@ -375,10 +354,7 @@ def _key(source: VideoSource, context: Mapping[str, Any]) -> str:
 
 
 def study_main(name: str) -> Callable[[_Main], _Main]:
-    """Decorator of a study's `main`: while it runs, the options' folder `out` is its own, see `own_folder`.
-
-    Source: own.
-    """
+    """Decorator of a study's `main`: while it runs, the options' folder `out` is its own, see `own_folder`."""
 
     def decorate(main: _Main) -> _Main:
         @wraps(main)
@@ -395,8 +371,6 @@ def command_line(options: type[Any], main: Callable[[Any], object]) -> None:
     """Run a study from the command line: options by tyro, errors as one line.
 
     Exit status 0: everything was measured; 2: an error of the user; 3: videos failed, all or some, which are named.
-
-    Source: own.
     """
     import tyro
 

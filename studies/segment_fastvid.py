@@ -14,12 +14,12 @@ from redundancy.evaluation.scoring import Scored, score_questions
 from redundancy.metrics.coverage import reconstruction_error
 from redundancy.metrics.fidelity import next_token_kl
 from redundancy.models import VideoLLM
-from redundancy.pruning.fastvid import FastVID
-from redundancy.pruning.segment import GivenSegments
+from redundancy.pruning.methods.fastvid import FastVID
+from redundancy.pruning.parts.segment import GivenSegments
+from redundancy.questions import Question
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
-from redundancy.world.questions import Question
 from studies.conditions import random_like, salience_of
 
 KEPT = {
@@ -73,10 +73,7 @@ class Asked:
 
 
 def fastvid_with(lengths: Sequence[int], tokens: VideoTokens, retention: float) -> Reduction:
-    """FastVID's decision with these segments; its LLaVA-Video budgets lose no token to rounding.
-
-    Source: own.
-    """
+    """FastVID's decision with these segments; its LLaVA-Video budgets lose no token to rounding."""
     method = FastVID(
         retention=retention,
         variant="llava_video",
@@ -88,10 +85,7 @@ def fastvid_with(lengths: Sequence[int], tokens: VideoTokens, retention: float) 
 
 
 def kept_row(lengths: Sequence[int], tokens: VideoTokens, retentions: Sequence[float]) -> dict[str, float]:
-    """`KEPT` at every retention.
-
-    Source: own.
-    """
+    """`KEPT` at every retention."""
     row: dict[str, float] = {}
     for retention in retentions:
         reduction = fastvid_with(lengths, tokens, retention)

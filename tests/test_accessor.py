@@ -16,11 +16,11 @@ from matplotlib.figure import Figure
 import redundancy as rd
 from redundancy import plot
 from redundancy.accessor import MOST_FRAMES, RedundancyAccessor
-from redundancy.capture import open_dataset, save_dataset
-from redundancy.metrics.projection import project_trajectory
-from redundancy.metrics.roles import token_roles
+from redundancy.metrics.coverage.roles import token_roles
+from redundancy.metrics.trajectory import project_trajectory
 from redundancy.pruning import FastVID, HoliTom, RandomTokens
 from redundancy.pruning.base import Method
+from redundancy.recording import open_dataset, save_dataset
 from redundancy.video import VideoClip
 from tests.pruning.samples import video
 from tests.tiny_models import make_clip

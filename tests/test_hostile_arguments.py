@@ -67,7 +67,7 @@ def tokens_cases() -> Iterator[Case]:
     yield "a device that is none", lambda: good.to("gpu"), "device='gpu' given, expected one of this machine"
     yield "a device by number", lambda: good.to(0), "device: 0 given, expected a name"
     yield "tokens as whole numbers", lambda: good.to(dtype=torch.int8), "expected a torch.dtype of floating-point"
-    yield "no capture", lambda: VideoTokens.from_capture(None), "None given, expected a dataset of redundancy.capture"
+    yield "no capture", lambda: VideoTokens.from_capture(None), "None given, expected a dataset of redundancy.recording"
     yield "an empty dataset", lambda: VideoTokens.from_capture(xr.Dataset()), "this dataset is no capture"
     yield "a capture of numpy", lambda: VideoTokens.from_capture(np.zeros(3)), "a numpy array .* expected a dataset"
 
@@ -144,7 +144,7 @@ def method_cases() -> Iterator[Case]:
 
     from redundancy.pruning import INNER_METHODS, METHODS, SEGMENTERS, FastV, FastVID, HoliTom, as_inner, as_method
     from redundancy.pruning.base import Method
-    from redundancy.pruning.segment import GivenSegments
+    from redundancy.pruning.parts.segment import GivenSegments
     from redundancy.reduction import Reduction
     from redundancy.tokens import VideoTokens
 
@@ -254,9 +254,9 @@ def summary_cases() -> Iterator[Case]:
     import xarray as xr
 
     import redundancy as rd
-    from redundancy.evaluation.intervals import mean_interval
-    from redundancy.evaluation.scores import accuracy
-    from redundancy.metrics.nulls import null_score
+    from redundancy.evaluation.statistics.intervals import mean_interval
+    from redundancy.evaluation.statistics.scores import accuracy
+    from redundancy.metrics.measure.nulls import null_score
 
     good = xr.Dataset({"a": ("video", [1.0, 2.0])}, coords={"video": ["x", "y"]})
     for value in (None, 3, good["a"]):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
 import pytest
 
 import redundancy
+from redundancy._moved import MOVED
 
 SCRIPT = """
 import sys, time
@@ -33,14 +35,18 @@ def test_every_promised_name_exists(name: str) -> None:
     assert name in dir(redundancy)
 
 
-def test_names_of_functions_can_be_called_also_after_their_package_is_imported() -> None:
-    """`redundancy.capture` is a package and a verb."""
-    import redundancy.capture
-
+@pytest.mark.parametrize("old", ["capture", "capture.store", "metrics.density", "pruning.fastvid", "world.train"])
+def test_an_old_module_says_where_its_names_are_now(old: str) -> None:
+    package = old if old != "capture.store" else "capture"
+    with pytest.raises(ModuleNotFoundError, match=f"redundancy.{package} is now redundancy.{MOVED[package]}"):
+        importlib.import_module(f"redundancy.{old}")
     assert callable(redundancy.capture)
-    assert redundancy.capture.record_tokens is not None
-    functions = [name for name in redundancy.__all__ if name != "__version__"]
-    assert all(callable(getattr(redundancy, name)) for name in functions)
+
+
+def test_every_moved_module_is_where_it_is_said_to_be() -> None:
+    for old, new in MOVED.items():
+        importlib.import_module(f"redundancy.{new}")
+        assert old not in MOVED.values()
 
 
 def test_an_unknown_name_is_refused_with_the_list() -> None:

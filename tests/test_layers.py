@@ -1,8 +1,4 @@
-"""Dependencies point one way.
-
-(studies, world.train) -> evaluation -> (capture, apply) -> (models, pruning);
-pruning -> metrics -> (reduction, tokens) -> video.
-"""
+"""Dependencies point down: a module imports from floors below its own, and from its own part."""
 
 from __future__ import annotations
 
@@ -12,87 +8,60 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-BASIS = {"checks", "video", "paths", "provenance", "world", "sources"}
-VALUES = {"tokens", "reduction"} | BASIS
-# what each part may import, beside itself
-ALLOWED = {
-    "video": {"checks", "paths", "provenance"},
-    "checks": set(),
-    "paths": set(),
-    "provenance": set(),
-    "world": {"video", "paths", "provenance"},
-    "sources": {"video", "paths", "provenance", "world"},
-    "tokens": {"checks", "video"},
-    "reduction": {"checks", "tokens", "video"},
-    "metrics": VALUES,
-    "pruning": VALUES | {"metrics"},
-    "models": VALUES,
-    "capture": VALUES | {"models", "pruning", "metrics"},
-    "apply": VALUES | {"models", "pruning", "metrics", "capture"},
-    "evaluation": VALUES | {"models", "pruning", "metrics", "capture", "apply"},
-    "plot": {"checks", "paths", "provenance", "pruning"},  # the tables give every method its look
-    "train": VALUES | {"models", "pruning", "metrics", "capture", "apply", "evaluation", "plot"},
-    "accessor": VALUES | {"metrics", "plot"},
-    "studies": VALUES | {"models", "pruning", "metrics", "capture", "apply", "evaluation", "plot"},
-}
+# from the ground up; parts of one floor do not know each other
+FLOORS: tuple[set[str], ...] = (
+    {"_moved", "checks", "paths", "provenance", "questions"},
+    {"records", "video"},
+    {"tokens", "world"},
+    {"reduction", "sources"},
+    {"metrics.kernels"},
+    {"metrics"},
+    {"models", "pruning"},
+    {"plot", "recording"},
+    {"accessor", "apply"},
+    {"evaluation"},
+    {"training"},
+    {"studies"},
+)
+FLOOR = {part: i for i, parts in enumerate(FLOORS) for part in parts}
 FILES = [p for top in ("redundancy", "studies") for p in sorted((ROOT / top).rglob("*.py"))]
+MODULES = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in FILES}
 
 
 def part_of(module: str) -> str | None:
-    """Name of the part that a dotted module belongs to; None outside the project and for `redundancy` itself."""
-    names = module.split(".")
-    if names[0] == "studies":
+    """The part that a dotted module belongs to; None outside the project and for `redundancy` itself."""
+    top, _, name = module.partition(".")
+    if top == "studies":
         return "studies"
-    if names[:3] == ["redundancy", "world", "train"]:  # above everything that the worlds' videos are for
-        return "train"
-    return names[1] if names[0] == "redundancy" and len(names) > 1 else None
+    if top != "redundancy" or not name:
+        return None
+    return "metrics.kernels" if name.startswith("metrics.kernels") else name.split(".")[0]
 
 
 def imported(file: Path) -> set[str]:
-    modules = set()
+    """Modules of the project that a file imports; of `from redundancy import measure` nothing is a module."""
+    found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            modules |= {alias.name for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: imports are absolute"
-            modules |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {part for part in map(part_of, modules) if part is not None}
+            module = str(node.module)
+            found |= {f"{module}.{a.name}" if f"{module}.{a.name}" in MODULES else module for a in node.names}
+    return found
 
 
-def public_parts() -> set[str]:
-    return {
-        p.stem if p.is_file() else p.name
-        for p in (ROOT / "redundancy").iterdir()
-        if p.suffix in ("", ".py") and p.name[0] not in "_."
-    }
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_point_one_way(file: Path) -> None:
-    part = part_of(".".join(file.relative_to(ROOT).with_suffix("").parts))
-    if part is None or part == "__init__":
+@pytest.mark.parametrize("module", list(MODULES))
+def test_imports_point_down(module: str) -> None:
+    part = part_of(module)
+    if part is None:
         return
-    # names of functions behind `from redundancy import ...` are no parts
-    found = imported(file) & (public_parts() | {"studies", "train"}) - {part}
-    assert found <= ALLOWED[part], f"{part} may import {sorted(ALLOWED[part])}, not {sorted(found - ALLOWED[part])}"
-
-
-def test_every_part_has_its_place() -> None:
-    parts = public_parts()
-    assert parts <= set(ALLOWED), f"say in ALLOWED what {sorted(parts - set(ALLOWED))} may import"
-
-
-def test_the_table_has_no_circle() -> None:
-    seen: set[str] = set()
-    left = dict(ALLOWED)
-    while left:
-        ready = {part for part, others in left.items() if not others & set(left) - {part}}
-        assert ready, f"parts that import each other: {sorted(left)}"
-        seen |= ready
-        left = {part: others for part, others in left.items() if part not in ready}
+    parts = {part_of(other) for other in imported(MODULES[module])} - {None, part}
+    above = {other for other in parts if FLOOR[str(other)] >= FLOOR[part]}
+    assert not above, f"{module} is on floor {FLOOR[part]} and imports {above} of floors that are no lower"
 
 
 def test_only_one_file_registers_hooks() -> None:
-    """DESIGN section 3: one place registers hooks; `models/hooks.py` hands it on."""
+    """`models/hook_context.py` registers; `models/hooks.py` hands it on."""
     registering = [p for p in FILES if "register_forward" in p.read_text()]
     assert registering == [ROOT / "redundancy" / "models" / "hook_context.py"]

@@ -21,7 +21,7 @@ import torch
 
 from redundancy.provenance import digest_of, file_sha256, folder_digest
 from redundancy.pruning import FastVID
-from redundancy.pruning.segment import DySeg
+from redundancy.pruning.parts.segment import DySeg
 from redundancy.pruning.table import METHODS
 from redundancy.world.scene import WorldConfig
 

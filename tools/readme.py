@@ -7,14 +7,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from redundancy.metrics.facts import Metric
+from redundancy.metrics.registry import Metric
 from redundancy.metrics.table import METRICS
 from redundancy.models import FAMILIES
 from redundancy.paths import bundled_models
-from redundancy.pruning.segment import SEGMENTERS
+from redundancy.pruning.parts.segment import SEGMENTERS
 from redundancy.pruning.table import INNER_METHODS, METHODS
-from redundancy.world.train.card import interval, parameter_count
-from redundancy.world.train.held_out import ANSWERS, load_answers
+from redundancy.training.card import interval, parameter_count
+from redundancy.training.held_out import ANSWERS, load_answers
 from studies.registry import STUDIES, one_line
 
 README = Path(__file__).resolve().parents[1] / "README.md"

@@ -85,8 +85,6 @@ def prune(
     ValueError
         If the tokens lack what a method needs, a reduction does not fit the video, a layer does not exist, or a method
         keeps nothing.
-
-    Source: own.
     """
     require_type("model", model, VideoLLM | nn.Module, expected="what load_model returns, or a Hugging Face model")
     method, inner = None if method is None else as_method(method), as_inner(inner)

@@ -20,10 +20,10 @@ from redundancy.apply.inner_video import InnerVideo, at_columns, right_aligned, 
 from redundancy.apply.layer_mask import prompt_mask, step_mask
 from redundancy.apply.refuse import refuse_checkpointing, refuse_unsupported
 from redundancy.apply.turns import CachedPrompt, Lease, remember, remembered_prompt
-from redundancy.capture.rows import layer_rows
 from redundancy.models.base import Family
 from redundancy.models.hooks import Hooks, LayerColumns, TextEntry, note_layer_columns, on_text_entry, states_of
 from redundancy.pruning.base import InnerMethod
+from redundancy.recording.rows import layer_rows
 from redundancy.reduction import Reduction, compose
 
 
@@ -89,8 +89,6 @@ class InnerReducer:
     ------
     ValueError
         If a layer does not exist, is the first one, or is named twice.
-
-    Source: own.
     """
 
     def __init__(

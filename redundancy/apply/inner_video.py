@@ -40,10 +40,7 @@ class InnerVideo:
 
     @classmethod
     def of(cls, entry: TextEntry, index: int) -> InnerVideo:
-        """One video of a call, its newlines among its tokens.
-
-        Source: own.
-        """
+        """One video of a call, its newlines among its tokens."""
         span = entry.spans[index]
         if entry.shortened is None:
             columns, newlines, outer = span.columns.flatten(), span.newlines, None
@@ -72,19 +69,13 @@ def _last_column(entry: TextEntry, index: int) -> int:
 def score(
     rows: Float[Tensor, "heads rows keys"], place: Int[Tensor, "places"], *, queries: str, first: int
 ) -> Float[Tensor, "places"]:
-    """What a method reads of attention rows: `"last"`, or the largest of the `"question"`, which begins at `first`.
-
-    Source: own.
-    """
+    """What a method reads of attention rows: `"last"`, or the largest of the `"question"`, which begins at `first`."""
     seen = rows[:, :, place]
     return seen[:, -1].mean(0) if queries == "last" else seen[:, first:].amax((0, 1))
 
 
 def right_aligned(keep: Bool[Tensor, "batch given"]) -> tuple[Tensor, Tensor]:
-    """Indices of what each row keeps, `[B, S']`, and where they are no padding.
-
-    Source: own.
-    """
+    """Indices of what each row keeps, `[B, S']`, and where they are no padding."""
     count = keep.sum(1)
     size = int(count.max())
     place = torch.arange(size, device=keep.device)
@@ -106,8 +97,6 @@ def shrink(
         Row, places of the span, places of the anchors, and the reduction.
     index
         What `right_aligned` gives.
-
-    Source: own.
     """
     column, valid = index
     if any(not reduction.is_selection for *_, reduction in merges):
@@ -121,9 +110,6 @@ def shrink(
 def at_columns(
     table: Float[Tensor, "rows length channels"], column: Int[Tensor, "batch short"]
 ) -> Float[Tensor, "batch short channels"]:
-    """Rotary tables `[B or 1, S, d]` at the columns of each row.
-
-    Source: own.
-    """
+    """Rotary tables `[B or 1, S, d]` at the columns of each row."""
     full, column = table.expand(len(column), -1, -1), column.to(table.device)
     return full.gather(1, column[..., None].expand(-1, -1, table.shape[-1]))

@@ -28,8 +28,6 @@ def prompt_mask(
         Of the states, for an additive mask.
     implementation
         Of the attention: what form of mask it takes where none was needed before.
-
-    Source: own.
     """
     column, valid = left.column, left.valid
     mask = mask if mask is None else mask.to(column.device)  # layers may be on several devices
@@ -69,8 +67,6 @@ def step_mask(
         True if no column of `left` is padding.
     flash
         True if the attention takes 2-D masks.
-
-    Source: own.
     """
     if mask is None and whole:
         return None

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from redundancy.apply.refuse import refuse_unsupported
 from redundancy.apply.sequence import ShortBatch, shorten_row
 from redundancy.apply.turns import CachedPrompt, Lease, remember, remembered_prompt
-from redundancy.capture.salience import TowerRecord, record_tower
-from redundancy.capture.tokens import tokens_of_call
-from redundancy.metrics.placement import assigned_positions
+from redundancy.metrics.kernels.placement import assigned_positions
 from redundancy.models.base import Family, VideoSpan
 from redundancy.models.hooks import Hooks, ShortVideo, TextEntry, on_text_entry
 from redundancy.pruning.named import require_reduction, require_whole_video
+from redundancy.recording.salience import TowerRecord, record_tower
+from redundancy.recording.tokens import tokens_of_call
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
 
@@ -52,8 +52,6 @@ class OuterReducer:
         Grows by one reduction per video and call.
     lease
         Of the context.
-
-    Source: own.
     """
 
     def __init__(

@@ -15,8 +15,6 @@ def refuse_unsupported(text_arguments: dict[str, Any]) -> None:
     ------
     NotImplementedError
         With what to do instead.
-
-    Source: own.
     """
     mask, cache = text_arguments.get("attention_mask"), text_arguments.get("past_key_values")
     static = getattr(cache, "is_compileable", False)
@@ -39,8 +37,6 @@ def refuse_checkpointing(layers: nn.ModuleList) -> None:
     ------
     NotImplementedError
         With what to do instead.
-
-    Source: own.
     """
     if torch.is_grad_enabled() and any(getattr(x, "gradient_checkpointing", False) and x.training for x in layers):
         raise NotImplementedError(

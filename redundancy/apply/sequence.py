@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
-from redundancy.metrics.placement import kept_newline_rows
+from redundancy.metrics.kernels.placement import kept_newline_rows
 from redundancy.models.base import VideoSpan
 from redundancy.reduction import Reduction
 
@@ -46,8 +46,6 @@ def shorten_row(
     ------
     ValueError
         If outputs change places across text or newlines that stand between them.
-
-    Source: own.
     """
     device = valid.device
     kept = valid.clone()
@@ -112,10 +110,7 @@ class ShortBatch:
 
     @classmethod
     def of(cls, rows: Sequence[ShortRow]) -> ShortBatch:
-        """Right-align rows of different length.
-
-        Source: own.
-        """
+        """Right-align rows of different length."""
         size = max(len(r.column) for r in rows)
         device = rows[0].column.device
         column = torch.zeros(len(rows), size, dtype=torch.int64, device=device)

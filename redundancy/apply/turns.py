@@ -65,10 +65,7 @@ def _reduced_class(kind: Any) -> type[Any]:
 
 
 def remember(cache: Any, prompt: CachedPrompt) -> None:
-    """Keep a prompt with the cache that it filled; copies of the cache keep it too.
-
-    Source: own.
-    """
+    """Keep a prompt with the cache that it filled; copies of the cache keep it too."""
     if not isinstance(cache, _Reduced):
         kind: Any = type(cache)
         cache.__class__ = _reduced_class(kind)
@@ -77,10 +74,7 @@ def remember(cache: Any, prompt: CachedPrompt) -> None:
 
 
 def remembered_prompt(cache: Any, kind: type[Kind]) -> Kind | None:
-    """The prompt that a cache holds; None if it holds another, or nothing any more.
-
-    Source: own.
-    """
+    """The prompt that a cache holds; None if it holds another, or nothing any more."""
     prompt: Kind | None = getattr(cache, "_prompts", {}).get(kind)
     if prompt is not None and int(cache.get_seq_length()) == 0:
         cache._prompts = {}
@@ -93,8 +87,6 @@ def continuing(cache: Any) -> Iterator[None]:
     """Say that what is run on a cache meanwhile follows the prompt in it: several tokens at once are right then.
 
     The ids are those that follow, not those before; masks and positions are made here.
-
-    Source: own.
     """
     _continued.append(cache)
     try:
@@ -119,8 +111,6 @@ class Turns:
     ----------
     family
         Adapter of the model.
-
-    Source: own.
     """
 
     def __init__(self, family: Family) -> None:
@@ -177,8 +167,6 @@ def refuse_second_turn(family: Family, arguments: dict[str, Any], turn: _Turn) -
     ------
     NotImplementedError
         With what to do instead.
-
-    Source: own.
     """
     cache = arguments["past_key_values"]
     given = next(x for x in (arguments.get("input_ids"), arguments.get("inputs_embeds")) if x is not None)
@@ -213,8 +201,6 @@ def refuse_without_video(family: Family, arguments: dict[str, Any]) -> None:
     ------
     NotImplementedError
         With what to do instead.
-
-    Source: own.
     """
     ids, cache = arguments.get("input_ids"), arguments.get("past_key_values")
     starts = cache is None or int(cache.get_seq_length()) == 0

@@ -7,29 +7,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from redundancy.evaluation.answers import evaluate as evaluate
-    from redundancy.evaluation.intervals import mean_interval as mean_interval
-    from redundancy.evaluation.intervals import paired_difference as paired_difference
     from redundancy.evaluation.order import order_sensitivity as order_sensitivity
-    from redundancy.evaluation.scores import accuracy as accuracy
-    from redundancy.evaluation.scores import fidelity_means as fidelity_means
-    from redundancy.evaluation.scores import paired_accuracy as paired_accuracy
-    from redundancy.evaluation.scores import paired_measure as paired_measure
     from redundancy.evaluation.scoring import score_questions as score_questions
-    from redundancy.evaluation.summary import compare as compare
-    from redundancy.evaluation.summary import summarise as summarise
+    from redundancy.evaluation.statistics.intervals import mean_interval as mean_interval
+    from redundancy.evaluation.statistics.intervals import paired_difference as paired_difference
+    from redundancy.evaluation.statistics.scores import accuracy as accuracy
+    from redundancy.evaluation.statistics.scores import fidelity_means as fidelity_means
+    from redundancy.evaluation.statistics.scores import paired_accuracy as paired_accuracy
+    from redundancy.evaluation.statistics.scores import paired_measure as paired_measure
+    from redundancy.evaluation.statistics.summary import compare as compare
+    from redundancy.evaluation.statistics.summary import summarise as summarise
 
 _HOME = {
-    "accuracy": "scores",
-    "compare": "summary",
+    "accuracy": "statistics.scores",
+    "compare": "statistics.summary",
     "evaluate": "answers",
-    "fidelity_means": "scores",
-    "mean_interval": "intervals",
+    "fidelity_means": "statistics.scores",
+    "mean_interval": "statistics.intervals",
     "order_sensitivity": "order",
-    "paired_accuracy": "scores",
-    "paired_difference": "intervals",
-    "paired_measure": "scores",
+    "paired_accuracy": "statistics.scores",
+    "paired_difference": "statistics.intervals",
+    "paired_measure": "statistics.scores",
     "score_questions": "scoring",
-    "summarise": "summary",
+    "summarise": "statistics.summary",
 }
 __all__ = [*sorted(_HOME)]
 

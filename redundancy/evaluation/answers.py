@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from redundancy.apply import prune
 from redundancy.apply.outer import Outer
-from redundancy.capture import model_provenance
 from redundancy.checks import described, require_type, whole_number
 from redundancy.evaluation.cells import CannotStoreError, Cell, Cells, NothingMeasuredError, open_cells, own_folder
 from redundancy.evaluation.failures import FAILURE, failure_of, with_failures
@@ -33,11 +32,12 @@ from redundancy.provenance import digest_of
 from redundancy.pruning import base
 from redundancy.pruning.base import InnerMethod, require_choice
 from redundancy.pruning.named import as_inner, as_method
+from redundancy.questions import Question
+from redundancy.recording import model_provenance
 from redundancy.reduction import Reduction
 from redundancy.sources import VideoSource, list_videos
 from redundancy.tokens import TokenGrid
 from redundancy.video import VideoClip, VideoReader
-from redundancy.world.questions import Question
 
 Video = VideoSource | VideoClip | str | Path
 Method = str | type[base.Method] | Outer | Reduction | Sequence[Reduction] | None
@@ -167,8 +167,6 @@ def evaluate(
         If several videos are given and all fail, with all messages; an only video raises its own error.
     FileExistsError, FolderInUseError
         If `out` holds something else, or another run works there.
-
-    Source: own.
     """
     require_type("model", model, VideoLLM, expected="what load_model returns")
     _check_questions(questions)
@@ -202,10 +200,7 @@ def evaluate(
 
 
 def answered(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `evaluate` without those of videos that failed, and without the columns about failures.
-
-    Source: own.
-    """
+    """Rows of `evaluate` without those of videos that failed, and without the columns about failures."""
     require_type("rows", rows, pd.DataFrame, expected="rows of evaluate")
     if not set(FAILURE) <= set(rows.columns):
         return rows
@@ -213,18 +208,12 @@ def answered(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def grid_text(grid: TokenGrid) -> str:
-    """Temporal steps, rows and columns of a video's tokens, as `16x7x7`.
-
-    Source: own.
-    """
+    """Temporal steps, rows and columns of a video's tokens, as `16x7x7`."""
     return "x".join(map(str, grid))
 
 
 def reads_question(inner: InnerGiven) -> bool:
-    """Whether a method inside the model decides by the attention of the prompt's text, so that questions share nothing.
-
-    Source: own.
-    """
+    """Whether a method inside the model reads the attention of the prompt, so that questions share nothing."""
     return any(isinstance(m, InnerMethod) and m.queries != "none" for m in as_inner(inner))
 
 
@@ -283,7 +272,7 @@ def _check_questions(questions: Sequence[Question] | Mapping[str, Sequence[Quest
         if isinstance(asked, str | Question) or not all(isinstance(q, Question) for q in asked):
             raise TypeError(
                 f"questions: {described(asked)} given for {name}, expected a list of "
-                "redundancy.world.questions.Question(skill, text, answer, options)"
+                "redundancy.questions.Question(skill, text, answer, options)"
             )
 
 

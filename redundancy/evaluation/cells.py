@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import pandas as pd
 
-from redundancy.capture.manifest import flush_folder
+from redundancy.recording.manifest import flush_folder
 
 MARK = "study.json"
 LOCK = ".lock"
@@ -76,10 +76,7 @@ class Cells:
     damaged: list[Path] = field(default_factory=list)
 
     def load(self, key: str) -> Cell | None:
-        """The cell of a key; None if there is none, or none that is whole: then `damaged` names its file.
-
-        Source: own.
-        """
+        """The cell of a key; None if there is none, or none that is whole: then `damaged` names its file."""
         file = self.folder / f"{key}.parquet"
         if not file.is_file():
             return None
@@ -100,8 +97,6 @@ class Cells:
         ------
         CannotStoreError
             If it cannot be written; the older one is left.
-
-        Source: own.
         """
         rows = cell.rows.to_parquet(index=False)
         assert isinstance(rows, bytes)
@@ -130,10 +125,7 @@ def _json(value: object) -> bytes:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, and onto the disk before it has its name.
-
-    Source: own.
-    """
+    """Write a file whole or not at all, and onto the disk before it has its name."""
     temporary = path.with_name(f".{path.name}.{uuid4().hex}{UNFINISHED}")
     try:
         with temporary.open("wb") as file:
@@ -155,8 +147,6 @@ def open_cells(folder: Path) -> Iterator[Cells]:
     ------
     FolderInUseError
         If another run has them open.
-
-    Source: own.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
@@ -180,8 +170,6 @@ def own_folder(folder: Path, name: str) -> Iterator[None]:
         If the folder holds results of another study, or files that are no study's.
     FolderInUseError
         If another run works in the folder.
-
-    Source: own.
     """
     _check_owner(folder, name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -221,8 +209,6 @@ def locked(folder: Path) -> Iterator[None]:
     ------
     FolderInUseError
         If another run holds the folder, naming its process.
-
-    Source: own.
     """
     with (folder / LOCK).open("a+") as file:
         _take(file, folder)

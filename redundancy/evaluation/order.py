@@ -28,10 +28,7 @@ def shuffled(clip: VideoClip, *, seed: int) -> VideoClip:
 
 
 def reversed_order(clip: VideoClip, *, seed: int = 0) -> VideoClip:
-    """The same frames from the last to the first; the seed is not used.
-
-    Source: own.
-    """
+    """The same frames from the last to the first; the seed is not used."""
     return replace(clip, frames=clip.frames[::-1].copy())
 
 

@@ -65,8 +65,6 @@ def prompts_of(model: VideoLLM, clip: VideoClip, texts: Sequence[str]) -> Prompt
     ------
     ValueError
         If there is no question, or the video is not part of the prompt.
-
-    Source: own.
     """
     if not texts:
         raise ValueError("texts=[] given, expected at least one question")
@@ -112,8 +110,6 @@ class Running:
     ------
     FloatingPointError
         If logits of the prompt or of added tokens are no numbers, with the name of the video.
-
-    Source: own.
     """
 
     def __init__(self, model: VideoLLM, inputs: Prepared) -> None:

@@ -15,10 +15,7 @@ from redundancy.video.resize import resize_frames
 
 
 def grid_of(model: VideoLLM, clip: VideoClip) -> TokenGrid:
-    """Temporal steps, rows and columns of the tokens that a model makes of a clip; the model is not run.
-
-    Source: own.
-    """
+    """Temporal steps, rows and columns of the tokens that a model makes of a clip; the model is not run."""
     inputs = model.prepare(clip).tensors
     return model.family.video_grids(inputs, inputs.get("video_grid_thw"))[0]
 
@@ -33,8 +30,6 @@ def on_one_grid(model: VideoLLM, clips: Sequence[VideoClip]) -> list[VideoClip]:
     ------
     ValueError
         If the processor changes that size again, naming both grids.
-
-    Source: own.
     """
     first, *others = (grid_of(model, clip) for clip in clips)
     if all(grid[1:] == first[1:] for grid in others):
@@ -63,8 +58,6 @@ def check_comparable(first: Iterable[str], second: Iterable[str]) -> None:
     ------
     ValueError
         Naming both grids of the first such pair.
-
-    Source: own.
     """
     for pair in dict.fromkeys(zip(first, second, strict=True)):
         one, other = (_sizes(grid) for grid in pair)

@@ -15,8 +15,8 @@ from redundancy.evaluation.prompts import Prompts, Running, prompts_of
 from redundancy.models.tower_once import tower_once
 from redundancy.models.video_llm import Prepared, VideoLLM
 from redundancy.pruning.base import require_choice
+from redundancy.questions import Question
 from redundancy.video import VideoClip
-from redundancy.world.questions import Question
 
 NORMALISE = ("sum", "token", "character")
 INSTRUCTION = "Answer with the option's letter from the given choices directly."
@@ -105,8 +105,6 @@ def option_tokens(model: VideoLLM, question: Question) -> list[Int[Tensor, "toke
     ------
     ValueError
         If an option is empty, unknown to the tokenizer, or the same tokens as another; if the answer is no option.
-
-    Source: own.
     """
     tokenizer = model.processor.tokenizer
     if question.answer not in question.options:
@@ -159,8 +157,6 @@ def score_questions(
         If options cannot be told apart, see `option_tokens`; or there is no question.
     FloatingPointError
         If the model's logits are NaN or infinite, with the name of the video, or give no option any probability.
-
-    Source: own.
     """
     options = [option_tokens(model, question) for question in questions]
     prompts = video if isinstance(video, Prompts) else prompts_of(model, video, [q.text for q in questions])

@@ -70,8 +70,6 @@ def segment_similarity(
     ------
     ValueError
         If the lengths do not add up to the number of frames.
-
-    Source: own.
     """
     frames = frame_features.shape[0]
     if int(lengths.sum()) != frames:

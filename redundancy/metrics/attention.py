@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from redundancy.metrics.facts import metric
-from redundancy.metrics.ranks import average_rank, spearman, top_count
+from redundancy.metrics.kernels.ranks import average_rank, spearman, top_count
+from redundancy.metrics.registry import metric
 from redundancy.reduction import Reduction
 
 ROW = ("layer", "head", "query")
@@ -70,8 +70,6 @@ def video_share(attention_mass: Float[Tensor, "*rows parts"]) -> Float[Tensor, "
     ------
     ValueError
         If there are not three parts.
-
-    Source: own.
     """
     if attention_mass.shape[-1] != len(PARTS):
         raise ValueError(f"attention_mass with {attention_mass.shape[-1]} parts given, expected {PARTS}")
@@ -99,8 +97,6 @@ def frame_mass(attention: Float[Tensor, "*rows frames tokens"]) -> Float[Tensor,
     Returns
     -------
     `[layer, head, query, T]` float32; sums to the row's mass on video tokens.
-
-    Source: own.
     """
     return attention.float().sum(-1)
 
@@ -162,8 +158,6 @@ def top_mass(
     ------
     ValueError
         If a share is not in (0, 1], or there is none.
-
-    Source: own.
     """
     shares = _video_shares(attention)
     counts = [top_count(share, shares.shape[-1]) for share in top]
@@ -206,8 +200,6 @@ def attention_lost(attention: Float[Tensor, "*rows frames tokens"], reduction: R
     ------
     ValueError
         If the rows are not those of the reduction's grid.
-
-    Source: own.
     """
     expected = (reduction.grid.frames, reduction.grid.tokens_per_frame)
     if tuple(attention.shape[-2:]) != expected:
@@ -253,8 +245,6 @@ def salience_attention_agreement(
     ------
     ValueError
         If the share is not in (0, 1].
-
-    Source: own.
     """
     rows, scores = attention.float().flatten(-2), salience.float().flatten()
     k = top_count(attended, len(scores))

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from redundancy.metrics.facts import metric
-from redundancy.metrics.ranks import spearman
+from redundancy.metrics.kernels.ranks import spearman
+from redundancy.metrics.registry import metric
 from redundancy.reduction import Reduction
 
 NO_DISTRIBUTION = "where logits hold NaN"
@@ -47,8 +47,6 @@ def next_token_kl(
     ------
     ValueError
         If the two do not have the same shape.
-
-    Source: own.
     """
     p, q = _log_probabilities(whole_logits, reduced_logits)
     return _divergence(p, q).float()
@@ -81,8 +79,6 @@ def jensen_shannon(
     ------
     ValueError
         If the two do not have the same shape.
-
-    Source: own.
     """
     p, q = _log_probabilities(whole_logits, reduced_logits)
     middle = torch.logaddexp(p, q) - math.log(2)
@@ -116,8 +112,6 @@ def top1_agreement(
     ------
     ValueError
         If the two do not have the same shape.
-
-    Source: own.
     """
     _expect_same_shape(whole_logits, reduced_logits)
     same = whole_logits.argmax(-1) == reduced_logits.argmax(-1)
@@ -151,8 +145,6 @@ def answer_rank(
     ------
     ValueError
         If the two do not have the same shape.
-
-    Source: own.
     """
     _expect_same_shape(whole_logits, reduced_logits)
     answer = whole_logits.argmax(-1, keepdim=True)
@@ -189,8 +181,6 @@ def hidden_cosine(
     ------
     ValueError
         If the two do not have the same shape.
-
-    Source: own.
     """
     _expect_same_shape(whole_hidden, reduced_hidden)
     a, b = whole_hidden.double(), reduced_hidden.double()
@@ -224,8 +214,6 @@ def anchor_jaccard(reduction: Reduction, other: Reduction) -> Float[Tensor, ""]:
     ------
     ValueError
         If their grids differ.
-
-    Source: own.
     """
     _expect_same_grid(reduction, other)
     return _jaccard(*(_marked(r, r.anchor_token, reduction.anchor.device) for r in (reduction, other)))
@@ -256,8 +244,6 @@ def source_jaccard(reduction: Reduction, other: Reduction) -> Float[Tensor, ""]:
     ------
     ValueError
         If their grids differ.
-
-    Source: own.
     """
     _expect_same_grid(reduction, other)
     return _jaccard(*(_marked(r, r.slots[r.source[r.weight > 0]], reduction.anchor.device) for r in (reduction, other)))
@@ -288,8 +274,6 @@ def budget_spearman(reduction: Reduction, other: Reduction) -> Float[Tensor, ""]
     ------
     ValueError
         If their grids differ.
-
-    Source: own.
     """
     _expect_same_grid(reduction, other)
     return spearman(*(_anchors_per_frame(r).to(reduction.anchor.device) for r in (reduction, other)))

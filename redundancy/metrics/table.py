@@ -6,7 +6,7 @@ A new metric is one function with its facts, in a file that this one imports.
 from __future__ import annotations
 
 from redundancy.metrics import attention, coverage, fidelity, position, temporal, trajectory, visual
-from redundancy.metrics.facts import FACTS, Metric
+from redundancy.metrics.registry import FACTS, Metric
 
 MODULES = (temporal, visual, trajectory, position, coverage, attention, fidelity)
 GROUPS = tuple(module.__name__.rsplit(".", 1)[-1] for module in MODULES)

@@ -48,8 +48,6 @@ def layer_at(layers: nn.ModuleList, index: int) -> nn.Module:
     ------
     ValueError
         If there is no such layer.
-
-    Source: own.
     """
     if not -len(layers) <= index < len(layers):
         raise ValueError(f"salience_layer={index} does not exist: the vision tower has {len(layers)} layers")

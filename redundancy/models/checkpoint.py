@@ -45,8 +45,6 @@ def find_model(name: str) -> tuple[Path, bool]:
     ------
     ModelNotFoundError
         If there is no such model, with the names that are nearest and what to do.
-
-    Source: own.
     """
     folder = Path(name).expanduser()
     if name and folder.is_dir():
@@ -73,8 +71,6 @@ def fetch_weights(name: str) -> None:
     ------
     ModelNotFoundError
         If they cannot be had.
-
-    Source: own.
     """
     _from_hub(name, weights=True)
 
@@ -124,8 +120,6 @@ def read_configuration(folder: Path) -> dict[str, Any]:
     ValueError
         If any of its configurations names code to be run (`auto_map`, or kernels of the hub), or is no JSON object; if
         the folder is that of an adapter.
-
-    Source: own.
     """
     for file in sorted(folder.glob("*.json")):
         if file.is_file() and file.name not in _NOT_CONFIGURATION:
@@ -179,8 +173,6 @@ def weight_files(folder: Path) -> list[Path]:
         If there are none, or a shard is missing.
     ValueError
         If a file is damaged, or a shard lacks a weight that the index says it holds.
-
-    Source: own.
     """
     if (folder / WEIGHTS).is_file():
         tensor_names(folder / WEIGHTS)
@@ -217,8 +209,6 @@ def tensor_names(file: Path) -> set[str]:
     ------
     ValueError
         If the file is cut short or is none.
-
-    Source: own.
     """
     try:
         with safe_open(file, framework="pt") as stored:
@@ -240,8 +230,6 @@ def load_weights(model_class: Any, folder: Path, **arguments: Any) -> nn.Module:
         If there are no safetensors, or not all.
     ValueError
         If the checkpoint lacks weights of the model, holds others, or holds some of another shape.
-
-    Source: own.
     """
     weight_files(folder)
     try:
@@ -275,8 +263,6 @@ def load_texts(loader: Any, folder: Path, **arguments: Any) -> Any:
     ------
     ValueError
         If its files are missing or cannot be read.
-
-    Source: own.
     """
     try:
         return loader.from_pretrained(folder, trust_remote_code=False, **arguments)
@@ -313,8 +299,6 @@ def refuse_misfits(
     ------
     ValueError
         If there are any.
-
-    Source: own.
     """
     left_over = [name for name in unexpected if not any(re.search(pattern, name) for pattern in _UNUSED)]
     shapes = [f"{name} of shape {given}, expected {expected}" for name, (given, expected) in mismatched.items()]

@@ -31,10 +31,7 @@ __all__ = [
 
 
 def states_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Float[Tensor, "batch length channels"]:
-    """Hidden states that a layer or its attention was called with.
-
-    Source: own.
-    """
+    """Hidden states that a layer or its attention was called with."""
     states: Tensor = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
     return states
 
@@ -114,18 +111,12 @@ _layer_columns: WeakKeyDictionary[nn.Module, dict[int, LayerColumns]] = WeakKeyD
 
 
 def note_layer_columns(core: nn.Module, layers: dict[int, LayerColumns]) -> None:
-    """Say which columns the decoder layers of the running prompt have, as far as they do not have all; it may grow.
-
-    Source: own.
-    """
+    """Say which columns the decoder layers of the running prompt have, as far as they do not have all; it may grow."""
     _layer_columns[core] = layers
 
 
 def layer_columns(core: nn.Module, layer: int) -> LayerColumns | None:
-    """Which columns a decoder layer of the running prompt has, None where it has all.
-
-    Source: own.
-    """
+    """Which columns a decoder layer of the running prompt has, None where it has all."""
     return _layer_columns.get(core, {}).get(layer)
 
 
@@ -264,8 +255,6 @@ def on_text_entry(family: Family, callback: Callable[[TextEntry], dict[str, Any]
         In a call of the model whose video does not reach the callback, because a hook was passed by.
     NotImplementedError
         In a call whose video cannot be located, and if the model is inside a context of another thread.
-
-    Source: own.
     """
     with Hooks(family.core) as hooks:
         _Entries(family, callback, hooks)

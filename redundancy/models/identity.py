@@ -24,8 +24,6 @@ def model_folder(model: VideoLLM) -> Path | None:
     ------
     OSError
         If the name is that of neither a folder nor a model in the hub's cache.
-
-    Source: own.
     """
     if model.folder is None or Path(model.folder).is_dir():
         return None if model.folder is None else Path(model.folder)
@@ -48,8 +46,6 @@ def weights_digest(model: VideoLLM) -> str:
     ------
     ValueError
         If there is neither a file nor a tensor in memory to hash.
-
-    Source: own.
     """
     folder = model_folder(model)
     if folder is None:
@@ -67,8 +63,6 @@ def model_digest(model: VideoLLM) -> str:
     ------
     ValueError
         If no digest can be had.
-
-    Source: own.
     """
     folder = model_folder(model)
     return memory_digest(model) if folder is None else folder_digest(folder)
@@ -83,8 +77,6 @@ def memory_digest(model: VideoLLM) -> str:
     ------
     ValueError
         If tensors are not in memory and the model has no folder, or a hook or the processor has no digest.
-
-    Source: own.
     """
     parts = {
         "weights": _tensors(model.model, model_folder(model)),

@@ -64,8 +64,6 @@ def load_model(
     --------
     >>> load_model("tiny-qwen3-vl", device="cpu").family.name
     'qwen3_vl'
-
-    Source: own.
     """
     require_type("name_or_path", name_or_path, str | Path, expected="a name, a folder or a hub id")
     require_type("dtype", dtype, torch.dtype | str | None, expected="a torch.dtype such as torch.bfloat16, or None")
@@ -120,8 +118,6 @@ def wrap_model(
     ------
     ValueError
         If the architecture is not supported, or `salience_head` does not fit the vision tower.
-
-    Source: own.
     """
     family = (family_of or _family_of(_type_of(model), name))(model)
     head = family.own_pooling_head()
@@ -141,17 +137,12 @@ def family_for(model: nn.Module) -> Family:
     ------
     ValueError
         If the architecture is not supported, with the list of those that are.
-
-    Source: own.
     """
     return _family_of(_type_of(model), type(model).__name__)(model)
 
 
 def supported_architectures() -> list[str]:
-    """`model_type` of every supported checkpoint.
-
-    Source: own.
-    """
+    """`model_type` of every supported checkpoint."""
     return sorted(t for family in FAMILIES for t in family.model_types)
 
 

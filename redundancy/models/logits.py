@@ -25,8 +25,6 @@ def require_numbers(logits: Float[Tensor, "rows vocabulary"], about: Sequence[Se
     ------
     FloatingPointError
         If a row holds NaN or +inf, or -inf alone, with the names of its videos.
-
-    Source: own.
     """
     bad = (~logits.amax(-1).isfinite()).nonzero().flatten().tolist()
     if bad:
@@ -47,8 +45,6 @@ class RequireNumbers:
     ----------
     about
         The clips of each prompt.
-
-    Source: own.
     """
 
     about: Sequence[Sequence[VideoClip]]

@@ -16,10 +16,7 @@ _HEAD_PREFIXES = ("vision_model.head.", "head.")
 
 
 def siglip_body(tower: nn.Module) -> nn.Module:
-    """The module that has `encoder` and `post_layernorm`; some versions wrap it once more.
-
-    Source: own.
-    """
+    """The module that has `encoder` and `post_layernorm`; some versions wrap it once more."""
     body = getattr(tower, "vision_model", tower)
     return body if isinstance(body, nn.Module) else tower
 

@@ -24,8 +24,6 @@ def import_torchvision() -> None:
         If torchvision is not installed.
     RuntimeError
         If the import fails for another reason.
-
-    Source: own.
     """
     if "torchvision" in sys.modules:
         return

@@ -16,10 +16,7 @@ from redundancy.models.hook_context import Hooks
 
 
 def arguments_of(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a forward by name, those given by place too.
-
-    Source: own.
-    """
+    """Arguments of a forward by name, those given by place too."""
     if not args:
         return dict(kwargs)
     return {**inspect.signature(module.forward).bind_partial(*args).arguments, **kwargs}
@@ -56,8 +53,6 @@ class TowerCalls:
         Adapter of the running model.
     hooks
         Where to register; the calls are known as long as these exist.
-
-    Source: own.
     """
 
     def __init__(self, family: Family, hooks: Hooks) -> None:

@@ -29,8 +29,6 @@ def tower_once(model: VideoLLM) -> Iterator[None]:
     ----------
     model
         A loaded model.
-
-    Source: own.
     """
     tower = model.family.tower
     if model.model is not model.family.model or "forward" in vars(tower):

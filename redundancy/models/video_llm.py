@@ -111,8 +111,6 @@ class VideoLLM:
             If there is not one entry of `clips` per prompt, if the family cannot take the clips in one call, if the
             processor has no chat template, if a prompt holds a placeholder of videos or images itself, or if the
             tokenizer has no pad token for a batch.
-
-        Source: own.
         """
         rows = _rows(clips, prompts)
         flat = [clip for row, _ in rows for clip in row]
@@ -196,8 +194,6 @@ class VideoLLM:
         ------
         ValueError
             If the inputs were made otherwise than by `prepare` and are padded on the right.
-
-        Source: own.
         """
         _require_left_padding(inputs)
         arguments = {"logits_to_keep": 1, **self.family.prefill_arguments(inputs.tensors), **arguments}
@@ -259,8 +255,6 @@ class VideoLLM:
         ['5', '3']
         >>> model.generate([first, second], ["which digit ?", "which digit ?"])  # doctest: +SKIP
         ['5', '7']
-
-        Source: own.
         """
         many = not (prompt is None or isinstance(prompt, str))
         inputs = clips if isinstance(clips, Prepared) else self._asked(clips, prompt)

@@ -27,8 +27,6 @@ def unwrapped(model: nn.Module) -> nn.Module:
     ------
     NotImplementedError
         If an adapter adds columns of its own to the prompt (prompt or prefix tuning) or puts itself around attention.
-
-    Source: own.
     """
     while True:
         kind = next((k.__name__ for k in type(model).__mro__ if k.__name__ in _WRAPPERS), None)
@@ -60,8 +58,6 @@ def input_device(model: nn.Module) -> torch.device:
     ------
     ValueError
         If every parameter and buffer is on the meta device and nothing says where the model runs.
-
-    Source: own.
     """
     for module in model.modules():
         hook = getattr(module, "_hf_hook", None)  # of accelerate; a SequentialHook holds several
@@ -83,8 +79,6 @@ def parameters_loaded(module: nn.Module) -> Iterator[None]:
     """Load a module's own parameters (not those of its parts) meanwhile, if accelerate keeps them elsewhere.
 
     `generate` of transformers 5.23 reads some outside the forward of their module, where accelerate does not load them.
-
-    Source: own.
     """
     hook: Any = getattr(module, "_hf_hook", None)
     away = hook is not None and any(p.device.type == "meta" for p in module.parameters(recurse=False))
@@ -104,8 +98,6 @@ def float_dtype(model: nn.Module) -> torch.dtype:
     ------
     ValueError
         If no parameter has a floating-point type.
-
-    Source: own.
     """
     for parameter in model.parameters():
         if parameter.is_floating_point():

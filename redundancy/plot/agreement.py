@@ -24,8 +24,6 @@ def pair_matrix(axes: Axes, values: xr.DataArray, *, limits: tuple[float, float]
     ----------
     values
         Dims first and second: symmetric.
-
-    Source: own.
     """
     names = [str(m) for m in values["first"].values]
     shown = np.where(np.tri(len(names), dtype=bool), values.transpose("first", "second").values, np.nan)
@@ -47,10 +45,7 @@ def _short(value: float) -> str:
 
 
 def pairs_over_retention(axes: Axes, summary: xr.Dataset, measure: str) -> None:
-    """A measure of the pairs of published methods over the requested retention, and of two random draws.
-
-    Source: own.
-    """
+    """A measure of the pairs of published methods over the requested retention, and of two random draws."""
     methods = [str(m) for m in summary["first"].values[summary["kind"].values == "method"]]
     pairs = list(combinations(methods, 2))
     styles = looks(dict.fromkeys(methods, "method"))
@@ -82,8 +77,6 @@ def method_agreement(summary: xr.Dataset, *, retention: float | int | None = Non
         Summary of the study `method_agreement`.
     retention
         Requested share of the matrices; None: the stored one nearest to a quarter.
-
-    Source: own.
     """
     stored = summary["retention"].values
     chosen = stored[np.abs(stored - (0.25 if retention is None else retention)).argmin()]

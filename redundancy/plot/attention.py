@@ -34,8 +34,6 @@ def attention_over_frames(
     Returns
     -------
     The image, for a colour bar.
-
-    Source: own.
     """
     image = axes.imshow(mass, aspect="auto", cmap="viridis", vmin=0, vmax=high, interpolation="nearest")
     every = max(1, -(-len(time) // 8))

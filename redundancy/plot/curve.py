@@ -31,8 +31,6 @@ def retention_curve(summary: xr.Dataset) -> Figure:
     summary
         Of the study: `value` (setting, measure, statistic) with the coordinates of `studies.conditions.labels_of`; the
         setting of kind `"whole"` is drawn as a line across.
-
-    Source: own.
     """
     kinds = names_of(summary["method_kind"])
     reduced, whole = summary.isel(setting=kinds != "whole"), summary.isel(setting=kinds == "whole")
@@ -67,8 +65,6 @@ def metric_prediction(summary: xr.Dataset) -> Figure:
     ----------
     summary
         Of `studies.metric_prediction`: `correlation` (level, measurement, skill, statistic).
-
-    Source: own.
     """
     with style():
         figure, axes = new_figure(1, 2, height=3.4, sharey=True, width_ratios=[1.0, 1.0])

@@ -20,10 +20,7 @@ def _merging(summary: xr.Dataset, styles: dict[str, Any]) -> list[str]:
 
 
 def difference_over_retention(axes: Axes, values: xr.DataArray, **drawn: Any) -> None:
-    """Paired differences around a line at zero; see `lines_over_retention`.
-
-    Source: own.
-    """
+    """Paired differences around a line at zero; see `lines_over_retention`."""
     axes.axhline(0, color=CONTROL, linewidth=0.8, zorder=0)
     lines_over_retention(axes, values, **drawn)
 
@@ -35,8 +32,6 @@ def position_drift(summary: xr.Dataset) -> Figure:
     ----------
     summary
         Summary of the study `position_drift`.
-
-    Source: own.
     """
     with style():
         styles = method_styles(summary)
@@ -71,8 +66,6 @@ def kept_coverage(summary: xr.Dataset) -> Figure:
     ----------
     summary
         Summary of the study `position_drift`.
-
-    Source: own.
     """
     with style():
         styles = method_styles(summary)

@@ -31,8 +31,6 @@ def efficiency_figure(summary: xr.Dataset) -> Figure:
     ----------
     summary
         Summary of the study `efficiency`.
-
-    Source: own.
     """
     with style():
         figure = Figure(figsize=(TWO_COLUMNS, 5.6), layout="constrained")
@@ -59,10 +57,7 @@ def efficiency_figure(summary: xr.Dataset) -> Figure:
 
 
 def stage_bars(axes: Axes, summary: xr.Dataset) -> str:
-    """Medians of the stages of each condition at one retention, stacked; returns what was shown of them.
-
-    Source: own.
-    """
+    """Medians of the stages of each condition at one retention, stacked; returns what was shown of them."""
     chosen, shown = shown_conditions(summary)
     part = summary.isel(condition=np.flatnonzero(chosen))
     left = np.zeros(part.sizes["condition"])
@@ -83,10 +78,7 @@ def stage_bars(axes: Axes, summary: xr.Dataset) -> str:
 
 
 def shown_conditions(summary: xr.Dataset) -> tuple[Bool[np.ndarray, "conditions"], str]:
-    """The whole model, fixed rates, and of each other method the retention nearest to a quarter.
-
-    Source: own.
-    """
+    """The whole model, fixed rates, and of each other method the retention nearest to a quarter."""
     requested: Float[np.ndarray, "conditions"] = summary["requested"].values
     whole = summary["kind"].values == WHOLE
     asked = requested[~whole & ~np.isnan(requested)]
@@ -100,8 +92,6 @@ def ratios_over_kept(axes: Axes, summary: xr.Dataset, quantity: str, *, styles: 
     """Median ratios to the whole model with quartiles against the achieved retention; one line per method.
 
     The whole model against itself is the band around 1.
-
-    Source: own.
     """
     ratio = summary["ratio"].sel(quantity=quantity)
     itself = ratio.isel(condition=np.flatnonzero(summary["kind"].values == WHOLE)).values[0]
@@ -117,10 +107,7 @@ def ratios_over_kept(axes: Axes, summary: xr.Dataset, quantity: str, *, styles: 
 
 
 def flops_over_kept(axes: Axes, summary: xr.Dataset) -> None:
-    """Ratios of FLOPs by FastVID's formula, dashed: what the language model's time would be if FLOPs were all.
-
-    Source: own.
-    """
+    """Ratios of FLOPs by FastVID's formula, dashed: what the language model's time would be if FLOPs were all."""
     kept = summary["achieved"].sel(over_clips="mean").values
     ratio = summary["ratio"].sel(quantity="flops_fastvid", statistic="median").values
     order = np.argsort(kept, kind="stable")

@@ -14,10 +14,7 @@ _DARKEST = 140  # of 255: black in a frame that values are laid on
 def film_strip(
     axes: Axes, frames: UInt8[np.ndarray, "frames height width 3"], time: Float[np.ndarray, "frames"], *, gap: int = 4
 ) -> None:
-    """Frames side by side, their times in seconds below.
-
-    Source: own.
-    """
+    """Frames side by side, their times in seconds below."""
     T, height, width, _ = frames.shape
     strip = np.full((height, T * (width + gap) - gap, 3), 255, dtype=np.uint8)
     for t, frame in enumerate(frames):
@@ -60,8 +57,6 @@ def token_maps(
         `[T, rows, cols]`; NaN shows the frame.
     label
         Of the colour scale.
-
-    Source: own.
     """
     axes = list(axes)
     height, width = values.shape[1:] if frames is None else frames.shape[1:3]

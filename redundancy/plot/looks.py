@@ -30,8 +30,6 @@ def look(place: int, kind: str) -> dict[str, Any]:
         Number among the coloured, or among the controls.
     kind
         `"method"`, `"baseline"` or `"control"`.
-
-    Source: own.
     """
     if kind == "control":
         return {
@@ -49,10 +47,7 @@ def look(place: int, kind: str) -> dict[str, Any]:
 
 
 def palette() -> list[Any]:
-    """Colours in the order in which they are given out.
-
-    Source: own.
-    """
+    """Colours in the order in which they are given out."""
     safe = sns.color_palette("colorblind")
     return [*(safe[i] for i in _SEVEN), *FURTHER]
 
@@ -64,8 +59,6 @@ def looks(kinds: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     ----------
     kinds
         Kind of each method by its name: in the table, of its class, or a user's; a retention in brackets says nothing.
-
-    Source: own.
     """
     registered = _registered()
     found: dict[str, dict[str, Any]] = {}
@@ -93,8 +86,6 @@ def colours(names: Sequence[str]) -> dict[str, Any]:
     -------
     >>> colours(["fastvid", "mine"])["fastvid"] == colours(["holitom", "fastvid"])["fastvid"]
     True
-
-    Source: own.
     """
     registered = _registered()
     known = {name: look(*registered[_plain(name)])["color"] for name in names if _plain(name) in registered}
@@ -111,10 +102,8 @@ def segmenter_colours(names: Iterable[str]) -> dict[str, Any]:
     ----------
     names
         Names of segmenters; what follows in brackets or behind a comma tells series of one segmenter apart.
-
-    Source: own.
     """
-    from redundancy.pruning.segment import SEGMENTERS
+    from redundancy.pruning.parts.segment import SEGMENTERS
 
     available, order = palette(), list(SEGMENTERS)
     heads = {name: re.split(r"[ ,(]", name)[0] for name in names}

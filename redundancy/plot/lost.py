@@ -17,10 +17,7 @@ ALL = "all"
 
 
 def lost_over_retention(axes: Axes, summary: xr.Dataset, styles: dict[str, dict[str, Any]]) -> None:
-    """Attention lost over the achieved share of tokens, all layers together, between chance and the least possible.
-
-    Source: own.
-    """
+    """Attention lost over the achieved share of tokens, all layers together, between chance and the least possible."""
     at = summary["value"].sel(layer=ALL)
     order = np.argsort(summary["achieved"].values, kind="stable")
     x = summary["achieved"].values[order]
@@ -54,8 +51,6 @@ def over_layers(
         Name of each entry of the dim.
     share
         Dims layer and statistic: the attention of each layer on the video, which stands below its number.
-
-    Source: own.
     """
     layers = [str(v) for v in values["layer"].values if str(v) != ALL]
     at = values.sel(layer=layers)
@@ -80,8 +75,6 @@ def attention_lost(summary: xr.Dataset, *, retention: float | int | None = None)
     retention
         Requested share at which layers are shown; None: the stored one nearest to a quarter. Methods with a fixed rate
         are left out there.
-
-    Source: own.
     """
     requested = np.unique(summary["requested"].values[~np.isnan(summary["requested"].values)])
     with style():

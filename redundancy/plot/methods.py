@@ -21,8 +21,6 @@ def method_styles(summary: xr.Dataset) -> dict[str, dict[str, Any]]:
     ----------
     summary
         With the coordinates `method` and `method_kind` (or `kind`).
-
-    Source: own.
     """
     kind = summary["method_kind" if "method_kind" in summary.variables else "kind"]
     kinds = dict(zip(map(str, summary["method"].values), map(str, kind.values), strict=True))
@@ -30,10 +28,7 @@ def method_styles(summary: xr.Dataset) -> dict[str, dict[str, Any]]:
 
 
 def names_of(labels: xr.DataArray) -> Shaped[np.ndarray, "entries"]:
-    """Labels as an array of text that can be compared, however they were stored.
-
-    Source: own.
-    """
+    """Labels as an array of text that can be compared, however they were stored."""
     return np.array([str(label) for label in labels.values], dtype=object)
 
 
@@ -52,8 +47,6 @@ def lines_over_retention(
         Dims setting and statistic (mean, low, high first), with the coordinates of `studies.conditions.labels_of`.
     methods
         Those to draw; None: all that have a value.
-
-    Source: own.
     """
     names = names_of(values["method"])
     for method in styles if methods is None else methods:
@@ -69,19 +62,13 @@ def lines_over_retention(
 def with_intervals(
     axes: Axes, x: Float[np.ndarray, "points"], y: Float[np.ndarray, "points statistics"], **line: Any
 ) -> None:
-    """Points joined by a line, with their intervals; `y` holds mean, low and high first.
-
-    Source: own.
-    """
+    """Points joined by a line, with their intervals; `y` holds mean, low and high first."""
     mean, low, high = y[:, 0], y[:, 1], y[:, 2]
     axes.errorbar(x, mean, yerr=[mean - low, high - mean], capsize=1.5, elinewidth=0.8, **{"linewidth": 1.1} | line)
 
 
 def retention_axis(axes: Axes) -> None:
-    """Achieved share of tokens, on a logarithmic axis with plain numbers.
-
-    Source: own.
-    """
+    """Achieved share of tokens, on a logarithmic axis with plain numbers."""
     axes.set_xscale("log")
     axes.set_xticks([0.05, 0.1, 0.25, 0.5])
     axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:g}"))

@@ -29,8 +29,6 @@ def trajectory(
         `[T]` frames to mark.
     explained
         Share of variance along each axis, for its label.
-
-    Source: own.
     """
     axes.plot(points[:, 0], points[:, 1], color="0.7", linewidth=0.8, zorder=1)
     dots = axes.scatter(points[:, 0], points[:, 1], c=time, cmap="viridis", s=14, zorder=2)
@@ -70,8 +68,6 @@ def over_time(
         Of the values, with their unit.
     marked
         `[steps]` steps in a ring, the turn frames.
-
-    Source: own.
     """
     axes.plot(time, values, color="0.2", marker="o")
     if marked is not None and marked.any():

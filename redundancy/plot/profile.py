@@ -29,8 +29,6 @@ def profile_values(summary: xr.Dataset) -> Figure:
     ----------
     summary
         Summary of the study `redundancy_profile`.
-
-    Source: own.
     """
     has_null = summary["null_mean"].sel(bound="mean").notnull().any(("kind", "null")).values
     part = summary.isel(statistic=np.flatnonzero(summary["shown"].values.astype(bool) & has_null))
@@ -75,8 +73,6 @@ def value_beside_nulls(axes: Axes, measure: xr.Dataset) -> None:
         Where to draw.
     measure
         The summary at one statistic.
-
-    Source: own.
     """
     kinds = [str(kind) for kind in measure["kind"].values if kind != "all"]
     here = measure.sel(kind=kinds)
@@ -106,10 +102,7 @@ def _points(axes: Axes, x: Any, values: xr.DataArray, **look: Any) -> None:
 
 
 def readable(statistic: str) -> str:
-    """A statistic's label as words: `static_fraction(tau=0.9)` is "static fraction, tau 0.9".
-
-    Source: own.
-    """
+    """A statistic's label as words: `static_fraction(tau=0.9)` is "static fraction, tau 0.9"."""
     name, _, parameter = statistic.rstrip(")").partition("(")
     values = [part for part in parameter.split(", ") if part and not part.startswith("scaling=")]
     return ", ".join([name, *values]).replace("_", " ").replace("=", " ")
@@ -122,8 +115,6 @@ def profile_scores(summary: xr.Dataset) -> Figure:
     ----------
     summary
         Summary of the study `redundancy_profile`.
-
-    Source: own.
     """
     known = summary["z"].notnull().any(("kind", "null", "bound")) | summary["separation"].notnull().any("bound")
     part = summary.isel(statistic=np.flatnonzero(summary["shown"].values.astype(bool) & known.values))
@@ -164,8 +155,6 @@ def scores_of_null(axes: Axes, z: xr.DataArray, *, color: Any, marker: str) -> N
         `[statistic, bound]`.
     color, marker
         Of the null model.
-
-    Source: own.
     """
     mean, low, high = (z.sel(bound=bound).values for bound in ("mean", "low", "high"))
     rows = np.arange(len(mean))
@@ -196,8 +185,6 @@ def separation_of_kinds(axes: Axes, summary: xr.Dataset) -> None:
         Where to draw.
     summary
         Of the study, with `separation` and `separation_chance`.
-
-    Source: own.
     """
     mean, low, high = (summary["separation"].sel(bound=bound).values for bound in ("mean", "low", "high"))
     rows = np.arange(len(mean))

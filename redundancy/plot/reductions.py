@@ -39,8 +39,6 @@ def role_maps(
         By the name of the method: 0 for dropped tokens, 1 for merged and 2 for kept ones.
     time
         `[T]` s, above the columns.
-
-    Source: own.
     """
     colours = ListedColormap(list(_ROLE_COLOURS))
     for row, (name, maps) in zip(axes, roles.items(), strict=True):
@@ -53,10 +51,7 @@ def role_maps(
 
 
 def role_legend() -> list[Patch]:
-    """Handles of a legend for `role_maps`.
-
-    Source: own.
-    """
+    """Handles of a legend for `role_maps`."""
     ground = (0.85, 0.85, 0.85, 1.0)
     shown = (ground, *_ROLE_COLOURS[MERGED:])
     return [Patch(facecolor=shown[role], label=_ROLE_NAMES[role]) for role in (KEPT, MERGED, DROPPED)]
@@ -87,8 +82,6 @@ def drift_maps(
         Rows and columns of the grid.
     shown
         Number of the frame of each axes.
-
-    Source: own.
     """
     axes = list(axes)
     size = shape if frames is None else frames.shape[1:3]

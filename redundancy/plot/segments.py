@@ -29,10 +29,7 @@ def similarity_over_time(
     *,
     known_cuts: Int64[np.ndarray, "cuts"] | None = None,
 ) -> None:
-    """Transition similarity over seconds, each value between its two frames; known cuts as dashed lines.
-
-    Source: own.
-    """
+    """Transition similarity over seconds, each value between its two frames; known cuts as dashed lines."""
     middle = (time[1:] + time[:-1]) / 2
     axes.plot(middle, similarity, color="0.2", marker="o", label="transition similarity")
     for i, cut in enumerate(() if known_cuts is None else known_cuts):
@@ -48,10 +45,7 @@ def segment_bars(
     palette: dict[str, Any],
     known_cuts: Int64[np.ndarray, "cuts"] | None = None,
 ) -> None:
-    """Segments as bars over seconds, one row per segmentation, neighbours in different shades; known cuts dashed.
-
-    Source: own.
-    """
+    """Segments as bars over seconds, one row per segmentation, neighbours in different shades; known cuts dashed."""
     step = float(np.median(np.diff(time))) if len(time) > 1 else 1.0
     edges = np.append(time - step / 2, time[-1] + step / 2)
     for row, (label, lengths) in enumerate(segmentations.items()):
@@ -72,8 +66,6 @@ def sweep(axes: Axes, summary: xr.Dataset, measure: str, *, palette: dict[str, A
     """A measure against the mean number of segments: a line per series with intervals, its random cuts as crosses.
 
     Differences (`variable="difference"`) are drawn around zero, which stands for random cuts.
-
-    Source: own.
     """
     series = _names(summary["series"])
     for name, colour in palette.items():
@@ -107,8 +99,6 @@ def segment_ablation(summary: xr.Dataset, rows: pd.DataFrame, facts: dict[str, A
         Its rows; the segmentations of the clip in detail are read from them.
     facts
         Facts of the clip in detail, with its name as `video` and the settings to show as `settings`.
-
-    Source: own.
     """
     with style():
         series = dict(zip(_names(summary["setting"]), _names(summary["series"]), strict=True))

@@ -51,19 +51,13 @@ _STYLE = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The style of all figures, while the context is open.
-
-    Source: own.
-    """
+    """The style of all figures, while the context is open."""
     with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
         yield
 
 
 def new_figure(rows: int, columns: int, *, height: float, **arguments: Any) -> tuple[Figure, Shaped[np.ndarray, "..."]]:
-    """A figure of two-column width that no window manager knows, and its axes `[rows, columns]`.
-
-    Source: own.
-    """
+    """A figure of two-column width that no window manager knows, and its axes `[rows, columns]`."""
     figure = Figure(figsize=(TWO_COLUMNS, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **arguments)
 
@@ -79,8 +73,6 @@ def frame_grid(count: int, *, columns: int = 8, aspect: int | float = 1) -> tupl
         In a full row.
     aspect
         Height of a frame over its width.
-
-    Source: own.
     """
     rows, across = -(-count // columns), min(columns, count)
     figure, axes = new_figure(rows, across, height=0.3 + (0.2 + 0.75 * aspect) * rows)
@@ -111,8 +103,6 @@ def save(figure: Figure, path: Path | str) -> list[Path]:
     -------
     >>> save(figure, "figures/similarity.pdf")
     [PosixPath('figures/similarity.pdf')]
-
-    Source: own.
     """
     require_type("figure", figure, Figure, expected="a figure: plot.save(figure, path)")
     require_type("path", path, str | Path, expected="a path")

@@ -34,8 +34,6 @@ def learning_curve(history: Sequence[Mapping[str, Any]]) -> Figure:
     ------
     ValueError
         If a stage is missing.
-
-    Source: own.
     """
     lines = pd.DataFrame(list(history))
     missing = {"tower", "language"} - set(lines.get("stage", ()))
@@ -74,8 +72,6 @@ def accuracy_over_retention(summary: xr.Dataset) -> Figure:
     summary
         `accuracy` (setting, statistic) with the coordinates `method`, `method_kind` and `achieved`; a setting of kind
         `"whole"` is drawn as a line across. `random` (share, skill, statistic) and `chance` (skill); `mean_chance`.
-
-    Source: own.
     """
     whole = summary["method_kind"].values == "whole"
     reduced = summary.isel(setting=np.flatnonzero(~whole))

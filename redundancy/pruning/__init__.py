@@ -6,50 +6,50 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from redundancy.pruning.controls import AveragePool as AveragePool
-    from redundancy.pruning.controls import FirstOf2x2 as FirstOf2x2
-    from redundancy.pruning.controls import FrameDrop as FrameDrop
-    from redundancy.pruning.controls import RandomOf2x2 as RandomOf2x2
-    from redundancy.pruning.controls import RandomTokens as RandomTokens
-    from redundancy.pruning.controls import UniformTokens as UniformTokens
-    from redundancy.pruning.dycoke import DyCoke as DyCoke
-    from redundancy.pruning.fastv import FastV as FastV
-    from redundancy.pruning.fastvid import FastVID as FastVID
-    from redundancy.pruning.holitom import HoliTom as HoliTom
-    from redundancy.pruning.holitom_inner import HoliTomInner as HoliTomInner
+    from redundancy.pruning.methods.controls import AveragePool as AveragePool
+    from redundancy.pruning.methods.controls import FirstOf2x2 as FirstOf2x2
+    from redundancy.pruning.methods.controls import FrameDrop as FrameDrop
+    from redundancy.pruning.methods.controls import RandomOf2x2 as RandomOf2x2
+    from redundancy.pruning.methods.controls import RandomTokens as RandomTokens
+    from redundancy.pruning.methods.controls import UniformTokens as UniformTokens
+    from redundancy.pruning.methods.dycoke import DyCoke as DyCoke
+    from redundancy.pruning.methods.fastv import FastV as FastV
+    from redundancy.pruning.methods.fastvid import FastVID as FastVID
+    from redundancy.pruning.methods.holitom import HoliTom as HoliTom
+    from redundancy.pruning.methods.holitom_inner import HoliTomInner as HoliTomInner
+    from redundancy.pruning.methods.prunevid import PruneVid as PruneVid
+    from redundancy.pruning.methods.prunevid_stage2 import PruneVidStage2 as PruneVidStage2
+    from redundancy.pruning.methods.random_inner import RandomInner as RandomInner
+    from redundancy.pruning.methods.vcast import VCast as VCast
+    from redundancy.pruning.methods.vidcom2 import VidCom2 as VidCom2
+    from redundancy.pruning.methods.visionzip import VisionZip as VisionZip
     from redundancy.pruning.named import as_inner as as_inner
     from redundancy.pruning.named import as_method as as_method
-    from redundancy.pruning.prunevid import PruneVid as PruneVid
-    from redundancy.pruning.prunevid_stage2 import PruneVidStage2 as PruneVidStage2
-    from redundancy.pruning.random_inner import RandomInner as RandomInner
-    from redundancy.pruning.segment import SEGMENTERS as SEGMENTERS
+    from redundancy.pruning.parts.segment import SEGMENTERS as SEGMENTERS
     from redundancy.pruning.table import INNER_METHODS as INNER_METHODS
     from redundancy.pruning.table import METHODS as METHODS
-    from redundancy.pruning.vcast import VCast as VCast
-    from redundancy.pruning.vidcom2 import VidCom2 as VidCom2
-    from redundancy.pruning.visionzip import VisionZip as VisionZip
 
 _HOME = {
-    "RandomOf2x2": "controls",
-    "FirstOf2x2": "controls",
-    "AveragePool": "controls",
-    "FrameDrop": "controls",
-    "UniformTokens": "controls",
-    "RandomTokens": "controls",
-    "PruneVid": "prunevid",
-    "VisionZip": "visionzip",
-    "DyCoke": "dycoke",
-    "VidCom2": "vidcom2",
-    "FastV": "fastv",
-    "FastVID": "fastvid",
-    "PruneVidStage2": "prunevid_stage2",
-    "RandomInner": "random_inner",
-    "HoliTom": "holitom",
-    "HoliTomInner": "holitom_inner",
+    "RandomOf2x2": "methods.controls",
+    "FirstOf2x2": "methods.controls",
+    "AveragePool": "methods.controls",
+    "FrameDrop": "methods.controls",
+    "UniformTokens": "methods.controls",
+    "RandomTokens": "methods.controls",
+    "PruneVid": "methods.prunevid",
+    "VisionZip": "methods.visionzip",
+    "DyCoke": "methods.dycoke",
+    "VidCom2": "methods.vidcom2",
+    "FastV": "methods.fastv",
+    "FastVID": "methods.fastvid",
+    "PruneVidStage2": "methods.prunevid_stage2",
+    "RandomInner": "methods.random_inner",
+    "HoliTom": "methods.holitom",
+    "HoliTomInner": "methods.holitom_inner",
     "INNER_METHODS": "table",
     "METHODS": "table",
-    "SEGMENTERS": "segment",
-    "VCast": "vcast",
+    "SEGMENTERS": "parts.segment",
+    "VCast": "methods.vcast",
     "as_inner": "named",
     "as_method": "named",
 }

@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from redundancy.checks import check_fields, require_number, require_tensor, require_type
-from redundancy.metrics.sizes import check_sizes, sizes_fit, sizes_known
+from redundancy.metrics.kernels.sizes import check_sizes, sizes_fit, sizes_known
 from redundancy.pruning.host import NotFiniteError, watching
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid, TokenLayout, VideoTokens
@@ -58,10 +58,7 @@ class Entries(NamedTuple):
 
 @dataclass(frozen=True)
 class Method(ABC):
-    """Base of outer methods: checks its input, decides, and reports.
-
-    Source: own.
-    """
+    """Base of outer methods: checks its input, decides, and reports."""
 
     placement_rule: ClassVar[str] = "anchor"
     newline_rule: ClassVar[str] = "kept rows"
@@ -150,8 +147,6 @@ class InnerMethod(ABC):
     """Base of methods inside the language model: they decide on the span that enters their layer.
 
     Subclasses have a field `layer` and write `_decide_span(hidden, attention, outer)`, with indices into the span.
-
-    Source: own.
     """
 
     # which attention of the layer before is read: of the last prompt token, mean over heads; the largest over heads and
@@ -239,8 +234,6 @@ def require_frames(tokens: VideoTokens) -> None:
         With what was given, and how to wrap plain features.
     ValueError
         If there is no frame.
-
-    Source: own.
     """
     require_type("tokens", tokens, VideoTokens, expected="VideoTokens; VideoTokens.from_features wraps plain features")
     if not tokens.grid.frames or not tokens.features.shape[-1]:
@@ -259,8 +252,6 @@ def with_mean(tokens: VideoTokens, needs: Needs) -> tuple[VideoTokens, Bool[Tens
     ------
     ValueError
         If the tokens lack what the method needs.
-
-    Source: own.
     """
     also = _also_read(tokens, needs).values()
     if needs.frame_features == "mean" and "mean" not in tokens.frame_features:
@@ -297,8 +288,6 @@ def check_finite(tokens: VideoTokens, needs: Needs, *, sizes: bool = True) -> No
     ------
     ValueError
         Naming the first frame with such a value.
-
-    Source: own.
     """
     tokens.check_finite()
     if sizes:
@@ -325,8 +314,6 @@ def require_range(
         If it is no number; True and False are none.
     ValueError
         With what was given and what is expected; NaN is outside.
-
-    Source: own.
     """
     require_number(name, value)
     low, high = bounds if len(bounds) == 2 else (*bounds, math.inf)
@@ -342,8 +329,6 @@ def require_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     ------
     ValueError
         With what was given and what is expected.
-
-    Source: own.
     """
     if value not in allowed:
         raise ValueError(f"{name}={value!r} given, expected one of {allowed}")

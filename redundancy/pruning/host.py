@@ -37,8 +37,6 @@ def watching(finite: Bool[Tensor, ""]) -> Iterator[None]:
     ------
     NotFiniteError
         If it does not hold.
-
-    Source: own.
     """
     watch = _Watch(finite)
     token = _watch.set(watch)
@@ -57,8 +55,6 @@ def to_host(x: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
     ------
     NotFiniteError
         If the flag says so.
-
-    Source: own.
     """
     watch = _watch.get()
     if watch is None or watch.known or watch.finite.device != x.device:

@@ -45,8 +45,6 @@ def as_method(value: Any) -> Outer | Reduction | Sequence[Reduction]:
     -------
     >>> as_method("fastvid(0.25, c=4)") == FastVID(retention=0.25, c=4)
     True
-
-    Source: own.
     """
     method: Outer | Reduction | Sequence[Reduction] = value
     if isinstance(value, str):
@@ -75,8 +73,6 @@ def as_inner(value: Any) -> tuple[InnerMethod | Sequence[Reduction], ...]:
         If one is something else: a method in front of the language model, a function (it names no layer).
     ValueError
         If there is no such name or setting.
-
-    Source: own.
     """
     if value is None:
         return ()
@@ -93,8 +89,6 @@ def require_reduction(value: object, method: object) -> Reduction:
     ------
     TypeError
         With what came instead.
-
-    Source: own.
     """
     if not isinstance(value, Reduction):
         name = getattr(method, "__name__", type(method).__name__)
@@ -114,8 +108,6 @@ def require_whole_video(reduction: Reduction) -> None:
     ------
     ValueError
         With what was given.
-
-    Source: own.
     """
     size = reduction.grid.frames * reduction.grid.tokens_per_frame
     if not reduction.kept:
@@ -163,8 +155,6 @@ def named_settings(text: str) -> tuple[str, dict[str, Any]]:
     ------
     ValueError
         If there is no such name or setting.
-
-    Source: own.
     """
     return _settings(text, {name: entry.method for name, entry in METHODS.items()})
 
@@ -194,10 +184,7 @@ def _settings(text: str, entries: Mapping[str, Any]) -> tuple[str, dict[str, Any
 
 
 def plain(name: str) -> str:
-    """A name as it is compared: without case, underscores and hyphens, so that a class and its entry are one.
-
-    Source: own.
-    """
+    """A name as it is compared: without case, underscores and hyphens, so that a class and its entry are one."""
     return name.strip().lower().replace("_", "").replace("-", "")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redundancy.pruning.base import InnerMethod, Method
-from redundancy.pruning.controls import (
+from redundancy.pruning.methods.controls import (
     AveragePool,
     FirstOf2x2,
     FrameDrop,
@@ -18,17 +18,17 @@ from redundancy.pruning.controls import (
     RandomTokens,
     UniformTokens,
 )
-from redundancy.pruning.dycoke import DyCoke
-from redundancy.pruning.fastv import FastV
-from redundancy.pruning.fastvid import FastVID
-from redundancy.pruning.holitom import HoliTom
-from redundancy.pruning.holitom_inner import HoliTomInner
-from redundancy.pruning.prunevid import PruneVid
-from redundancy.pruning.prunevid_stage2 import PruneVidStage2
-from redundancy.pruning.random_inner import RandomInner
-from redundancy.pruning.vcast import VCast
-from redundancy.pruning.vidcom2 import VidCom2
-from redundancy.pruning.visionzip import VisionZip
+from redundancy.pruning.methods.dycoke import DyCoke
+from redundancy.pruning.methods.fastv import FastV
+from redundancy.pruning.methods.fastvid import FastVID
+from redundancy.pruning.methods.holitom import HoliTom
+from redundancy.pruning.methods.holitom_inner import HoliTomInner
+from redundancy.pruning.methods.prunevid import PruneVid
+from redundancy.pruning.methods.prunevid_stage2 import PruneVidStage2
+from redundancy.pruning.methods.random_inner import RandomInner
+from redundancy.pruning.methods.vcast import VCast
+from redundancy.pruning.methods.vidcom2 import VidCom2
+from redundancy.pruning.methods.visionzip import VisionZip
 from redundancy.tokens import VideoTokens
 
 Bounds = Callable[[Any, VideoTokens], tuple[float, float]]
@@ -52,8 +52,6 @@ class MethodEntry:
         True if no two outputs stand in the same place.
     row_sums
         Values that a row of W may sum to.
-
-    Source: own.
     """
 
     method: Method
@@ -165,8 +163,6 @@ class InnerEntry:
         `"method"`, `"baseline"` or `"control"`.
     outer
         Name of the outer method without which it cannot decide.
-
-    Source: own.
     """
 
     method: InnerMethod

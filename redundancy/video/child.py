@@ -33,10 +33,7 @@ PIPE_SIZE = 2**20  # bytes, the most that Linux gives an ordinary user: frames i
 
 
 def main() -> None:
-    """Answer requests until the parent is gone.
-
-    Source: own.
-    """
+    """Answer requests until the parent is gone."""
     answers = _take_stdout()
     _prefer_to_end()
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()

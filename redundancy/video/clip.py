@@ -52,8 +52,6 @@ class VideoClip:
     ...     frames=np.zeros((2, 64, 64, 3), dtype=np.uint8), timestamps=np.array([0.0, 0.5]), indices=np.array([0, 1]),
     ...     fps=2.0, total_frames=2, duration=1.0, source="zeros", sha256="", decoder="numpy",
     ... )
-
-    Source: own.
     """
 
     frames: UInt8[np.ndarray, "frames height width 3"]

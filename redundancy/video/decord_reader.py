@@ -29,8 +29,6 @@ def read_decord(path: Path, choose: Choose) -> Decoded:
     ------
     UnsupportedCodecError
         If decord is not installed, cannot decode the file, or would give wrong frames or times.
-
-    Source: own.
     """
     if find_spec("decord") is None:
         raise UnsupportedCodecError(path, "decord was asked for and is not installed")

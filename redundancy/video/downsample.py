@@ -29,8 +29,6 @@ class Downsample:
     ------
     ValueError
         If a factor is below 1.
-
-    Source: own.
     """
 
     space: float = 2.0

@@ -8,10 +8,7 @@ from typing import ClassVar
 
 
 def printable(name: str | os.PathLike[str]) -> str:
-    r"""A name as text that can be printed and stored: a byte that is not UTF-8 is `\udcff`, a newline is `\n`.
-
-    Source: own.
-    """
+    r"""A name as text that can be printed and stored: a byte that is not UTF-8 is `\udcff`, a newline is `\n`."""
     text = os.fsdecode(name).encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
@@ -25,8 +22,6 @@ class VideoError(Exception):
         The file.
     detail
         What is known beyond the cause, added to the message.
-
-    Source: own.
     """
 
     cause: ClassVar[str] = "cannot be read as a video"
@@ -44,112 +39,112 @@ class VideoError(Exception):
 
 
 class MissingVideoError(VideoError):
-    """There is no such file. Source: own."""
+    """There is no such file."""
 
     cause = "does not exist"
     advice = "Check the path; a relative path starts at the working directory."
 
 
 class RemoteVideoError(VideoError):
-    """The name is a URL, and files are read from local disks alone. Source: own."""
+    """The name is a URL, and files are read from local disks alone."""
 
     cause = "is no local file"
     advice = "Fetch the video first, and give the path of the local file, or a file:// URL of this machine."
 
 
 class DirectoryVideoError(VideoError):
-    """The path is a directory. Source: own."""
+    """The path is a directory."""
 
     cause = "is a directory"
     advice = "Give the path of one video file."
 
 
 class UnreadableVideoError(VideoError):
-    """The system refuses to open or read the file. Source: own."""
+    """The system refuses to open or read the file."""
 
     cause = "cannot be opened"
     advice = "Check its permissions, and that it is a regular file on a disk that can be read."
 
 
 class EmptyVideoError(VideoError):
-    """The file has no bytes. Source: own."""
+    """The file has no bytes."""
 
     cause = "is empty (0 bytes)"
     advice = "Fetch or copy the file again."
 
 
 class NotAVideoError(VideoError):
-    """The bytes are not those of a video container. Source: own."""
+    """The bytes are not those of a video container."""
 
     cause = "is not a video file"
     advice = "Give a video file, for example MP4, MOV, MKV or WebM."
 
 
 class NoVideoStreamError(VideoError):
-    """A media file that holds sound or data alone. Source: own."""
+    """A media file that holds sound or data alone."""
 
     cause = "has no video stream"
     advice = "Give a file that holds pictures, not sound alone."
 
 
 class TruncatedVideoError(VideoError):
-    """The file ends before its container says it does. Source: own."""
+    """The file ends before its container says it does."""
 
     cause = "is truncated"
     advice = "Copying, downloading or recording was probably interrupted; fetch the file again."
 
 
 class NoFramesError(VideoError):
-    """There is a video stream, and no frame in it. Source: own."""
+    """There is a video stream, and no frame in it."""
 
     cause = "has a video stream without frames"
     advice = "Record or export the video again."
 
 
 class CorruptVideoError(VideoError):
-    """The container is whole, and the data inside cannot be decoded. Source: own."""
+    """The container is whole, and the data inside cannot be decoded."""
 
     cause = "is damaged inside"
     advice = "Fetch the file again, or encode it again from its source."
 
 
 class FrameSizeError(VideoError):
-    """The frames of one stream differ in size, as in recordings of a turned phone. Source: own."""
+    """The frames of one stream differ in size, as in recordings of a turned phone."""
 
     cause = "changes the size of its frames"
     advice = "Encode it again at one size, or cut it where the size changes."
 
 
 class VideoMemoryError(VideoError):
-    """There is too little memory for the frames asked for; nothing is said of the file. Source: own."""
+    """There is too little memory for the frames asked for; nothing is said of the file."""
 
     cause = "needs more memory than there is"
     advice = "Ask for fewer frames, or allow more memory: VideoReader(memory=...) in bytes where a VideoReader reads."
 
 
 class UnsupportedCodecError(VideoError):
-    """The reader does not decode the file, or not rightly. Source: own."""
+    """The reader does not decode the file, or not rightly."""
 
     cause = "cannot be decoded here"
     advice = "Read it with decoder='pyav', or encode the video as H.264."
 
 
 class VideoTimeoutError(VideoError):
-    """Reading takes longer than it may. Source: own."""
+    """Reading takes longer than it may."""
 
     cause = "takes longer to read than the time limit"
     advice = "Allow more: VideoReader(timeout=...) in seconds, --decode-timeout in a study."
 
 
 class ReaderDiedError(VideoError):
-    """The process that read the file ended. Source: own."""
+    """The process that read the file ended."""
 
     cause = "ended the process that read it"
     advice = "Encode it again, try the other decoder, or, if it is large, allow more memory: VideoReader(memory=...)."
 
 
 class MismatchedVideoError(VideoError):
-    """The file's bytes are not those that a record of it speaks of. Source: own."""
+    """The file's bytes are not those that a record of it speaks of."""
 
     cause = "is another file than its record speaks of"
     advice = "Restore the file, or make its record again."

@@ -92,8 +92,6 @@ def load_video(
     --------
     >>> load_video("data/clips/clip_000.mp4", frames=4).frames.shape
     (4, 224, 224, 3)
-
-    Source: own.
     """
     _check(frames, fps, start, end, resize, sampling, decoder)
     file = video_path(path)

@@ -15,8 +15,6 @@ def limit_memory(extra: int | None) -> None:
 
     The limit is one of the address space (`RLIMIT_AS`), never above the one that the process began with. Only Linux
     keeps it; elsewhere none is set.
-
-    Source: own.
     """
     global _limited
     if not _STATUS.is_file():
@@ -26,10 +24,7 @@ def limit_memory(extra: int | None) -> None:
 
 
 def reserve(size: int) -> None:
-    """Let this process grow by `size` bytes more, if its memory is limited: what a caller asked for is no excess.
-
-    Source: own.
-    """
+    """Let this process grow by `size` bytes more, if its memory is limited: what a caller asked for is no excess."""
     if _limited:
         import resource
 

@@ -43,8 +43,6 @@ class PacketTable:
         Frames per second that the container names, 0 if none.
     codec, container
         FFmpeg's names.
-
-    Source: own.
     """
 
     pts: tuple[int | None, ...]
@@ -60,15 +58,12 @@ class PacketTable:
 
     @cached_property
     def shown(self) -> Int64[np.ndarray, "packets"]:
-        """`pts` as an array, of a table without `irregularity`. Source: own."""
+        """`pts` as an array, of a table without `irregularity`."""
         return np.array(self.pts, dtype=np.int64)
 
     @cached_property
     def irregularity(self) -> str:
-        """Why the packets alone do not tell which frames are shown when; empty where they do.
-
-        Source: own.
-        """
+        """Why the packets alone do not tell which frames are shown when; empty where they do."""
         if None in self.pts:
             return "presentation times are missing"
         if self.dropped.any():
@@ -86,16 +81,13 @@ class PacketTable:
 
     @cached_property
     def leading(self) -> Bool[np.ndarray, "packets"]:
-        """Packets that are shown before the key frame that they follow: they need the frames before it (open GOP).
-
-        Source: own.
-        """
+        """Packets that are shown before the key frame that they follow: they need the frames before it (open GOP)."""
         leads: np.ndarray = self.shown < self.shown[self.starts]
         return leads
 
     @cached_property
     def starts(self) -> Int64[np.ndarray, "packets"]:
-        """The key packet at or before each packet. Source: own."""
+        """The key packet at or before each packet."""
         return np.maximum.accumulate(np.where(self.key, np.arange(len(self.key)), 0))
 
 
@@ -107,8 +99,6 @@ def open_stream(path: Path) -> Iterator[tuple[Any, Any]]:
     ------
     NotAVideoError, NoVideoStreamError, UnsupportedCodecError
         If FFmpeg knows no such container, finds no video stream in it, or has no decoder for it.
-
-    Source: own.
     """
     import av
 
@@ -154,10 +144,7 @@ def _video_stream(container: Any, path: Path) -> Any:
 
 
 def read_packets(container: Any, stream: Any) -> Iterator[Any]:
-    """Packets of a stream that hold data, each with its number in `opaque`.
-
-    Source: own.
-    """
+    """Packets of a stream that hold data, each with its number in `opaque`."""
     import av
 
     number = 0
@@ -176,10 +163,7 @@ def read_packets(container: Any, stream: Any) -> Iterator[Any]:
 
 
 def packet_table(path: Path) -> PacketTable:
-    """Read all packets of a file's first video stream without decoding them.
-
-    Source: own.
-    """
+    """Read all packets of a file's first video stream without decoding them."""
     with open_stream(path) as (container, stream):
         rows = [
             (p.pts, p.dts, p.duration or 0, p.is_keyframe, p.is_discard, p.is_corrupt)

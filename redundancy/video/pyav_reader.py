@@ -46,8 +46,6 @@ def read_pyav(path: Path, choose: Choose) -> Decoded:
     ------
     NoFramesError, CorruptVideoError, FrameSizeError
         If there is no frame, a chosen frame or one that it needs is damaged, or the frames differ in size.
-
-    Source: own.
     """
     import av
 

@@ -63,8 +63,6 @@ class VideoReader:
     ...     clip = reader.load("data/clips/clip_000.mp4", frames=8)
     >>> clip.frames.shape
     (8, 224, 224, 3)
-
-    Source: own.
     """
 
     def __init__(self, *, decoder: str = "auto", timeout: float | int = 60.0, memory: int = 2 * 2**30) -> None:
@@ -117,8 +115,6 @@ class VideoReader:
             As `load_video` does.
         RuntimeError
             If no process can be started.
-
-        Source: own.
         """
         size = settings.pop("resize", None)  # needs torch, which the process does not load
         check_size(size)
@@ -136,16 +132,11 @@ class VideoReader:
         ------
         VideoError
             If the file cannot be read, or takes longer than the limit.
-
-        Source: own.
         """
         return str(self._ask("digest", {"path": os.fspath(video_path(path))}).value)
 
     def close(self) -> None:
-        """End the process; a reader that is used again starts another.
-
-        Source: own.
-        """
+        """End the process; a reader that is used again starts another."""
         with self._turn():
             self._drop()
 

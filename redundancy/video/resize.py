@@ -13,8 +13,6 @@ def check_size(size: int | tuple[int, int] | None) -> None:
     ------
     ValueError
         If a side is not above 0.
-
-    Source: own.
     """
     if size is not None and min(np.ravel(size)) < 1:
         raise ValueError(f"resize is {size}, expected pixels above 0")

@@ -35,8 +35,6 @@ class Sampling:
         What is asked for when the caller names neither.
     source
         Where the convention is published.
-
-    Source: own.
     """
 
     sample: SampleFn
@@ -46,10 +44,7 @@ class Sampling:
 
 
 def frames_asked(total: int, rate: float, *, frames: int | None, fps: float | None) -> int:
-    """Number of frames that a request means, before it is cut to what there is: `fps * total / rate`, at most `frames`.
-
-    Source: own.
-    """
+    """Frames that a request means, before it is cut to what there is: `fps * total / rate`, at most `frames`."""
     if fps is None:
         return DEFAULT_FRAMES if frames is None else frames
     at_rate = max(1, int(total / rate * fps))
@@ -69,10 +64,7 @@ def _linspace(total: int, rate: float, frames: int | None, fps: float | None) ->
 
 
 def _uniform(total: int, rate: float, frames: int | None, fps: float | None) -> Indices:
-    """`floor((2 i + 1) total / (2 T))`: the centres of T equal bins.
-
-    Source: own.
-    """
+    """`floor((2 i + 1) total / (2 T))`: the centres of T equal bins."""
     count = _count(total, rate, frames, fps)
     return (2 * np.arange(count, dtype=np.int64) + 1) * total // (2 * count)
 

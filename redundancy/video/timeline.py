@@ -26,8 +26,6 @@ class Timeline:
         Seconds from the first frame's start to the last frame's end.
     nominal_fps
         What the container says; wrong where the frame rate varies.
-
-    Source: own.
     """
 
     times: Float64[np.ndarray, "total"]
@@ -36,7 +34,7 @@ class Timeline:
 
     @property
     def total(self) -> int:
-        """Frames in the file. Source: own."""
+        """Frames in the file."""
         return len(self.times)
 
     @property
@@ -44,8 +42,6 @@ class Timeline:
         """Mean frames per second: total / duration, or the nominal rate where it agrees within half a frame.
 
         The nominal rate is exact where total / duration carries the rounding of the container's clock.
-
-        Source: own.
         """
         nominal = self.nominal_fps
         if nominal > 0 and abs(self.duration - self.total / nominal) <= 0.5 / nominal:
@@ -106,7 +102,7 @@ Choose = Callable[[Timeline], Int64[np.ndarray, "frames"]]
 
 
 class WindowError(ValueError):
-    """No frame is shown between the times asked for. Source: own."""
+    """No frame is shown between the times asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +119,6 @@ class Decoded:
         Of the whole file.
     decoder
         Name and version of the library.
-
-    Source: own.
     """
 
     frames: UInt8[np.ndarray, "frames height width 3"]

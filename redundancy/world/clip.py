@@ -8,9 +8,10 @@ from importlib.metadata import version
 
 import numpy as np
 
+from redundancy.records import ClipRecord
 from redundancy.video import SAMPLINGS, VideoClip
 from redundancy.video.sampling import frames_asked
-from redundancy.world.clips import FPS, ClipRecord, script_of
+from redundancy.world.clips import FPS, script_of
 from redundancy.world.questions import ask_all
 from redundancy.world.render import render_frames
 from redundancy.world.scene import WorldConfig
@@ -39,10 +40,7 @@ class WorldVideo:
         return " ".join(["world", str(self.seed), *options])
 
     def record(self) -> ClipRecord:
-        """What is known about it; there is no file, so `sha256` is empty.
-
-        Source: own.
-        """
+        """What is known about it; there is no file, so `sha256` is empty."""
         script = script_of(self.seed, self.config)
         scenes = len(script.scenes)
         return ClipRecord(
@@ -71,8 +69,6 @@ class WorldVideo:
         ------
         ValueError
             If a setting is out of its range.
-
-        Source: own.
         """
         if sampling not in SAMPLINGS or (frames is not None and frames < 1) or (fps is not None and fps <= 0):
             raise ValueError(

@@ -43,8 +43,6 @@ def cell_labels(
     ------
     ValueError
         If the scripts are of different size, there is none, or `cells` is not in [1, size].
-
-    Source: own.
     """
     config = common_config(scripts)
     if not 1 <= cells <= config.size:

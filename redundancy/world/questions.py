@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from redundancy.questions import Question
 from redundancy.world.scene import COLORS, DIRECTIONS, MAX_SCENES, QUADRANTS, SHAPES, Scene, VideoScript
 
 NUMBERS = ("one", "two", "three", "four")
@@ -13,38 +13,8 @@ QUARTERS = ("quarter1", "quarter2", "quarter3", "quarter4")
 DIGITS = tuple(str(i) for i in range(10))
 
 
-@dataclass(frozen=True)
-class Question:
-    """A question with one right answer among its options.
-
-    Parameters
-    ----------
-    skill
-        Name in `SKILLS`.
-    text
-        In the words of the small models' vocabulary.
-    answer
-        One word.
-    options
-        Every possible answer, the right one among them.
-    """
-
-    skill: str
-    text: str
-    answer: str
-    options: tuple[str, ...]
-
-    @property
-    def chance(self) -> float:
-        """Accuracy of guessing among the options."""
-        return 1 / len(self.options)
-
-
 def ask_all(script: VideoScript, *, seed: int) -> tuple[Question, ...]:
-    """One question of every skill that the video allows; scenes and things asked about are drawn from the seed.
-
-    Source: own.
-    """
+    """One question of every skill that the video allows; scenes and things asked about are drawn from the seed."""
     draw = random.Random(seed)
     asked = (ask(script, draw) for ask in _ASK.values())
     return tuple(question for question in asked if question is not None)
@@ -57,8 +27,6 @@ def ask(script: VideoScript, skill: str, draw: random.Random) -> Question | None
     ------
     ValueError
         If there is no such skill.
-
-    Source: own.
     """
     if skill not in _ASK:
         raise ValueError(f"skill={skill!r} given, expected one of {', '.join(_ASK)}")

@@ -60,8 +60,6 @@ def render(
     ------
     ValueError
         If the scripts are of different size, or there is none.
-
-    Source: own.
     """
     config = common_config(scripts)
     frames = FrameTables(scripts, config, torch.device(device))
@@ -87,8 +85,6 @@ def common_config(scripts: Sequence[VideoScript]) -> WorldConfig:
     ------
     ValueError
         If the scripts are of different size, or there is none.
-
-    Source: own.
     """
     sizes = {script.config for script in scripts}
     if len(sizes) != 1:
@@ -97,10 +93,7 @@ def common_config(scripts: Sequence[VideoScript]) -> WorldConfig:
 
 
 def render_frames(script: VideoScript, *, seed: int) -> UInt8[np.ndarray, "frames height width 3"]:
-    """One video with its pixel noise, as bytes.
-
-    Source: own.
-    """
+    """One video with its pixel noise, as bytes."""
     image = render([script], generator=torch.Generator().manual_seed(seed))[0]
     return (image * 255).round().byte().permute(0, 2, 3, 1).numpy()
 

@@ -198,8 +198,6 @@ def sample_script(config: WorldConfig, generator: torch.Generator) -> VideoScrip
 
     One to four scenes, equally likely, if `config` asks for no number; their cuts are the first of three (or as many as
     are needed) drawn without replacement among the multiples of the shortest scene.
-
-    Source: own.
     """
     count, edges = _edges(config, generator)
     backgrounds = torch.randperm(len(BACKGROUNDS), generator=generator).tolist()

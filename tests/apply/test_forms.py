@@ -8,7 +8,7 @@ import torch
 
 import redundancy as rd
 from redundancy.pruning import RandomTokens
-from redundancy.world.questions import Question
+from redundancy.questions import Question
 
 CLIPS = Path(__file__).resolve().parents[2] / "data" / "clips"
 

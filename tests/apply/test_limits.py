@@ -12,10 +12,10 @@ from PIL import Image
 
 import redundancy as rd
 from redundancy.apply import prune
-from redundancy.capture import available_salience
 from redundancy.models import VideoLLM
 from redundancy.models.video_llm import _metadata
 from redundancy.pruning import FastVID
+from redundancy.recording import available_salience
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid, VideoTokens
 from tests.apply.reference import greedy, shortened, whole_prompt

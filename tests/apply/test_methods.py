@@ -9,10 +9,10 @@ import torch
 
 import redundancy as rd
 from redundancy.apply import prune
-from redundancy.capture import available_salience
 from redundancy.models import VideoLLM
 from redundancy.pruning import METHODS
 from redundancy.pruning.base import Method
+from redundancy.recording import available_salience
 from tests.apply.test_outer import OTHER, QUESTION, compare, generate
 from tests.tiny_models import make_clip
 

@@ -13,18 +13,19 @@ import pytest
 import torch
 
 from redundancy.apply import prune
-from redundancy.capture import available_salience
 from redundancy.evaluation import answers
 from redundancy.evaluation.answers import answered, evaluate, reads_question
 from redundancy.evaluation.cells import NothingMeasuredError, own_folder
-from redundancy.evaluation.scores import accuracy, fidelity_means, paired_accuracy
 from redundancy.evaluation.scoring import score_questions
+from redundancy.evaluation.statistics.scores import accuracy, fidelity_means, paired_accuracy
 from redundancy.metrics.fidelity import next_token_kl
 from redundancy.models import VideoLLM, load_model
 from redundancy.pruning import FastV, FastVID, PruneVid, PruneVidStage2, RandomInner, RandomTokens
+from redundancy.questions import Question
+from redundancy.recording import available_salience
 from redundancy.sources import list_videos
 from redundancy.video import NotAVideoError
-from redundancy.world.questions import SKILLS, Question
+from redundancy.world.questions import SKILLS
 from tests.evaluation.test_scoring import QUESTIONS, every_third
 from tests.tiny_models import make_clip
 

@@ -14,8 +14,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from redundancy.apply import outer
-from redundancy.evaluation import efficiency
-from redundancy.evaluation.efficiency import (
+from redundancy.evaluation.cost import times as efficiency
+from redundancy.evaluation.cost.flops import DecoderShape, fastvid_flops, holitom_flops
+from redundancy.evaluation.cost.times import (
     PROMPT_STAGES,
     STAGES,
     PromptFlops,
@@ -24,11 +25,10 @@ from redundancy.evaluation.efficiency import (
     time_answer,
     video_size,
 )
-from redundancy.evaluation.flops import DecoderShape, fastvid_flops, holitom_flops
 from redundancy.models import VideoLLM, load_model
 from redundancy.models.hooks import Hooks
-from redundancy.pruning.controls import RandomTokens, UniformTokens
-from redundancy.pruning.fastvid import FastVID
+from redundancy.pruning.methods.controls import RandomTokens, UniformTokens
+from redundancy.pruning.methods.fastvid import FastVID
 from redundancy.reduction import Reduction
 from redundancy.sources import VideoSource, list_videos
 from redundancy.tokens import TokenGrid, VideoTokens

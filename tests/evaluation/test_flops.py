@@ -11,7 +11,7 @@ from transformers import Qwen2Config
 from transformers.models.qwen3_vl_moe.configuration_qwen3_vl_moe import Qwen3VLMoeTextConfig
 from transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe import Qwen3VLMoeTextModel
 
-from redundancy.evaluation.flops import (
+from redundancy.evaluation.cost.flops import (
     QWEN2_7B,
     QWEN2_72B,
     DecoderShape,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from redundancy.evaluation.bounds import bounds_of
-from redundancy.evaluation.intervals import (
+from redundancy.evaluation.statistics.bounds import bounds_of
+from redundancy.evaluation.statistics.intervals import (
     FEW,
     group_mean_interval,
     interval_name,

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from redundancy.evaluation import memory
-from redundancy.evaluation.memory import PeakMemory, peak_memory
+from redundancy.evaluation.cost import memory
+from redundancy.evaluation.cost.memory import PeakMemory, peak_memory
 from redundancy.models import VideoLLM, load_model
-from redundancy.pruning.controls import RandomTokens
+from redundancy.pruning.methods.controls import RandomTokens
 from redundancy.sources import list_videos
 
 MB = 1 << 20

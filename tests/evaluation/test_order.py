@@ -12,8 +12,8 @@ import xarray as xr
 
 from redundancy.evaluation.order import halved, order_sensitivity, reversed_order, shuffled
 from redundancy.evaluation.same_grid import check_comparable, grid_of, on_one_grid
-from redundancy.evaluation.scores import paired_accuracy
-from redundancy.evaluation.summary import compare
+from redundancy.evaluation.statistics.scores import paired_accuracy
+from redundancy.evaluation.statistics.summary import compare
 from redundancy.metrics.fidelity import next_token_kl
 from redundancy.models import VideoLLM, load_model
 from redundancy.sources import list_videos

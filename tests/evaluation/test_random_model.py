@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from redundancy.evaluation.efficiency import video_size
-from redundancy.evaluation.flops import DecoderShape
-from redundancy.evaluation.random_model import SHAPES, OneVisionShape, random_model
+from redundancy.evaluation.cost.flops import DecoderShape
+from redundancy.evaluation.cost.random_model import SHAPES, OneVisionShape, random_model
+from redundancy.evaluation.cost.times import video_size
 from redundancy.models import load_model
 from redundancy.sources import list_videos
 

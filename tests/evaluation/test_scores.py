@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from redundancy.evaluation.scores import accuracy, fidelity_means, paired_accuracy, paired_measure
+from redundancy.evaluation.statistics.scores import accuracy, fidelity_means, paired_accuracy, paired_measure
 
 
 def table(correct: list[list[int]], **more: object) -> pd.DataFrame:

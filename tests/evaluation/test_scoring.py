@@ -16,9 +16,9 @@ from redundancy.evaluation.prompts import Running, prompts_of
 from redundancy.evaluation.scoring import Scored, lettered, option_tokens, score_questions
 from redundancy.models import Prepared, VideoLLM, load_model
 from redundancy.pruning import RandomInner
+from redundancy.questions import Question
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
-from redundancy.world.questions import Question
 from tests.tiny_models import make_clip
 
 QUESTIONS = (

@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from redundancy.evaluation.intervals import mean_interval
-from redundancy.evaluation.summary import compare, summarise
+from redundancy.evaluation.statistics.intervals import mean_interval
+from redundancy.evaluation.statistics.summary import compare, summarise
 
 
 def results(values: np.ndarray, *dims: str, **attrs: object) -> xr.Dataset:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from redundancy.pruning.dycoke import dycoke
+from redundancy.pruning.methods.dycoke import dycoke
 from tests.golden_checks.case import Case
 
 

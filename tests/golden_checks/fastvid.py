@@ -8,9 +8,9 @@ from torch import Tensor
 from redundancy.metrics.temporal import transition_similarity
 from redundancy.metrics.visual import density_peaks
 from redundancy.pruning.base import Entries
-from redundancy.pruning.fastvid import fastvid
-from redundancy.pruning.segment import lengths_to_cuts
-from redundancy.pruning.select import rank
+from redundancy.pruning.methods.fastvid import fastvid
+from redundancy.pruning.parts.segment import lengths_to_cuts
+from redundancy.pruning.parts.select import rank
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid
 from tests.golden_checks.case import Case, Mismatch

@@ -9,9 +9,9 @@ from torch import Tensor
 from redundancy.metrics.temporal import token_persistence
 from redundancy.metrics.visual import density_peaks
 from redundancy.pruning.base import Entries
-from redundancy.pruning.holitom import holitom
-from redundancy.pruning.holitom_inner import holitom_inner
-from redundancy.pruning.windows import Windows, static_windows
+from redundancy.pruning.methods.holitom import holitom
+from redundancy.pruning.methods.holitom_inner import holitom_inner
+from redundancy.pruning.parts.windows import Windows, static_windows
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid
 from tests.golden_checks.case import Case, Mismatch

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from redundancy.pruning.prunevid import frame_labels, prunevid
-from redundancy.pruning.prunevid_stage2 import prunevid_stage2
-from redundancy.pruning.segment import contiguous_labels, labels_to_lengths
+from redundancy.pruning.methods.prunevid import frame_labels, prunevid
+from redundancy.pruning.methods.prunevid_stage2 import prunevid_stage2
+from redundancy.pruning.parts.segment import contiguous_labels, labels_to_lengths
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid
 from tests.golden_checks.case import VALUES, Case, Mismatch

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from redundancy.metrics.trajectory import curvature
-from redundancy.pruning.budget import allocate
-from redundancy.pruning.vcast import vcast_videos
+from redundancy.pruning.methods.vcast import vcast_videos
+from redundancy.pruning.parts.budget import allocate
 from tests.golden_checks.case import Case
 
 

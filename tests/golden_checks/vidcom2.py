@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from redundancy.pruning.vidcom2 import uniqueness, vidcom2
+from redundancy.pruning.methods.vidcom2 import uniqueness, vidcom2
 from tests.golden_checks.case import Case
 
 

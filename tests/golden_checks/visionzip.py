@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from redundancy.pruning.visionzip import visionzip
+from redundancy.pruning.methods.visionzip import visionzip
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid
 from tests.golden_checks.case import VALUES, Case

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import redundancy as rd
-from redundancy.capture.tokens import record_prompt
-from redundancy.metrics.placement import assigned_positions, last_number
+from redundancy.metrics.kernels.placement import assigned_positions, last_number
 from redundancy.models import VideoLLM
 from redundancy.pruning import DyCoke, HoliTom, PruneVid
+from redundancy.recording.tokens import record_prompt
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid, VideoTokens
 from studies.conditions import suited

@@ -7,8 +7,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redundancy.capture.attention import record_attention
-from redundancy.capture.attention_dataset import attention_dataset
 from redundancy.metrics.attention import (
     attention_entropy,
     attention_lost,
@@ -17,8 +15,10 @@ from redundancy.metrics.attention import (
     top_mass,
     video_share,
 )
-from redundancy.metrics.ranks import spearman, top_count
+from redundancy.metrics.kernels.ranks import spearman, top_count
 from redundancy.models import load_model
+from redundancy.recording.attention import record_attention
+from redundancy.recording.attention_dataset import attention_dataset
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid
 from tests.metrics.checks.attention import GRID, merged, on_video, with_salience

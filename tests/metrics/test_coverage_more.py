@@ -9,14 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redundancy.metrics.compactness import (
-    fixed_sample,
-    kcentre_error,
-    kmeans_error,
-    pca_error,
-    reconstruction_gap,
-    tokens_needed,
-)
 from redundancy.metrics.coverage import (
     cells_covered,
     error_of_outputs,
@@ -24,6 +16,14 @@ from redundancy.metrics.coverage import (
     reconstruction_error,
     turn_coverage,
     video_outputs,
+)
+from redundancy.metrics.coverage.compactness import (
+    fixed_sample,
+    kcentre_error,
+    kmeans_error,
+    pca_error,
+    reconstruction_gap,
+    tokens_needed,
 )
 from redundancy.reduction import Reduction, compose
 from redundancy.tokens import TokenGrid

@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 
 import redundancy as rd
-from redundancy.metrics.nulls import null_score, shuffle_frames
+from redundancy.metrics.measure.nulls import null_score, shuffle_frames
 from redundancy.metrics.table import METRICS
 from redundancy.metrics.temporal import transition_similarity
 from redundancy.metrics.visual import effective_rank

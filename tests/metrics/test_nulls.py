@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from redundancy.metrics.facts import NULLS
-from redundancy.metrics.nulls import NULL_MODELS, gaussian, null_score, shuffle_frames, shuffle_tokens
+from redundancy.metrics.measure.nulls import NULL_MODELS, gaussian, null_score, shuffle_frames, shuffle_tokens
+from redundancy.metrics.registry import NULLS
 from redundancy.metrics.temporal import transition_similarity
 from tests.metrics.checks.case import randn
 

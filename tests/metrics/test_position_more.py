@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from redundancy.metrics.numbering import distance_to_text, inversions, time_warp
-from redundancy.metrics.placement import assigned_positions, renumbered
+from redundancy.metrics.kernels.placement import assigned_positions, renumbered
 from redundancy.metrics.position import (
     alignment,
     coherence,
@@ -22,6 +21,7 @@ from redundancy.metrics.position import (
     position_displacement,
     position_spread,
 )
+from redundancy.metrics.position.numbering import distance_to_text, inversions, time_warp
 from redundancy.models.rotary import mrope_layout
 from redundancy.models.torchvision_repair import import_torchvision
 from redundancy.reduction import Reduction

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 import redundancy as rd
-from redundancy.metrics.projection import principal_components, project_trajectory
+from redundancy.metrics.trajectory.projection import principal_components, project_trajectory
 from tests.metrics.checks.case import randn
 from tests.pruning.samples import video
 

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redundancy.metrics.facts import ELEMENT_DIMS, FACTS, Metric
-from redundancy.metrics.sizes import VECTORS
+from redundancy.metrics.kernels.sizes import VECTORS
+from redundancy.metrics.registry import ELEMENT_DIMS, FACTS, Metric
 from redundancy.metrics.table import METRICS
 from tests.metrics.checks import CHECKS
 from tests.metrics.checks.case import Known, outputs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from redundancy.metrics.roles import ROLES, token_roles
+from redundancy.metrics.coverage.roles import ROLES, token_roles
 from redundancy.pruning.table import METHODS
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import redundancy as rd
-from redundancy.metrics.projection import project_trajectory
-from redundancy.metrics.sizes import check_sizes
+from redundancy.metrics.kernels.sizes import check_sizes
 from redundancy.metrics.trajectory import curvature
+from redundancy.metrics.trajectory.projection import project_trajectory
 from redundancy.pruning import FastV
 from redundancy.pruning.table import METHODS
 from redundancy.tokens import VideoTokens

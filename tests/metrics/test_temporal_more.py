@@ -9,8 +9,7 @@ import pytest
 import torch
 from scipy.signal import lfilter
 
-from redundancy.metrics import cosines
-from redundancy.metrics.frame_series import _first_lag_below
+from redundancy.metrics.kernels import cosines
 from redundancy.metrics.temporal import (
     autocorrelation,
     correlation_length,
@@ -25,6 +24,7 @@ from redundancy.metrics.temporal import (
     token_persistence,
     transition_similarity,
 )
+from redundancy.metrics.temporal.series import _first_lag_below
 from redundancy.tokens import TokenGrid
 from tests.metrics.checks import temporal as oracles
 from tests.metrics.checks.case import randn

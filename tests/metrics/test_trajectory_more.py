@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redundancy.metrics.polyline import best_vertices, polyline_error_of, segment_costs, uniform_vertices
+from redundancy.metrics.kernels.polyline import best_vertices, polyline_error_of, segment_costs, uniform_vertices
+from redundancy.metrics.kernels.twonn import twonn_fit
 from redundancy.metrics.trajectory import (
     curvature,
     intrinsic_dimension,
@@ -19,7 +20,6 @@ from redundancy.metrics.trajectory import (
     turning_angle,
     twonn_dimension,
 )
-from redundancy.metrics.twonn import twonn_fit
 from tests.metrics.checks.case import randn
 
 paths = st.tuples(st.integers(0, 9999), st.integers(2, 40), st.integers(1, 5))

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 
 from redundancy.metrics import density, gram
-from redundancy.metrics.density import density_peaks
-from redundancy.metrics.gram import component_labels, frame_blocks, quantiles, shared_parts, singular_values
+from redundancy.metrics.kernels.gram import component_labels, frame_blocks, quantiles, shared_parts, singular_values
+from redundancy.metrics.kernels.peaks import density_peaks
 from redundancy.metrics.table import METRICS
 from redundancy.tokens import TokenGrid
 from tests.metrics.checks.case import outputs, randn

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from redundancy.apply import prune
-from redundancy.capture.attention import record_attention
-from redundancy.capture.hidden import record_hidden
 from redundancy.models import load_model
 from redundancy.models.hooks import Hooks, on_text_entry
 from redundancy.pruning import FastV, RandomInner, RandomTokens
+from redundancy.recording.attention import record_attention
+from redundancy.recording.hidden import record_hidden
 from tests.tiny_models import make_clip
 
 QUESTION = "what happens in the video ?"

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from redundancy.capture import model_provenance
 from redundancy.models import VideoLLM, load_model
 from redundancy.models.identity import memory_digest, model_digest, model_folder, weights_digest
 from redundancy.paths import bundled_models
+from redundancy.recording import model_provenance
 
 NAME = "tiny-llava-onevision"
 

@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 
-from redundancy.capture import video_tokens
 from redundancy.models import VideoLLM, load_model
 from redundancy.models.hooks import TextEntry, on_text_entry
 from redundancy.models.llava_video import time_instruction
+from redundancy.recording import video_tokens
 from tests.models.test_load import head_folder
 from tests.tiny_models import make_clip
 

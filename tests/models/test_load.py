@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from redundancy.capture import available_salience, video_tokens
 from redundancy.models import (
     FAMILIES,
     ModelNotFoundError,
@@ -20,6 +19,7 @@ from redundancy.models import (
     wrap_model,
 )
 from redundancy.paths import data_folder
+from redundancy.recording import available_salience, video_tokens
 from redundancy.video import load_video
 from tests.tiny_models import TINY, llava_onevision, make_clip
 

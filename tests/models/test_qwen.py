@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from redundancy.capture import tokens_of_prompt, video_tokens
 from redundancy.models import VideoLLM, load_model
+from redundancy.recording import tokens_of_prompt, video_tokens
 from tests.tiny_models import make_clip
 
 SECTIONED = [0, 0, 1, 1, 1, 2, 2, 2]  # mrope_section [2, 3, 3]

@@ -16,7 +16,7 @@ from redundancy.evaluation.scoring import score_questions
 from redundancy.models import VideoLLM
 from redundancy.models.tower_once import tower_once
 from redundancy.pruning import RandomTokens
-from redundancy.world.questions import Question
+from redundancy.questions import Question
 from tests.tiny_models import make_clip
 
 CLIP = make_clip(seed=1)

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from redundancy.pruning import DyCoke, PruneVid, VidCom2, VisionZip
-from redundancy.pruning.dycoke import dycoke
-from redundancy.pruning.prunevid import clusters_of, frame_segments, static_places
-from redundancy.pruning.prunevid_stage2 import prunevid_stage2
-from redundancy.pruning.segment import FixedInterval
-from redundancy.pruning.vidcom2 import uniqueness
-from redundancy.pruning.visionzip import visionzip
+from redundancy.pruning.methods.dycoke import dycoke
+from redundancy.pruning.methods.prunevid import clusters_of, frame_segments, static_places
+from redundancy.pruning.methods.prunevid_stage2 import prunevid_stage2
+from redundancy.pruning.methods.vidcom2 import uniqueness
+from redundancy.pruning.methods.visionzip import visionzip
+from redundancy.pruning.parts.segment import FixedInterval
 from redundancy.tokens import TokenLayout, VideoTokens
 
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redundancy.pruning.base import Method
-from redundancy.pruning.fastvid import FastVID
-from redundancy.pruning.holitom import HoliTom
-from redundancy.pruning.segment import Agglomerative, RandomCuts
+from redundancy.pruning.methods.fastvid import FastVID
+from redundancy.pruning.methods.holitom import HoliTom
+from redundancy.pruning.methods.vcast import VCast
+from redundancy.pruning.parts.segment import Agglomerative, RandomCuts
 from redundancy.pruning.table import METHODS, MethodEntry
-from redundancy.pruning.vcast import VCast
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
 from tests.pruning.samples import LAYOUTS, video

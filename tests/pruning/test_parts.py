@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redundancy.pruning.budget import (
+from redundancy.pruning.parts.budget import (
     allocate,
     anchor_positions,
     curvature_weights,
@@ -15,8 +15,8 @@ from redundancy.pruning.budget import (
     shares,
     uniform_weights,
 )
-from redundancy.pruning.fastvid_budget import fastvid_budget
-from redundancy.pruning.merge import (
+from redundancy.pruning.parts.fastvid_budget import fastvid_budget
+from redundancy.pruning.parts.merge import (
     MERGERS,
     anchor_centric,
     cluster_mean,
@@ -25,7 +25,7 @@ from redundancy.pruning.merge import (
     nearest_by_distance,
     sequential_halving,
 )
-from redundancy.pruning.select import dual_anchor, rank, top_density, top_salience, true_indices
+from redundancy.pruning.parts.select import dual_anchor, rank, top_density, top_salience, true_indices
 
 ints = torch.tensor
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from redundancy.pruning.base import Method
-from redundancy.pruning.fastvid import FastVID, fastvid
-from redundancy.pruning.holitom import HoliTom
-from redundancy.pruning.holitom_inner import HoliTomInner
-from redundancy.pruning.segment import FixedInterval, GivenSegments
-from redundancy.pruning.vcast import VCast, vcast
+from redundancy.pruning.methods.fastvid import FastVID, fastvid
+from redundancy.pruning.methods.holitom import HoliTom
+from redundancy.pruning.methods.holitom_inner import HoliTomInner
+from redundancy.pruning.methods.vcast import VCast, vcast
+from redundancy.pruning.parts.segment import FixedInterval, GivenSegments
 from redundancy.reduction import Reduction
 from tests.pruning.samples import scenes, video
 

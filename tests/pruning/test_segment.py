@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redundancy.pruning.segment import (
+from redundancy.pruning.parts.segment import (
     SEGMENTERS,
     DySeg,
     GivenSegments,
@@ -26,7 +26,7 @@ from redundancy.pruning.segment import (
     lengths_to_cuts,
     random_cuts,
 )
-from redundancy.pruning.windows import static_windows
+from redundancy.pruning.parts.windows import static_windows
 from redundancy.tokens import VideoTokens
 
 

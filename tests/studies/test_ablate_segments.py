@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from redundancy.capture import open_dataset
 from redundancy.paths import data_folder
+from redundancy.recording import open_dataset
 from studies import ablate_segments, figures
 from studies.ablate_segments import Options, measures_of
 

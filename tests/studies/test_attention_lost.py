@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import redundancy as rd
-from redundancy.capture import open_dataset
-from redundancy.pruning.controls import UniformTokens
+from redundancy.pruning.methods.controls import UniformTokens
+from redundancy.recording import open_dataset
 from redundancy.sources import VideoSource, list_videos
 from redundancy.tokens import VideoTokens
 from studies import attention_lost

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from redundancy.evaluation.bounds import bounds_of
-from redundancy.evaluation.intervals import UNBOUNDED
+from redundancy.evaluation.statistics.bounds import bounds_of
+from redundancy.evaluation.statistics.intervals import UNBOUNDED
 from redundancy.pruning import FastVID
 from studies import attention_lost_summary, method_agreement, position_drift_summary, retention_curve
 from studies.conditions import conditions_of, intervals

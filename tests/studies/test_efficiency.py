@@ -14,12 +14,12 @@ import pytest
 import xarray as xr
 
 import redundancy as rd
-from redundancy.capture import open_dataset
 from redundancy.evaluation.cells import NothingMeasuredError
 from redundancy.models import load_model
 from redundancy.plot.efficiency import shown_conditions
-from redundancy.pruning.controls import UniformTokens
+from redundancy.pruning.methods.controls import UniformTokens
 from redundancy.pruning.table import METHODS
+from redundancy.recording import open_dataset
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
 from studies import efficiency

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 import redundancy as rd
-from redundancy.capture import open_dataset
 from redundancy.metrics.fidelity import anchor_jaccard
-from redundancy.pruning.controls import RandomOf2x2, RandomTokens
+from redundancy.pruning.methods.controls import RandomOf2x2, RandomTokens
 from redundancy.pruning.table import METHODS
+from redundancy.recording import open_dataset
 from redundancy.reduction import Reduction
 from redundancy.sources import list_videos
 from redundancy.tokens import TokenGrid

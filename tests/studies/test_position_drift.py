@@ -12,12 +12,12 @@ import pytest
 import torch
 
 import redundancy as rd
-from redundancy.capture import open_dataset
-from redundancy.capture.tokens import PromptEnd
 from redundancy.metrics.coverage import reconstruction_gap
-from redundancy.pruning.controls import AveragePool, UniformTokens
-from redundancy.pruning.fastvid import FastVID
-from redundancy.pruning.holitom import HoliTom
+from redundancy.pruning.methods.controls import AveragePool, UniformTokens
+from redundancy.pruning.methods.fastvid import FastVID
+from redundancy.pruning.methods.holitom import HoliTom
+from redundancy.recording import open_dataset
+from redundancy.recording.tokens import PromptEnd
 from redundancy.sources import list_videos
 from redundancy.tokens import VideoTokens
 from studies import position_drift

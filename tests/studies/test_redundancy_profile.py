@@ -14,9 +14,9 @@ import xarray as xr
 from scipy import stats
 
 import redundancy as rd
-from redundancy.capture import open_dataset
 from redundancy.metrics.table import METRICS
 from redundancy.paths import data_folder
+from redundancy.recording import open_dataset
 from redundancy.sources import list_videos
 from studies import redundancy_profile
 from studies.redundancy_profile import PROFILED, Options, draw, main, seed_of, told_apart

@@ -17,9 +17,9 @@ import pandas as pd
 import pytest
 
 import redundancy as rd
-from redundancy.capture import open_dataset
-from redundancy.evaluation.intervals import mean_interval
+from redundancy.evaluation.statistics.intervals import mean_interval
 from redundancy.paths import data_folder
+from redundancy.recording import open_dataset
 from redundancy.sources import list_videos
 from redundancy.tokens import VideoTokens
 from studies import retention_curve

@@ -17,7 +17,7 @@ import xarray as xr
 from redundancy.evaluation.cells import CannotStoreError, NothingMeasuredError
 from redundancy.paths import data_folder
 from redundancy.pruning import FastVID
-from redundancy.pruning.segment import DySeg
+from redundancy.pruning.parts.segment import DySeg
 from redundancy.sources import VideoSource, list_videos
 from redundancy.video import RemoteVideoError, VideoReader, load_video
 from studies.runner import StudyRun, VideoResult, command_line, run_videos, say_what_ran, write_rows

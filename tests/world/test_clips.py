@@ -13,15 +13,16 @@ from redundancy.evaluation import accuracy, evaluate
 from redundancy.models import load_model
 from redundancy.paths import bundled_models, data_folder
 from redundancy.provenance import file_sha256, weights_hash
+from redundancy.records import load_clips
 from redundancy.sources import list_videos
+from redundancy.training.card import write_card
+from redundancy.training.held_out import ANSWERS, chance_beaten, load_answers
+from redundancy.training.small_models import FAMILIES
 from redundancy.video import load_video
-from redundancy.world.clips import ENLARGE, balanced_seeds, load_clips, make_clips, script_of
+from redundancy.world.clips import ENLARGE, balanced_seeds, make_clips, script_of
 from redundancy.world.questions import SKILLS, ask_all
 from redundancy.world.render import render_frames
 from redundancy.world.scene import WorldConfig
-from redundancy.world.train.card import write_card
-from redundancy.world.train.held_out import ANSWERS, chance_beaten, load_answers
-from redundancy.world.train.small_models import FAMILIES
 
 FOLDER = data_folder() / "clips"
 

@@ -1,0 +1,249 @@
+"""FastVID: segments, salient tokens of every frame, and density peaks of anchor frames that merge the segment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from redundancy.metrics.temporal import transition_similarity
+from redundancy.pruning.base import Entries, Method, Needs, require_choice, require_range
+from redundancy.pruning.host import to_host
+from redundancy.pruning.parts.fastvid_budget import VARIANTS, FastVIDBudget, fastvid_budget
+from redundancy.pruning.parts.merge import MERGERS, nearest_by_cosine
+from redundancy.pruning.parts.segment import Segmenter, dyseg, frame_features
+from redundancy.pruning.parts.select import dual_anchor, true_indices
+from redundancy.reduction import Reduction
+from redundancy.tokens import TokenLayout, VideoTokens
+
+TAU = {"onevision": 0.9, "llava_video": 0.9, "qwen": 0.84}
+
+
+@dataclass(frozen=True)
+class FastVID(Method):
+    """Density-peak pruning: per frame the most salient tokens, per segment a few context tokens that merge the rest.
+
+    Parameters
+    ----------
+    retention
+        Share of tokens to keep, in (0, 1].
+    c, tau
+        Smallest number of segments, and the similarity below which a transition is always a cut (None: the published
+        0.9, on Qwen 0.84).
+    d, p, beta
+        Share of context tokens, every how many frames an anchor stands, and the least weight of a context token's own
+        value when it merges.
+    ignore
+        Qwen only: transitions at least this similar are skipped inside a segment.
+    variant
+        `"onevision"`, `"llava_video"` or `"qwen"`, which differ in budgets; `"auto"` takes that of the tokens' family
+        (`"onevision"` for families without one) and records it.
+    salience, features
+        Sources; `"auto"`: `pooling_head`, on Qwen `mean_query` and `mean`.
+    segmenter
+        Used in place of DySeg with c and tau.
+    merger
+        Name in `MERGERS`.
+    parity
+        As the authors' code. By default a segment is merged as a whole whatever its budget, a context token is no
+        member of its own cluster, zero vectors have cosine 0, and a retention of 1 keeps all tokens.
+
+    Source: FastVID (arXiv:2503.11187), section 3.
+    """
+
+    retention: float = 0.1
+    c: int = 8
+    tau: float | None = None
+    d: float = 0.4
+    p: int = 4
+    beta: float = 0.6
+    ignore: float = 0.95
+    variant: str = "auto"
+    salience: str = "auto"
+    features: str = "auto"
+    segmenter: Segmenter | None = None
+    merger: str = "anchor_centric"
+    parity: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range("retention", self.retention, 0, 1, open_low=True)
+        require_range("c", self.c, 1)
+        require_range("d", self.d, 0, 1)
+        require_range("p", self.p, 1)
+        require_range("beta", self.beta, 0, 1)
+        require_choice("variant", self.variant, ("auto", *VARIANTS))
+        require_choice("merger", self.merger, tuple(MERGERS))
+
+    def variant_of(self, layout: TokenLayout | None) -> str:
+        """The variant for a family's layout."""
+        if self.variant != "auto" or layout is None:
+            return "onevision" if self.variant == "auto" else self.variant
+        if layout.newline == "row":
+            return "llava_video"
+        return "qwen" if layout.family.startswith("qwen") else "onevision"
+
+    def needs(self, layout: TokenLayout | None = None) -> Needs:
+        """Salience and frame features, whose sources depend on the variant."""
+        qwen = self.variant_of(layout) == "qwen"
+        salience = ("mean_query" if qwen else "pooling_head") if self.salience == "auto" else self.salience
+        features = ("mean" if qwen else "pooling_head") if self.features == "auto" else self.features
+        return Needs(salience=salience, frame_features=features)
+
+    def _decide(self, tokens: VideoTokens) -> Reduction:
+        needs, variant = self.needs(tokens.layout), self.variant_of(tokens.layout)
+        result = fastvid(
+            tokens.features,
+            tokens.salience_from(str(needs.salience)),
+            frame_features(tokens, str(needs.frame_features)),
+            variant=variant,
+            retention=self.retention,
+            c=self.c,
+            tau=TAU[variant] if self.tau is None else self.tau,
+            d=self.d,
+            p=self.p,
+            beta=self.beta,
+            ignore=self.ignore,
+            merger=self.merger,
+            lengths=None if self.segmenter is None else self.segmenter(tokens),
+            parity=self.parity,
+        )
+        if self.retention == 1 and not self.parity:
+            return self._keep_all(tokens, variant=variant, segments=result.stages["segments"])
+        return self._merge(tokens, result)
+
+
+def fastvid(
+    features: Float[Tensor, "frames tokens channels"],
+    salience: Float[Tensor, "frames tokens"],
+    per_frame: Float[Tensor, "frames frame_channels"],
+    *,
+    variant: str,
+    retention: float,
+    c: int = 8,
+    tau: float = 0.9,
+    d: float = 0.4,
+    p: int = 4,
+    beta: float = 0.6,
+    ignore: float = 0.95,
+    merger: str = "anchor_centric",
+    lengths: Int64[Tensor, "segments"] | None = None,
+    parity: bool = False,
+) -> Entries:
+    """FastVID on plain arrays.
+
+    1. Segments: DySeg on the frame features, or `lengths`.
+    2. Budgets: salient tokens of each frame, context tokens of every p-th frame from the end of a segment.
+    3. The most salient tokens are kept; of the others, the density peaks of anchor frames become context tokens.
+    4. Every token of the segment that is not salient joins, for each anchor frame, the context token of largest cosine.
+
+    Returns
+    -------
+    Indices into T*N, ascending; stages `segments`, `similarity`, `salient_budget`, `context_budget`, `base_budget`,
+    `context` `[K]` (True: context token), `merge_count` `[K]`, `variant` and `clamped`.
+
+    Source: FastVID (arXiv:2503.11187), section 3.
+    """
+    N = features.shape[1]
+    similarity = to_host(transition_similarity(per_frame))
+    if not parity:
+        similarity = similarity.nan_to_num(0.0)
+    segments = dyseg(similarity, c=c, tau=tau, parity=parity) if lengths is None else lengths
+    budget = fastvid_budget(segments, similarity, N, variant=variant, retention=retention, d=d, p=p, ignore=ignore)
+    if lengths is None and c > len(features):
+        budget.clamped.append(f"c = {c}: {len(features)} (frames)")
+    x = features.float()
+    salient, peak = dual_anchor(x, salience, salient=budget.salient, context=budget.context)
+    context = peak < budget.context.to(peak.device)[:, None]
+    anchor = true_indices(salient | context, int((budget.salient + budget.context).sum()))
+    order = peak if parity and variant == "onevision" else None
+    at, member, target = _merge_segments(x, salient, context, budget, segments, order=order, parity=parity)
+    output = torch.empty(salient.numel(), dtype=torch.int64, device=x.device)
+    output[anchor] = torch.arange(len(anchor), device=x.device)
+    target = output[at[target]]
+    weights = MERGERS[merger](target, len(anchor), beta=beta)
+    is_context = context.flatten()[anchor]
+    stages = {
+        "variant": variant,
+        "segments": segments,
+        "similarity": similarity,
+        "salient_budget": budget.salient,
+        "context_budget": budget.context,
+        "base_budget": budget.base,
+        "context": is_context,
+        "merge_count": torch.zeros_like(anchor).index_add(0, target, torch.ones_like(target)),
+        "clamped": budget.clamped,
+    }
+    return Entries(
+        anchor=anchor,
+        source=torch.cat([anchor, member]),
+        target=torch.cat([torch.arange(len(anchor), device=x.device), target]),
+        weight=torch.cat([torch.where(is_context, weights.anchor, 1.0), weights.member]),
+        stages=stages,
+    )
+
+
+def _merge_segments(
+    x: Float[Tensor, "frames tokens channels"],
+    salient: Bool[Tensor, "frames tokens"],
+    context: Bool[Tensor, "frames tokens"],
+    budget: FastVIDBudget,
+    lengths: Int64[Tensor, "segments"],
+    *,
+    order: Int64[Tensor, "frames tokens"] | None,
+    parity: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Context tokens `[C]` (index into T*N), and for each merge the member (into T*N) and its context token (into C).
+
+    With `order` (OneVision in parity) context tokens stand in score order and are members of their own cluster.
+    """
+    N = x.shape[1]
+    own_member = order is not None
+    shares = budget.context.tolist()
+    total, widest = sum(shares), max(shares)
+    key = context.to(torch.int64) if order is None else torch.where(context, N - order, 0)
+    at = key.sort(dim=1, descending=True, stable=True).indices[:, :widest]  # the first `share` are context tokens
+    start = torch.tensor([0, *shares[:-1]]).cumsum(0)
+    groups = _groups(lengths.tolist(), shares, int(budget.base[-1]) if own_member else -1)
+    allowed = ~salient
+    members, targets, count = [], [], 0
+    for first, end, anchors in groups:
+        frame = torch.tensor(anchors, device=x.device)
+        width = max(shares[a] for a in anchors)
+        slot = torch.arange(width, device=x.device)
+        valid = slot < torch.tensor([shares[a] for a in anchors], device=x.device)[:, None]
+        y = x[frame[:, None], at[frame][:, :width]]
+        nearest = nearest_by_cosine(x[first:end].flatten(0, 1), y, valid=valid, epsilon=0.0 if parity else 1e-12)
+        pool = allowed[first:end].expand(len(anchors), -1, -1)
+        if not own_member:
+            pool = pool.clone()
+            pool[torch.arange(len(anchors), device=x.device), frame - first] &= ~context[frame]
+        free = sum(N - int(budget.salient[t]) for t in range(first, end))
+        size = len(anchors) * free - (0 if own_member else sum(shares[a] for a in anchors))
+        chosen = true_indices(pool, size)
+        row, column = chosen // ((end - first) * N), chosen % ((end - first) * N)
+        members.append(column + first * N)
+        targets.append(start.to(x.device)[frame][row] + nearest.flatten()[chosen])
+        count += size
+    place = torch.arange(widest, device=x.device) < budget.context.to(x.device)[:, None]
+    flat = (at + torch.arange(len(x), device=x.device)[:, None] * N).flatten()[true_indices(place, total)]
+    empty = torch.empty(0, dtype=torch.int64, device=x.device)
+    return flat, torch.cat([empty, *members]), torch.cat([empty, *targets])
+
+
+def _groups(lengths: list[int], shares: list[int], per_frame: int) -> list[tuple[int, int, list[int]]]:
+    """First frame, end and anchor frames of each set of frames that merges together.
+
+    Anchors that have exactly `per_frame` context tokens merge their own frame only; -1: no such exception.
+    """
+    groups, first = [], 0
+    for length in lengths:
+        anchors = [t for t in range(first, first + length) if shares[t]]
+        if anchors and shares[anchors[0]] == per_frame:
+            groups += [(t, t + 1, [t]) for t in anchors]
+        elif anchors:
+            groups.append((first, first + length, anchors))
+        first += length
+    return groups

@@ -1,0 +1,121 @@
+"""How many tokens each frame may keep: int64 tensors `[T]` on the CPU.
+
+Budgets are decided on the host from a few numbers per frame, so that everything after them has a known size.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from redundancy.pruning.base import require_choice
+
+LEFT_OVER = ("largest fraction", "largest remainder")
+
+
+def uniform_weights(num_frames: int) -> Float[Tensor, "frames"]:
+    """Every frame weighs the same.
+
+    Source: own, the control of the other weights.
+    """
+    return torch.full((num_frames,), 1 / num_frames)
+
+
+def segment_weights(lengths: Int64[Tensor, "segments"]) -> Float[Tensor, "frames"]:
+    """Every segment weighs the same, and its frames share that equally: `1 / (segments * length)`.
+
+    Source: V-CAST (arXiv:2603.27650), the segment-based budget it compares with.
+    """
+    return torch.repeat_interleave(1 / (len(lengths) * lengths.float()), lengths)
+
+
+def shares(total: int, parts: int) -> Int64[Tensor, "parts"]:
+    """Split a whole number into equal parts, the first ones one larger."""
+    share = torch.full((parts,), total // parts, dtype=torch.int64)
+    share[: total % parts] += 1
+    return share
+
+
+def anchor_positions(length: int, step: int) -> Int64[Tensor, "anchors"]:
+    """Every step-th position of a segment counted from its last one, which comes first: `ceil(length / step)` of them.
+
+    Source: FastVID (arXiv:2503.11187), section 3.3.
+    """
+    return torch.arange(length - 1, -1, -step)
+
+
+def curvature_weights(curvature: Float[Tensor, "frames"], *, temperature: float = 0.7) -> Float[Tensor, "frames"]:
+    """Softmax of curvature over temperature, float32.
+
+    Source: V-CAST (arXiv:2603.27650), section 3.2, eq. 3.
+    """
+    return torch.softmax(curvature.float() / temperature, dim=0)
+
+
+def allocate(
+    weights: Float[Tensor, "frames"],
+    total: int,
+    *,
+    minimum: int,
+    maximum: int,
+    left_over: str = "largest remainder",
+) -> Int64[Tensor, "frames"]:
+    """Share `total` tokens among frames in proportion to their weights, between `minimum` and `maximum` each.
+
+    1. Every frame gets the minimum (0 if the total does not reach for all), the rest is `weights * rest`, floored.
+    2. What flooring and the maximum leave over goes by the fractional parts of the shares, equal ones to the lowest
+       index: `"largest remainder"` gives one token each, in rounds; `"largest fraction"` fills the frame of the largest
+       fraction up to the maximum, then the next, as the authors' code does.
+
+    Parameters
+    ----------
+    weights
+        `[T]`, float32 as in the authors' code, for a floor near a whole number depends on it; negative ones count as 0,
+        all zero as equal.
+    total
+        Tokens in all; more than `maximum * T` count as that.
+
+    Raises
+    ------
+    ValueError
+        If `left_over` is neither.
+
+    Source: V-CAST (arXiv:2603.27650), section 3.2 and the authors' code.
+    """
+    require_choice("left_over", left_over, LEFT_OVER)
+    T = len(weights)
+    total = min(max(total, 0), T * maximum)
+    base = minimum if total >= T * minimum else 0
+    rest = total - T * base
+    w = weights.float().cpu().clamp_min(0)
+    w = w / w.sum().clamp_min(1e-6) if bool(w.sum() > 0) else torch.full_like(w, 1 / T)
+    raw = w * rest
+    budget = base + raw.floor().long().clamp_max(maximum - base)
+    left = total - int(budget.sum())
+    if left > 0:
+        order = (raw - raw.floor()).sort(descending=True, stable=True).indices
+        fill = _fill_one_by_one if left_over == "largest fraction" else _fill_in_rounds
+        budget[order] += fill(maximum - budget[order], left)
+    elif left < 0:  # float32 rounding only: take from the least weight
+        order = w.sort(stable=True).indices
+        budget[order] -= _fill_one_by_one(budget[order] - base, -left)
+    return budget
+
+
+def _fill_one_by_one(room: Tensor, count: int) -> Tensor:
+    """Fill the first place up, then the next."""
+    before = room.cumsum(0) - room
+    return torch.minimum(room, (count - before).clamp_min(0))
+
+
+def _fill_in_rounds(room: Tensor, count: int) -> Tensor:
+    """One for each place with room in turn, until none is left."""
+    given = torch.zeros_like(room)
+    while count and bool((room > given).any()):
+        open_places = (room > given).nonzero().flatten()
+        rounds = min(count // len(open_places), int((room - given)[open_places].min()))
+        chosen = open_places if rounds else open_places[:count]
+        given[chosen] += max(rounds, 1)
+        count -= max(rounds, 1) * len(chosen)
+    return given

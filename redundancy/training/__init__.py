@@ -1,0 +1,1 @@
+"""Training of the small models: `python -m redundancy.training --family qwen3_vl --size nano`."""
