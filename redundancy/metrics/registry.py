@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from redundancy.metrics.kernels.sizes import of_checked_sizes
 
 NULLS = ("shuffle_frames", "shuffle_tokens", "gaussian")
+SCALINGS = ("raw", "unit")  # of the points of a trajectory
 BEHAVIOURS = ("invariant", "equivariant", "none")
 BLOCKS = ("frame", "transition", "video")
 ELEMENT_DIMS = ("frame", "transition", "token", "layer", "head", "query", "kept", "rope_axis", "grid_axis")

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from redundancy.metrics.measure.compute import Settings
 from redundancy.metrics.measure.inputs import Inputs
-from redundancy.metrics.registry import Metric
+from redundancy.metrics.registry import SCALINGS, Metric
 
-SCALINGS = ("raw", "unit")
 SUMMED = ("frame", "transition", "token", "kept")  # dims that a video's summary is a mean over
 AXES = {"grid_axis": ("t", "row", "col"), "axis": ("row", "col"), "scaling": SCALINGS}
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from redundancy.metrics.kernels.sizes import check_sizes
-from redundancy.metrics.measure.labels import SCALINGS
+from redundancy.metrics.registry import SCALINGS
 from redundancy.tokens import VideoTokens, from_labelled
 
 
