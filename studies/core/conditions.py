@@ -1,0 +1,142 @@
+"""Conditions: what a study does with a video, as values that have a label, coordinates and a digest; and their grid."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+from redundancy.provenance import digest_of
+from redundancy.pruning.base import InnerMethod, Method
+from redundancy.pruning.named import as_inner, as_method, label_of, named_settings
+from redundancy.pruning.table import METHODS
+
+Factor = str | int | float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """One way to treat a video.
+
+    Parameters
+    ----------
+    label
+        Unique in a study.
+    method, inner
+        What reduces the tokens in front of the language model (None: nothing) and inside it.
+    clip
+        A change of the clip: `VideoClip -> VideoClip`.
+    frames
+        Frames sampled from the video; None: as the study's options say.
+    parts
+        Whatever else it is made of, by name: a segmenter, a metric, a second method.
+    kind
+        `"method"`, `"baseline"`, `"control"`, `"full"`, or a study's own.
+    factors
+        Coordinates in the summary and columns of the rows, such as `{"merger": "drop"}`.
+    """
+
+    label: str
+    method: Method | None = None
+    inner: tuple[InnerMethod, ...] = ()
+    clip: Any = None
+    frames: int | None = None
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = "full"
+    factors: Mapping[str, Factor] = field(default_factory=dict)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of every setting of all that it is made of: rows of another digest are computed again."""
+        made_of = {name: getattr(self, name) for name in ("method", "inner", "clip", "frames", "parts")}
+        return digest_of(made_of)
+
+    @property
+    def columns(self) -> dict[str, Factor]:
+        """What its rows say of it: `method` (its name without the retention), `method_kind`, `requested`, factors."""
+        requested = getattr(self.method, "retention", float("nan")) if self.method is not None else 1.0
+        return {"method": self.label, "method_kind": self.kind, "requested": requested, **self.factors}
+
+
+FULL = Condition(label="full", factors={"method": "full"})
+
+
+def grid(
+    methods: Sequence[str | Method],
+    retentions: Sequence[float | int] = (),
+    *,
+    inner: Sequence[str | InnerMethod] = (),
+    **settings: Sequence[Any],
+) -> list[Condition]:
+    """Every method at every retention, with every combination of further settings.
+
+    A method with a fixed rate, or that names its own retention, stands once; settings that a method lacks are left out.
+
+    Parameters
+    ----------
+    methods
+        Methods, or their names with or without settings: `"fastvid"`, `"fastvid:c=4"`, `"fastvid(retention=0.2)"`.
+    retentions
+        Shares of the tokens to keep; none: each method's own.
+    inner
+        Methods inside the language model, each combined with every method; none: no such method.
+    settings
+        Values of further fields of the methods, each a factor: `merger=("drop", "cluster_mean")`.
+
+    Raises
+    ------
+    ValueError
+        If a method or setting is unknown, a condition is there twice, or nothing is left to compare.
+
+    Examples
+    --------
+    >>> [c.label for c in grid(["fastvid", "dycoke"], [0.5, 0.25])]
+    ['fastvid(0.5)', 'fastvid(0.25)', 'dycoke']
+    """
+    if not methods:
+        raise ValueError(f"no method given, expected some of {[*METHODS]}")
+    inside: list[tuple[InnerMethod, ...]] = [(m,) for m in as_inner(list(inner))] or [()]  # type: ignore[misc]
+    made = [
+        condition
+        for given in methods
+        for method, factors in _combinations(given, retentions, settings)
+        for inner_methods in inside
+        for condition in [_condition(method, inner_methods, factors)]
+    ]
+    twice = sorted(label for label, count in Counter(c.label for c in made).items() if count > 1)
+    if twice:
+        raise ValueError(f"{twice} given more than once, expected every condition once")
+    return made
+
+
+def _combinations(
+    given: str | Method, retentions: Sequence[float | int], settings: Mapping[str, Sequence[Any]]
+) -> Iterator[tuple[Method, dict[str, Factor]]]:
+    """A method with every retention and every value of the settings that it has."""
+    method: Any = as_method(given)
+    if not isinstance(method, Method):
+        raise TypeError(f"{given!r} given, expected a method or the name of one")
+    own = {f.name for f in fields(method)}
+    named = isinstance(given, str) and "retention" in named_settings(given)[1]
+    axes = {name: values for name, values in settings.items() if name in own}
+    if "retention" in own and retentions and not named:
+        axes = {"retention": [float(r) for r in retentions], **axes}
+    for values in product(*axes.values()):
+        changed = dict(zip(axes, values, strict=True))
+        factors = {name: _text(value) for name, value in changed.items() if name != "retention"}
+        yield replace(method, **changed), factors
+
+
+def _condition(method: Method, inner: tuple[InnerMethod, ...], factors: Mapping[str, Factor]) -> Condition:
+    label = " + ".join([label_of(method), *map(label_of, inner)])
+    name = " + ".join([label_of(method, retention=False), *map(label_of, inner)])
+    kind = next((entry.kind for entry in METHODS.values() if type(entry.method) is type(method)), "method")
+    about = {"inner": " + ".join(map(label_of, inner))} if inner else {}
+    return Condition(label=label, method=method, inner=inner, kind=kind, factors={"method": name, **about, **factors})
+
+
+def _text(value: Any) -> Factor:
+    return value if isinstance(value, str | int | float) else str(value)

@@ -1,0 +1,212 @@
+"""The life of a study: what is missing is computed, everything is written, tables are printed, figures drawn."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from itertools import groupby, takewhile
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+from redundancy.evaluation.run import Run, VideoResult, run_videos
+from redundancy.evaluation.session import VideoSession
+from redundancy.plugins import load_plugin
+
+from redundancy import plot
+from redundancy.evaluation.cells import NothingMeasuredError, own_folder, write_whole
+from redundancy.models import VideoLLM
+from redundancy.models.identity import model_digest
+from redundancy.provenance import digest_of
+from redundancy.recording import model_provenance, save_dataset
+from redundancy.sources import VideoSource, list_videos
+from redundancy.video import VideoError, VideoReader
+from studies.core.conditions import Condition
+from studies.core.report import Table, below_tables, replaced_sources
+from studies.core.study import Stored, Study
+from studies.core.summary import summarise_rows
+
+
+def run(study: Study, options: Any, *, model: VideoLLM | None = None) -> xr.Dataset:
+    """Run a study: rows, facts, summary and figures in its folder; tables are printed.
+
+    Parameters
+    ----------
+    study
+        The study.
+    options
+        Of its class.
+    model
+        A loaded model in place of the one that options name.
+
+    Returns
+    -------
+    The summary.
+
+    Raises
+    ------
+    NothingMeasuredError
+        With the message of every video, if all failed.
+    FileExistsError, FolderInUseError
+        If the folder holds something else, or another run works there.
+    """
+    for plugin in options.plugin:
+        load_plugin(plugin)
+    folder = options.out or Path("results") / study.name
+    with own_folder(folder, study.name), VideoReader(decoder=options.decoder, timeout=options.decode_timeout) as reader:
+        sources = list_videos(options.videos, limit=options.limit, reader=reader)
+        conditions = study.conditions(options)
+        model = study.load(options) if model is None else model
+        done = _rows(study, sources, conditions, options=options, model=model, folder=folder)
+        write_whole(folder / "rows.parquet", done.rows.to_parquet(index=False))
+        if not done.facts:
+            told = "; ".join(f"{name}: {message}" for name, message in done.errors.items())
+            raise NothingMeasuredError(f"no video could be measured: {told}")
+        write_whole(folder / "facts.json", json.dumps(done.facts, sort_keys=True).encode())
+        summary = _summary(study, done, conditions, options=options, model=model)
+        save_dataset(summary, folder / "summary.zarr", overwrite=True)
+        draw(study, folder)
+        print(report(study, summary, done, folder=folder))
+        return summary
+
+
+def _rows(
+    study: Study,
+    sources: Sequence[VideoSource],
+    conditions: Sequence[Condition],
+    *,
+    options: Any,
+    model: VideoLLM,
+    folder: Path,
+) -> Run:
+    """Rows of all videos, those that are stored from there."""
+    measuring = study.rows_of or study
+    told = model_provenance(model)
+    how = {k: told[k] for k in ("dtype", "attn_implementation", "redundancy_version")}
+    how |= {"model": model_digest(model), "device": model.device.type}
+    how |= {name: getattr(options, name) for name in ("frames", "decoder", *measuring.depends)}
+    return run_videos(
+        sources,
+        conditions,
+        partial(_measure, study, model, options),
+        out=folder,
+        context={"study": measuring.name, "version": measuring.version, "code": measuring.code, **how},
+        columns={"model": model.name},
+        also=study.also(options),
+        fresh=options.fresh or not study.stored,
+        retry=options.retry,
+    )
+
+
+def _measure(
+    study: Study, model: VideoLLM, options: Any, source: VideoSource, conditions: Sequence[Condition]
+) -> VideoResult:
+    """Rows and facts of one video: a session for all conditions that look at the same frames."""
+    rows, facts = [], {}
+    alike = lambda c: (c.frames or options.frames, "" if c.clip is None else digest_of(c.clip))  # noqa: E731
+    questions = study.questions(source, options)
+    for _, group in groupby(sorted(conditions, key=alike), key=alike):
+        of_group = list(group)
+        clip = source.load(model, frames=of_group[0].frames or options.frames)
+        if of_group[0].clip is not None:
+            clip = of_group[0].clip(clip)
+        prompt = getattr(options, "prompt", None)
+        with VideoSession(model, clip, questions, prompt=prompt, source=source) as video:
+            rows += study.rows_on(video, of_group, options)
+            facts = facts or study.facts(video, options)
+            facts |= {"grid": video.grid_text, "frames_read": len(clip.frames), "decoder": clip.decoder}
+    return VideoResult(rows, facts)
+
+
+def _summary(study: Study, done: Run, conditions: Sequence[Condition], *, options: Any, model: VideoLLM) -> xr.Dataset:
+    """The labelled summary, with what it was made with, of which videos, and how."""
+    rows = done.rows[done.rows["error"].isna()]
+    measures = study.measures_of(options)
+    summary = summarise_rows(
+        rows, {**study.values, **study.contrasts}, measures=measures, conditions=conditions, flags=study.flags
+    )
+    if study.derive is not None:
+        summary = study.derive(summary, rows, options)
+    told = {name: getattr(options, name) for name in ("frames", "seeds", *study.depends) if hasattr(options, name)}
+    told |= {"failed": [f"{name}: {message}" for name, message in done.errors.items()]}
+    told |= {"videos": len(done.facts), "replaced": replaced_sources(rows), "study": study.name}
+    return summary.assign_attrs({**model_provenance(model), **told, **summary.attrs})
+
+
+def report(study: Study, summary: xr.Dataset, done: Run, *, folder: Path) -> str:
+    """All that a study prints."""
+    texts = [part.text(summary) if isinstance(part, Table) else part(summary) for part in study.tables]
+    seeds = f"; {summary.attrs['seeds']} seeds of random controls" if "seeds" in summary.attrs else ""
+    below = f"{below_tables(summary, len(done.facts))}{seeds}."
+    last = [below, *summary.attrs["replaced"], done.text, f"Rows, summary and figures: {folder}"]
+    return "\n\n".join([*(text for text in texts if text), "\n".join(last)])
+
+
+def draw(study: Study, folder: Path) -> list[Path]:
+    """Draw the study's figures from what is stored in a folder."""
+    stored = Stored(folder)
+    files = [(f"{study.name}_{ending}" if ending else study.name, make) for ending, make in study.figures.items()]
+    return [path for name, make in files for path in plot.save(make(stored), folder / name)]
+
+
+def command_line(study: Study, arguments: Sequence[str] | None = None) -> None:
+    """Run a study from the command line: options by tyro, errors as one line.
+
+    Exit status 0: everything was measured; 2: an error of the user; 3: videos failed, all or some, which are named.
+    """
+    study = _as_imported(study)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    with exit_status():
+        for plugin in plugins_of(given):
+            load_plugin(plugin)
+        summary = run(study, parsed(study.options, given))
+        if len(summary.attrs.get("failed", ())):
+            sys.exit(3)
+
+
+def parsed(options: type[Any], arguments: Sequence[str]) -> Any:
+    """Options from a command line."""
+    import tyro
+
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    program = f"python -m {spec.name}" if spec is not None else None
+    return tyro.cli(options, prog=program, args=list(arguments), description=(options.__doc__ or "").partition("\n")[0])
+
+
+def plugins_of(arguments: Sequence[str]) -> list[str]:
+    """What follows `--plugin`: imported before the other options are read, which may name their parts."""
+    found: list[str] = []
+    for at in (i for i, text in enumerate(arguments) if text == "--plugin"):
+        found += takewhile(lambda text: not text.startswith("-"), arguments[at + 1 :])
+    return [*found, *(text.partition("=")[2] for text in arguments if text.startswith("--plugin="))]
+
+
+@contextmanager
+def exit_status() -> Iterator[None]:
+    """Errors of the user and of videos as one line and an exit status."""
+    try:
+        yield
+    except NothingMeasuredError as error:
+        print(error, file=sys.stderr)
+        sys.exit(3)
+    except (ValueError, OSError, VideoError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nStopped. What was computed is stored; the same command goes on from there.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _as_imported(study: Study) -> Study:
+    """The study of the module that runs as `__main__`, imported by its name: rows are keyed by where code stands."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    if study.options.__module__ != "__main__" or file is None:
+        return study
+    module: Any = load_plugin(file) if spec is None else import_module(spec.name)
+    found: Study = next(s for s in vars(module).values() if isinstance(s, Study) and s.name == study.name)
+    return found
