@@ -28,8 +28,8 @@ from jaxtyping import Shaped
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.evaluation.answers import grid_text
 from redundancy.evaluation.cells import Facts
+from redundancy.evaluation.rows import grid_text
 from redundancy.evaluation.segmentation import cut_agreement, segment_similarity
 from redundancy.evaluation.statistics.bounds import bounds_of
 from redundancy.evaluation.statistics.intervals import mean_interval, paired_difference

@@ -27,7 +27,7 @@ from torch import Tensor
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.evaluation.answers import grid_text
+from redundancy.evaluation.rows import grid_text
 from redundancy.metrics.attention import attention_lost, salience_attention_agreement, top_mass, video_share
 from redundancy.metrics.kernels.ranks import top_count
 from redundancy.models import VideoLLM

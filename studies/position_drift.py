@@ -28,7 +28,7 @@ import torch
 import xarray as xr
 
 from redundancy import plot
-from redundancy.evaluation.answers import grid_text
+from redundancy.evaluation.rows import grid_text
 from redundancy.metrics import coverage, position
 from redundancy.metrics.kernels.outputs import error_of_outputs, video_outputs
 from redundancy.metrics.kernels.sample import fixed_sample

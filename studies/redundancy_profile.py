@@ -28,7 +28,7 @@ from jaxtyping import Int64
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.evaluation.answers import grid_text
+from redundancy.evaluation.rows import grid_text
 from redundancy.evaluation.statistics.intervals import MARKED, interval_name
 from redundancy.metrics.registry import NULLS, Metric
 from redundancy.metrics.table import METRICS

@@ -23,8 +23,9 @@ import xarray as xr
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.evaluation.answers import evaluate, grid_text
+from redundancy.evaluation.answers import evaluate
 from redundancy.evaluation.cost.flops import DecoderShape, fastvid_flops, holitom_flops
+from redundancy.evaluation.rows import grid_text
 from redundancy.evaluation.statistics.intervals import FEW, MARKED, interval_name
 from redundancy.evaluation.statistics.scores import paired_accuracy
 from redundancy.models import VideoLLM
