@@ -28,7 +28,6 @@ from tqdm import tqdm
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.evaluation.answers import grid_text
 from redundancy.evaluation.cells import NothingMeasuredError
 from redundancy.evaluation.cost.memory import PeakMemory, peak_memory
 from redundancy.evaluation.cost.random_model import random_model
@@ -40,6 +39,7 @@ from redundancy.evaluation.cost.times import (
     video_size,
 )
 from redundancy.evaluation.failures import failure_of, with_failures
+from redundancy.evaluation.rows import grid_text
 from redundancy.models import VideoLLM
 from redundancy.plot.efficiency import WHOLE, efficiency_figure
 from redundancy.provenance import commit

@@ -13,6 +13,7 @@ from redundancy.apply.inner import InnerReducer
 from redundancy.apply.outer import Outer, OuterReducer
 from redundancy.apply.turns import Turns
 from redundancy.checks import require_type
+from redundancy.models.base import Family
 from redundancy.models.load import family_for
 from redundancy.models.video_llm import VideoLLM
 from redundancy.pruning.base import InnerMethod, Method
@@ -106,3 +107,15 @@ def prune(
         _open.add(family.core)
         stack.callback(_open.discard, family.core)
         yield pruned
+
+
+def refuse_inside(family: Family, what: str) -> None:
+    """Refuse a model that runs inside `prune`.
+
+    Raises
+    ------
+    NotImplementedError
+        Naming `what` cannot be there.
+    """
+    if family.core in _open:
+        raise NotImplementedError(f"the model is inside a prune context, where {what} cannot be; leave the context")

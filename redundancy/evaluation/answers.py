@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,56 +10,29 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
 
-from redundancy.apply import prune
-from redundancy.apply.outer import Outer
 from redundancy.checks import described, require_type, whole_number
 from redundancy.evaluation.cells import CannotStoreError, Cell, Cells, NothingMeasuredError, open_cells, own_folder
 from redundancy.evaluation.failures import FAILURE, failure_of, with_failures
-from redundancy.evaluation.prompts import Prompts, prompts_of
-from redundancy.evaluation.scoring import NORMALISE, Scored, score_questions
-from redundancy.metrics.fidelity import answer_rank, jensen_shannon, next_token_kl, top1_agreement
-from redundancy.models.hooks import on_text_entry
+from redundancy.evaluation.rows import Asking, Inner, Method
+from redundancy.evaluation.scoring import NORMALISE
+from redundancy.evaluation.session import Against, VideoSession
+from redundancy.evaluation.sharing import InnerGiven, share
 from redundancy.models.identity import memory_digest
-from redundancy.models.tower_once import tower_once
 from redundancy.models.video_llm import VideoLLM
 from redundancy.provenance import digest_of
-from redundancy.pruning import base
-from redundancy.pruning.base import InnerMethod, require_choice
+from redundancy.pruning.base import require_choice
 from redundancy.pruning.named import as_inner, as_method
 from redundancy.questions import Question
 from redundancy.recording import model_provenance
-from redundancy.reduction import Reduction
 from redundancy.sources import VideoSource, list_videos
-from redundancy.tokens import TokenGrid
 from redundancy.video import VideoClip, VideoReader
 
 Video = VideoSource | VideoClip | str | Path
-Method = str | type[base.Method] | Outer | Reduction | Sequence[Reduction] | None
-InnerGiven = str | InnerMethod | Sequence[str | type[InnerMethod] | InnerMethod | Sequence[Reduction]]
-Inner = Sequence[InnerMethod | Sequence[Reduction]]
-KEY = ("video", "question", "text")
-VERSION = 1  # of the rows; those of another are computed again
-FIDELITY = {
-    "kl": next_token_kl,
-    "jensen_shannon": jensen_shannon,
-    "top1_agreement": top1_agreement,
-    "answer_rank": answer_rank,
-}
-
-
-@dataclass(frozen=True)
-class _Video:
-    """A video that was read, and what is asked about it."""
-
-    name: str
-    kind: str
-    clip: VideoClip
-    questions: tuple[Question, ...]
+VERSION = 2  # of the rows; those of another are computed again
 
 
 @dataclass(frozen=True)
@@ -131,9 +103,9 @@ def evaluate(
         Run each video once for all its questions; None: wherever that gives the same answers, which is unless a method
         inside the model reads the question's attention.
     fidelity
-        Also run the whole model, and compare with it.
+        Also run the full model, and compare with it.
     reference
-        Rows of the whole model on the same questions, made with `keep_logits=True`, to compare with instead.
+        Rows of the full model on the same questions, made with `keep_logits=True`, to compare with instead.
     keep_logits
         Add a column of the logits `[vocabulary]` of the first token of the answer.
     out
@@ -155,7 +127,7 @@ def evaluate(
     last layer that reduces); `frames, clip_sha256, shared`; `grid` (temporal steps, rows and columns of the video's
     tokens before any reduction, as `16x7x7`), `model, commit`. A video that failed is one row with its `error` and
     `error_type`, which are None elsewhere; `answered` leaves it out. With `fidelity` or `reference`: `agreement` (1 if
-    the whole model's option is predicted), `whole_predicted, whole_correct`, and of the first token of the answer `kl`,
+    the full model's option is predicted), `full_predicted, full_correct`, and of the first token of the answer `kl`,
     `jensen_shannon` (nat), `top1_agreement`, `answer_rank`. `attrs` hold the provenance.
 
     Raises
@@ -175,7 +147,7 @@ def evaluate(
     if fidelity and reference is not None:
         raise ValueError("fidelity=True and reference=... given, expected one of the two")
     method, inside = _seeded(None if method is None else as_method(method), as_inner(inner), seed)
-    once = _share(inside, shared)
+    once = share(inside, shared)
     settings = _Settings(normalise, max_new_tokens, once, seed, frames, fidelity, keep_logits)
     run = _Run(model, method, tuple(inside), settings, questions, reference)
     with ExitStack() as stack:
@@ -205,25 +177,6 @@ def answered(rows: pd.DataFrame) -> pd.DataFrame:
     if not set(FAILURE) <= set(rows.columns):
         return rows
     return rows[rows["error"].isna()].drop(columns=list(FAILURE)).infer_objects()
-
-
-def grid_text(grid: TokenGrid) -> str:
-    """Temporal steps, rows and columns of a video's tokens, as `16x7x7`."""
-    return "x".join(map(str, grid))
-
-
-def reads_question(inner: InnerGiven) -> bool:
-    """Whether a method inside the model reads the attention of the prompt, so that questions share nothing."""
-    return any(isinstance(m, InnerMethod) and m.queries != "none" for m in as_inner(inner))
-
-
-def _share(inner: Inner, shared: bool | None) -> bool:
-    reads = reads_question(inner)
-    if shared and reads:
-        raise ValueError(
-            "shared=True given with a method inside the model that reads the question, expected shared=None or False"
-        )
-    return not reads if shared is None else shared
 
 
 def _seeded(method: Method, inner: Inner, seed: int | None) -> tuple[Method, Inner]:
@@ -313,16 +266,15 @@ class _Run:
         clip = named.given
         if isinstance(clip, VideoSource):
             clip = clip.load(self.model, frames=self.settings.frames)
-        video = _Video(named.name, named.kind, clip, asked)
-        prompts = prompts_of(self.model, clip, [q.text for q in asked])
-        whole = self.reference
-        with tower_once(self.model):
-            rows = _rows(self.model, video, prompts, method=self.method, inner=self.inner, settings=self.settings)
-            if self.settings.fidelity:
-                everything = replace(self.settings, shared=True)
-                whole = _rows(self.model, video, prompts, method=None, inner=(), settings=everything)
-        rows = rows if whole is None else _compare(rows, answered(whole))
-        return rows if self.settings.keep_logits else rows.drop(columns="logits")
+        settings = self.settings
+        asking = Asking(
+            named.name, named.kind, settings.normalise, settings.max_new_tokens, settings.shared, settings.seed
+        )
+        against: Against = "full" if settings.fidelity else None
+        if self.reference is not None:
+            against = answered(self.reference)
+        with VideoSession(self.model, clip, asked) as session:
+            return session.ask(self.method, self.inner, asking, against, settings.keep_logits)
 
     def context(self, decoder: str) -> dict[str, Any]:
         """All that rows depend on beside the video and what is asked about it."""
@@ -380,99 +332,3 @@ def _stored(run: _Run, named: _Named, cells: Cells, context: object) -> pd.DataF
     for name in ("options", "loglikelihood"):  # Parquet gives arrays
         rows[name] = [list(value) for value in rows[name]]
     return rows
-
-
-def _rows(
-    model: VideoLLM, video: _Video, prompts: Prompts, *, method: Method, inner: Inner, settings: _Settings
-) -> pd.DataFrame:
-    """Rows of one video, with the logits of each question."""
-    grids: list[TokenGrid] = []
-    with ExitStack() as stack:
-        stack.enter_context(on_text_entry(model.family, lambda entry: grids.extend(s.grid for s in entry.spans)))
-        pruned = stack.enter_context(prune(model, method, inner=inner))  # refused inside another, also for all tokens
-        scored = score_questions(
-            model, prompts, video.questions, shared=settings.shared, max_new_tokens=settings.max_new_tokens
-        )
-    rows = []
-    for i, one in enumerate(scored):
-        call = 0 if one.shared else i
-        outer = pruned.reductions[call] if pruned.reductions else None
-        inside = pruned.inner[call * len(inner) : (call + 1) * len(inner)]
-        rows.append(
-            {"video": video.name, "kind": video.kind, "question": i}
-            | _answer(one, settings)
-            | _method(outer, inside)
-            | {"seed": -1 if settings.seed is None else settings.seed}
-            | _retention(one, outer, inside)
-            | {"frames": len(video.clip.frames), "clip_sha256": video.clip.sha256, "shared": one.shared}
-            | {"grid": grid_text(grids[0])}
-            | {"logits": one.logits.float().numpy()}
-        )
-    return pd.DataFrame(rows)
-
-
-def _answer(scored: Scored, settings: _Settings) -> dict[str, Any]:
-    question, predicted = scored.question, scored.predicted(settings.normalise)
-    row = {
-        "skill": question.skill,
-        "text": question.text,
-        "answer": question.answer,
-        "options": list(question.options),
-        "predicted": predicted,
-        "correct": predicted == question.answer,
-        "loglikelihood": scored.loglikelihood.tolist(),
-        "probability": scored.probability(settings.normalise),
-        "chance": question.chance,
-    }
-    if scored.generated is not None:
-        row |= {"generated": scored.generated, "generated_correct": scored.generated == question.answer}
-    return row
-
-
-def _method(outer: Reduction | None, inside: Sequence[Reduction]) -> dict[str, str]:
-    """Names and settings of what reduced, empty where nothing did."""
-    return {
-        "method": "none" if outer is None else outer.method,
-        "settings": json.dumps({} if outer is None else dict(outer.settings), sort_keys=True),
-        "inner": "+".join(r.method for r in inside) or "none",
-        "inner_settings": json.dumps([dict(r.settings) for r in inside], sort_keys=True),
-    }
-
-
-def _retention(scored: Scored, outer: Reduction | None, inside: Sequence[Reduction]) -> dict[str, float | int]:
-    """Requested and achieved shares of the video's tokens, before and behind the reductions inside the model."""
-    requested = 1.0 if outer is None else np.nan if outer.requested is None else outer.requested
-    achieved = 1.0 if outer is None else outer.achieved
-    return {
-        "requested": float(requested),
-        "achieved": achieved,
-        "achieved_with_newlines": 1.0 if outer is None else outer.achieved_with_newlines,
-        "kept": scored.video_tokens if outer is None else outer.kept,
-        "video_tokens": scored.video_tokens,
-        "achieved_inside": inside[-1].achieved if inside else achieved,
-    }
-
-
-# fidelity ---------------------------------------------------------------------------------------------------------
-
-
-def _compare(rows: pd.DataFrame, whole: pd.DataFrame) -> pd.DataFrame:
-    """The rows with what the whole model says to the same questions, and how far its logits are."""
-    missing = {*KEY, "predicted", "correct", "logits"} - set(whole.columns)
-    if missing:
-        raise ValueError(f"a reference without {sorted(missing)} given, expected rows of evaluate(keep_logits=True)")
-    index = whole.set_index(list(KEY))
-    wanted = pd.MultiIndex.from_frame(rows[list(KEY)])
-    if not index.index.is_unique or not wanted.isin(index.index).all():
-        raise ValueError(
-            f"a reference of {len(whole)} rows given, expected exactly one for each question about "
-            f"{rows['video'].iloc[0]!r}"
-        )
-    same = index.loc[wanted]
-    p, q = (torch.from_numpy(np.stack(list(table["logits"]))) for table in (same, rows))
-    return rows.assign(
-        agreement=(same["predicted"].to_numpy() == rows["predicted"].to_numpy()).astype(float),
-        whole_predicted=same["predicted"].to_numpy(),
-        whole_correct=same["correct"].to_numpy(),
-        **{name: measure(p, q).double().numpy() for name, measure in FIDELITY.items()},
-    )

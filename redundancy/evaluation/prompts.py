@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
@@ -25,7 +25,7 @@ class Prompts:
     Parameters
     ----------
     inputs
-        Model inputs of the first question; its pixels are those of all.
+        Model inputs of a prompt about the video, whose pixels are those of all.
     ids
         `[length]` token ids of each prompt.
     video_end
@@ -53,9 +53,22 @@ class Prompts:
             tensors["mm_token_type_ids"] = kinds
         return tensors
 
+    def inputs_of(self, index: int) -> Prepared:
+        """Model inputs of one prompt."""
+        return replace(self.inputs, tensors=self.tensors(self.ids[index]))
 
-def prompts_of(model: VideoLLM, clip: VideoClip, texts: Sequence[str]) -> Prompts:
+
+def prompts_of(
+    model: VideoLLM, clip: VideoClip, texts: Sequence[str | None], *, inputs: Prepared | None = None
+) -> Prompts:
     """Prompts of several questions about a clip; its frames go through the processor once.
+
+    Parameters
+    ----------
+    model, clip, texts
+        What is asked about what; None is a prompt without text.
+    inputs
+        Of the first text, as `model.prepare` made them; None: they are made.
 
     The processor's placeholders stand before the place where two prompts begin to differ, so the ids of further
     questions are those of the first with another end. Where that end is not found again in the first prompt, the
@@ -68,15 +81,17 @@ def prompts_of(model: VideoLLM, clip: VideoClip, texts: Sequence[str]) -> Prompt
     """
     if not texts:
         raise ValueError("texts=[] given, expected at least one question")
-    inputs = model.prepare(clip, texts[0])
+    inputs = model.prepare(clip, texts[0]) if inputs is None else inputs
     first = inputs.tensors["input_ids"][0]
     places = (first == model.family.video_token_id).nonzero().flatten()
     if not len(places):
         raise ValueError(f"the prompt of {model.name!r} has no placeholder of the video")
     plain = [model.processor.tokenizer(model.chat_text([clip], text))["input_ids"] for text in texts]
     ids = [first]
+    image = getattr(model.processor, "image_token", None)
     for text, own in zip(texts[1:], plain[1:], strict=True):
-        end = _other_end(first, plain[0], own, model.family.video_token_id)
+        strange = image is not None and image in (text or "")  # `prepare` says why it is refused
+        end = None if strange else _other_end(first, plain[0], own, model.family.video_token_id)
         ids.append(model.prepare(clip, text).tensors["input_ids"][0] if end is None else end)
     return Prompts(inputs, tuple(ids), int(places[-1]) + 1)
 

@@ -12,8 +12,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from redundancy.evaluation.prompts import Prompts, Running, prompts_of
-from redundancy.models.tower_once import tower_once
-from redundancy.models.video_llm import Prepared, VideoLLM
+from redundancy.models.video_llm import VideoLLM
 from redundancy.pruning.base import require_choice
 from redundancy.questions import Question
 from redundancy.video import VideoClip
@@ -166,7 +165,6 @@ def score_questions(
     scored = []
     with ExitStack() as stack:
         stack.enter_context(model.family.state_kept())
-        stack.enter_context(tower_once(model))
         running = None if start is None else _run(model, prompts, prompts.ids[0][:start])
         for question, ids, tokens in zip(questions, prompts.ids, options, strict=True):
             if running is None or start is None:
@@ -196,7 +194,7 @@ def _can_share(model: VideoLLM, prompts: Prompts) -> bool:
 
 
 def _run(model: VideoLLM, prompts: Prompts, ids: Int[Tensor, "_"]) -> Running:
-    return Running(model, Prepared(prompts.tensors(ids), prompts.inputs.clips))
+    return Running(model, replace(prompts.inputs, tensors=prompts.tensors(ids)))
 
 
 def _loglikelihood(running: Running, option: Int[Tensor, "tokens"], first: Float[Tensor, "vocabulary"]) -> float:

@@ -156,13 +156,13 @@ def _is_known(function: Any) -> bool:
 
 
 def _tensors_once(module: nn.Module) -> str:
-    state = _versions(module)
+    state = tensor_versions(module)
     if state is None or _known.get(module, (None, ""))[0] != state:
         _known[module] = (state, _tensors(module, None))
     return _known[module][1]
 
 
-def _versions(module: nn.Module) -> object:
+def tensor_versions(module: nn.Module) -> object:
     """Where each tensor lies and how often it was changed; None where tensors do not count that."""
     try:
         return tuple((name, tensor.data_ptr(), tensor._version) for name, tensor in _named(module))

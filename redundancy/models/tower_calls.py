@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from weakref import ref
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor, nn
@@ -41,11 +42,27 @@ class TowerCall:
     notes: Any = None
 
 
+_shown: WeakKeyDictionary[nn.Module, TowerCall] = WeakKeyDictionary()  # by core, while its call shows what was made
+
+
+@contextmanager
+def showing(core: nn.Module, call: TowerCall) -> Iterator[None]:
+    """Say that the core runs on features of an earlier call of the tower, and not on pixels."""
+    before = _shown.get(core)
+    _shown[core] = call
+    try:
+        yield
+    finally:
+        del _shown[core]
+        if before is not None:
+            _shown[core] = before
+
+
 class TowerCalls:
     """Which call of the tower made the features of the videos that a call of the core brings with it.
 
     The core's own pixels are those that the tower got inside it; `generate` may run the tower before, and hands its
-    output to the core.
+    output to the core; and the features may be those of an earlier call, see `showing`.
 
     Parameters
     ----------
@@ -58,6 +75,7 @@ class TowerCalls:
     def __init__(self, family: Family, hooks: Hooks) -> None:
         self.family = family
         self.running: TowerCall | None = None
+        self.last: TowerCall | None = None  # that is done
         self._core: dict[str, Any] | None = None
         self._inside: TowerCall | None = None
         self._made: list[tuple[Callable[[], Any], TowerCall]] = []  # by outputs that are alive
@@ -70,9 +88,10 @@ class TowerCalls:
         """The call that made the features of the videos of the core's running call; None if it was not seen."""
         core = (self._core or {}) if core is None else core
         encoded = (core.get("mm_encoder_outputs") or {}).get("video")
+        shown = _shown.get(self.family.core)
         if encoded is not None:
-            return next((call for output, call in self._made if _is_output(output(), encoded)), None)
-        return self._inside
+            return next((call for output, call in self._made if _is_output(output(), encoded)), shown)
+        return self._inside or shown
 
     def _enter_core(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         self._core, self._inside = arguments_of(module, args, kwargs), None
@@ -88,7 +107,8 @@ class TowerCalls:
         call, self.running = self.running, None
         if call is None or output is None:  # None after an error
             return
-        if self._core is not None and _same(call.pixels, self._core.get("pixel_values_videos")):
+        self.last = call
+        if self._core is not None and same_values(call.pixels, self._core.get("pixel_values_videos")):
             self._inside = call
         call.pixels = None
         self._made = [entry for entry in self._made if entry[0]() is not None]
@@ -100,10 +120,10 @@ def _is_output(output: Any, encoded: Any) -> bool:
     """Whether `encoded` is an output of the tower, or what accelerate made of it on the way to the core."""
     if output is encoded:
         return True
-    return _same(getattr(output, "last_hidden_state", None), getattr(encoded, "last_hidden_state", None))
+    return same_values(getattr(output, "last_hidden_state", None), getattr(encoded, "last_hidden_state", None))
 
 
-def _same(one: Tensor | None, other: Tensor | None) -> bool:
+def same_values(one: Tensor | None, other: Tensor | None) -> bool:
     """Whether two tensors hold the same values: in another shape, type or place perhaps."""
     if one is None or other is None or one.numel() != other.numel():
         return False

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from redundancy.models.base import Family
+from redundancy.models.encoded import Encoded, features_given
 from redundancy.models.logits import RequireNumbers
 from redundancy.models.wrapped import float_dtype, input_device, parameters_loaded
 from redundancy.video import VideoClip, load_video
@@ -36,10 +37,13 @@ class Prepared:
         What the model's forward and `generate` take.
     clips
         One tuple of clips per row of the batch.
+    encoded
+        What the vision tower made of the clips; None: it is run.
     """
 
     tensors: dict[str, Tensor]
     clips: tuple[tuple[VideoClip, ...], ...]
+    encoded: Encoded | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +201,8 @@ class VideoLLM:
         """
         _require_left_padding(inputs)
         arguments = {"logits_to_keep": 1, **self.family.prefill_arguments(inputs.tensors), **arguments}
-        return self.model(**inputs.tensors, **arguments)
+        with features_given(self.family, inputs.tensors, inputs.encoded) as tensors:
+            return self.model(**tensors, **arguments)
 
     @overload
     def generate(
@@ -264,8 +269,9 @@ class VideoLLM:
             )
         _require_left_padding(inputs)
         generate: Any = getattr(self.model, "generate", None) or self.family.model.generate  # data parallelism has none
-        with parameters_loaded(self.family.core):  # some are read outside any forward
-            ids = generate(**inputs.tensors, **self._choices(inputs, max_new_tokens, arguments))
+        given = features_given(self.family, inputs.tensors, inputs.encoded)
+        with parameters_loaded(self.family.core), given as tensors:  # some parameters are read outside any forward
+            ids = generate(**tensors, **self._choices(inputs, max_new_tokens, arguments))
         new = ids[:, inputs.tensors["input_ids"].shape[1] :]
         texts = [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]
         rows = len(inputs.tensors["input_ids"])

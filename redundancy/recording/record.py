@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,7 +12,7 @@ import xarray as xr
 import redundancy
 from redundancy.checks import whole_number
 from redundancy.models.identity import weights_digest
-from redundancy.models.video_llm import VideoLLM
+from redundancy.models.video_llm import Prepared, VideoLLM
 from redundancy.provenance import commit, library_versions
 from redundancy.recording.attention import Rows, record_attention
 from redundancy.recording.attention_dataset import attention_dataset, hidden_dataset
@@ -93,19 +93,60 @@ def capture(
         "salience_layer": salience_layer,
         "keys": keys,
     }
-    looks = attention_rows is not None or received
+    return capture_prompt(
+        model,
+        clip,
+        prompt,
+        inputs,
+        sources=sources,
+        rows=attention_rows,
+        layers=layers,
+        heads=heads,
+        received=received,
+        hidden=hidden,
+        max_new_tokens=max_new_tokens,
+    )
+
+
+def capture_prompt(
+    model: VideoLLM,
+    clip: VideoClip,
+    prompt: str | None,
+    inputs: Prepared,
+    *,
+    sources: Mapping[str, Any] | None = None,
+    rows: Rows | None = None,
+    layers: Sequence[int] | None = None,
+    heads: str = "mean",
+    received: bool = False,
+    hidden: Sequence[int] | None = None,
+    max_new_tokens: int = 8,
+) -> xr.Dataset:
+    """`capture` of a prompt whose inputs were made already, perhaps with what the tower made of the clip.
+
+    Parameters
+    ----------
+    model, clip, prompt
+        As `capture` takes them.
+    inputs
+        Of that prompt about that clip.
+    sources
+        Arguments of `record_tokens`; None: everything that the model gives.
+    rows
+        `attention_rows` of `capture`; the others are its arguments of these names.
+    """
+    sources = {} if sources is None else sources
+    looks = rows is not None or received
     if not looks and hidden is None:
         recorder, seen = record_prompt(model, inputs, **sources), [xr.Dataset()]
     else:
         with ExitStack() as stack:
             stack.enter_context(model.family.state_kept())
             recorder = stack.enter_context(record_tokens(model, [clip], **sources))
-            attention = record_attention(
-                model.family, attention_rows, layers=layers if looks else (), received=received
-            )
+            attention = record_attention(model.family, rows, layers=layers if looks else (), received=received)
             record = stack.enter_context(attention)
             states = stack.enter_context(record_hidden(model.family, hidden or ()))
-            if attention_rows == "generated":
+            if rows == "generated":
                 model.generate(inputs, max_new_tokens=max_new_tokens)
             else:
                 model.prefill(inputs)
@@ -119,7 +160,9 @@ def capture(
         clip_frame_index=("clip_frame", clip.indices),
     )
     end = recorder.ends[0]._asdict() if recorder.ends else {}  # the end of the whole prompt
-    return dataset.assign_attrs(provenance(model, clip, prompt), salience_layer=salience_layer, **end)
+    return dataset.assign_attrs(
+        provenance(model, clip, prompt), salience_layer=sources.get("salience_layer", -1), **end
+    )
 
 
 def provenance(model: VideoLLM, clip: VideoClip, prompt: str | None = None) -> dict[str, Any]:

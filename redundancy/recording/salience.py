@@ -6,9 +6,9 @@ implementation, and no patches x patches array outlives a chunk of frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -74,6 +74,7 @@ class TowerRecord:
     scores: dict[str, list[Tensor]] = field(default_factory=dict)
     features: dict[str, list[Tensor]] = field(default_factory=dict)
     keys: list[Tensor] = field(default_factory=list)
+    layer: nn.Module | None = None  # whose attention it is
 
     def salience(self, family: Family, grids: Sequence[TokenGrid]) -> list[dict[str, Tensor]]:
         """Salience `[T, N]` per source of each video, pooled to tokens as the features are."""
@@ -107,6 +108,76 @@ def _per_video(parts: Sequence[Tensor], grids: Sequence[TokenGrid]) -> list[Tens
     return [torch.stack(frames[a : a + g.frames]) for a, g in zip(starts, grids, strict=True)]
 
 
+class TowerReader:
+    """The hooks of `record_tower`: what the tower showed in each call.
+
+    Calling it gives, while the text model runs, what the tower showed of the videos of that call, and not of its
+    images. It raises RuntimeError if sources were not recorded, naming them.
+    """
+
+    def __init__(
+        self, family: Family, hooks: Hooks, sources: Sequence[str], *, head: nn.Module | None, layer: int, keys: bool
+    ) -> None:
+        self.family, self.head, self.keys = family, head, keys
+        self.of_attention = [source for source in family.attention_sources if source in sources]
+        head_input = family.pooling_input() if "pooling_head" in sources and head is not None else None
+        self.expected = [*self.of_attention, *["pooling_head"] * (head_input is not None)]
+        self.attention = family.attention_module(layer) if keys or self.of_attention else None
+        self.calls = TowerCalls(family, hooks)
+        if self.attention is not None:
+            hooks.before(self.attention, self._read_attention)
+        if head_input is not None:
+            hooks.after(head_input, self._read_head)
+
+    def __call__(self) -> TowerRecord:
+        """Of the videos of the core's running call."""
+        call = self.calls.of_video()
+        notes = TowerRecord() if call is None or call.notes is None else call.notes
+        if self.attention is not None and notes.layer is not self.attention:  # of a call that another layer was read in
+            notes = replace(notes, scores={k: v for k, v in notes.scores.items() if k == "pooling_head"}, keys=[])
+        missing = [source for source in self.expected if source not in notes.scores]
+        missing += ["keys"] * (self.keys and not notes.keys)
+        if missing:
+            what = (
+                "no call of the vision tower inside this context made the video's features (they were computed "
+                "before it was opened, or in parts)"
+                if call is None
+                else "the vision tower ran without the hooks of its layers"
+            )
+            raise RuntimeError(f"{missing} asked for and not recorded: {what}; give the model pixels, and call it")
+        return notes if self.keys else replace(notes, keys=[])
+
+    def _record(self) -> TowerRecord:
+        """Of the call of the tower that is running."""
+        running = self.calls.running
+        if running is None:
+            raise RuntimeError("a layer of the vision tower was called outside the tower; call the whole model")
+        if running.notes is None:
+            running.notes = TowerRecord(layer=self.attention)
+        notes: TowerRecord = running.notes
+        return notes
+
+    @torch.no_grad()
+    def _read_attention(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        family, running = self.family, self.calls.running
+        for query, key in family.queries_and_keys(module, args, kwargs, None if running is None else running.grid):
+            if self.keys:
+                self._record().keys.append(key.mean(1))
+            for source in self.of_attention:
+                if source == "received":
+                    score = received_attention(query, key)
+                else:
+                    score = mean_query_attention(query, key, patches_per_token=family.patches_per_token)
+                self._record().scores.setdefault(source, []).append(score)
+
+    @torch.no_grad()
+    def _read_head(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor) -> None:
+        if self.head is not None:
+            score, pooled = pooling_head_attention(self.head, output)
+            self._record().scores.setdefault("pooling_head", []).append(score)
+            self._record().features.setdefault("pooling_head", []).append(pooled)
+
+
 @contextmanager
 def record_tower(
     family: Family,
@@ -115,7 +186,7 @@ def record_tower(
     pooling_head: nn.Module | None = None,
     layer: int = -1,
     keys: bool = False,
-) -> Iterator[Callable[[], TowerRecord]]:
+) -> Iterator[TowerReader]:
     """Record salience sources of the tower (`pooling_head`, `received`, `mean_query`) while the context is open.
 
     Parameters
@@ -131,69 +202,10 @@ def record_tower(
     keys
         Record the keys of that layer as its attention uses them (rotated where it rotates them), mean over heads.
 
-    Yields
-    ------
-    A function that gives, while the text model runs, what the tower showed of the videos of that call, and not of its
-    images. It raises RuntimeError if sources were not recorded, naming them.
-
     Raises
     ------
     ValueError
         If the tower has no such layer, or its attention does not see whole frames.
     """
-    of_attention = [source for source in family.attention_sources if source in sources]
-    head_input = family.pooling_input() if "pooling_head" in sources and pooling_head is not None else None
-    expected = [*of_attention, *["pooling_head"] * (head_input is not None)]
-
     with Hooks(family.core) as hooks:
-        calls = TowerCalls(family, hooks)
-
-        def record() -> TowerRecord:
-            """Of the call of the tower that is running."""
-            if calls.running is None:
-                raise RuntimeError("a layer of the vision tower was called outside the tower; call the whole model")
-            if calls.running.notes is None:
-                calls.running.notes = TowerRecord()
-            notes: TowerRecord = calls.running.notes
-            return notes
-
-        @torch.no_grad()
-        def read_attention(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-            grid = None if calls.running is None else calls.running.grid
-            for query, key in family.queries_and_keys(module, args, kwargs, grid):
-                if keys:
-                    record().keys.append(key.mean(1))
-                for source in of_attention:
-                    if source == "received":
-                        score = received_attention(query, key)
-                    else:
-                        score = mean_query_attention(query, key, patches_per_token=family.patches_per_token)
-                    record().scores.setdefault(source, []).append(score)
-
-        @torch.no_grad()
-        def read_head(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor) -> None:
-            if pooling_head is not None:
-                score, pooled = pooling_head_attention(pooling_head, output)
-                record().scores.setdefault("pooling_head", []).append(score)
-                record().features.setdefault("pooling_head", []).append(pooled)
-
-        def of_video() -> TowerRecord:
-            call = calls.of_video()
-            notes = TowerRecord() if call is None or call.notes is None else call.notes
-            missing = [source for source in expected if source not in notes.scores]
-            missing += ["keys"] * (keys and not notes.keys)
-            if missing:
-                what = (
-                    "no call of the vision tower inside this context made the video's features (they were computed "
-                    "before it was opened, or in parts)"
-                    if call is None
-                    else "the vision tower ran without the hooks of its layers"
-                )
-                raise RuntimeError(f"{missing} asked for and not recorded: {what}; give the model pixels, and call it")
-            return notes
-
-        if keys or of_attention:
-            hooks.before(family.attention_module(layer), read_attention)
-        if head_input is not None:
-            hooks.after(head_input, read_head)
-        yield of_video
+        yield TowerReader(family, hooks, sources, head=pooling_head, layer=layer, keys=keys)

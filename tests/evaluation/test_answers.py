@@ -14,9 +14,10 @@ import torch
 
 from redundancy.apply import prune
 from redundancy.evaluation import answers
-from redundancy.evaluation.answers import answered, evaluate, reads_question
+from redundancy.evaluation.answers import answered, evaluate
 from redundancy.evaluation.cells import NothingMeasuredError, own_folder
 from redundancy.evaluation.scoring import score_questions
+from redundancy.evaluation.sharing import reads_question
 from redundancy.evaluation.statistics.scores import accuracy, fidelity_means, paired_accuracy
 from redundancy.metrics.fidelity import next_token_kl
 from redundancy.models import VideoLLM, load_model
@@ -104,8 +105,8 @@ def test_fidelity_by_reference_and_by_running_are_the_same(model: VideoLLM, whol
     first = whole[whole["video"] == SOURCES[0].name]
     kl = next_token_kl(*(torch.tensor(np.stack(list(t["logits"]))) for t in (first, kept)))
     np.testing.assert_allclose(kept["kl"], kl.numpy())
-    assert (reduced["agreement"] == (reduced["predicted"] == reduced["whole_predicted"])).all()
-    assert reduced["whole_predicted"].tolist() == whole["predicted"].tolist()
+    assert (reduced["agreement"] == (reduced["predicted"] == reduced["full_predicted"])).all()
+    assert reduced["full_predicted"].tolist() == whole["predicted"].tolist()
     assert reduced["kl"].gt(0).all()
     itself = evaluate(model, SOURCES, frames=32, reference=whole)
     assert (itself["agreement"] == 1).all()

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from redundancy.evaluation.answers import FIDELITY, KEY, answered
+from redundancy.evaluation.answers import answered
+from redundancy.evaluation.rows import FIDELITY, KEY
 from redundancy.evaluation.same_grid import check_comparable
 from redundancy.evaluation.statistics.bounds import bounds_of
 from redundancy.evaluation.statistics.intervals import interval_name, mean_interval, paired_difference

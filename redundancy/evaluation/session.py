@@ -1,0 +1,367 @@
+"""`VideoSession`: one clip on one model, asked as often as wanted, with one run of the vision tower."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Literal, NamedTuple
+
+import pandas as pd
+import torch
+import xarray as xr
+
+from redundancy.apply.context import refuse_inside
+from redundancy.checks import described, require_type, whole_number
+from redundancy.evaluation.cost.flops import DecoderShape, fastvid_flops, holitom_flops
+from redundancy.evaluation.prompts import Prompts, prompts_of
+from redundancy.evaluation.rows import Asking, Inner, Method, compared, grid_text, rows_of
+from redundancy.evaluation.sharing import share
+from redundancy.evaluation.suit import suited
+from redundancy.metrics import coverage
+from redundancy.metrics.measure import measure
+from redundancy.models.identity import tensor_versions
+from redundancy.models.video_llm import Prepared, VideoLLM
+from redundancy.provenance import commit
+from redundancy.pruning import base
+from redundancy.pruning.methods.controls import RandomTokens, generator_of
+from redundancy.pruning.named import as_inner, as_method
+from redundancy.questions import Question
+from redundancy.recording.attention import Rows
+from redundancy.recording.encode import encode
+from redundancy.recording.record import capture_prompt
+from redundancy.recording.tokens import PromptEnd, TokenRecorder, check_asked, record_prompt
+from redundancy.reduction import Reduction
+from redundancy.tokens import VideoTokens
+from redundancy.video import VideoClip
+
+SAMPLE = 2000  # tokens on which k-means runs, as `reconstruction_gap` does by default
+Against = Literal["full"] | pd.DataFrame | None
+
+
+class Draw(NamedTuple):
+    """What a method decided: with which seed (-1: nothing is drawn), and which of its sources were replaced."""
+
+    seed: int
+    reduction: Reduction
+    note: str
+
+
+class VideoSession:
+    """One clip on one model: its tokens, attention, decisions and answers, each computed at most once.
+
+    The vision tower runs once, at the first verb that needs it, and all that is read inside it is recorded then; every
+    prompt, capture and answer begins behind it. Numbers are those of `video_tokens`, `capture` and `evaluate`.
+
+    Until `close`, or the end of a `with` block, a session holds the clip's pixels, the features of the tower, the
+    tokens with all salience, the full model's rows, and a capture per prompt and rows that was asked for.
+
+    Parameters
+    ----------
+    model
+        A loaded model, in evaluation mode.
+    clip
+        The clip.
+    questions
+        About it, which `answers` asks.
+    prompt
+        Text beside the video for `tokens` and `capture`; None: the first question, if there is one.
+
+    Raises
+    ------
+    NotImplementedError
+        In a verb, if the model is in training mode, or inside `prune`, whose decisions would be taken for the model's.
+    RuntimeError
+        In a verb, if the model's weights were changed since the tower ran, or the session is closed.
+
+    Examples
+    --------
+    >>> with VideoSession(model, clip, questions) as video:  # doctest: +SKIP
+    ...     for draw in video.decide("fastvid(0.25)"):
+    ...         rows = video.answers(draw.reduction)
+    """
+
+    def __init__(
+        self,
+        model: VideoLLM,
+        clip: VideoClip,
+        questions: Sequence[Question] = (),
+        *,
+        prompt: str | None = None,
+    ) -> None:
+        check_asked(model, clip, prompt)
+        self.model, self.clip, self.questions = model, clip, tuple(questions)
+        for question in self.questions:
+            require_type("questions", question, Question, expected="a list of Question(skill, text, answer, options)")
+        first = self.questions[0].text if self.questions else None
+        self.prompt = first if prompt is None else prompt
+        self._captures: dict[tuple[str | None, Any], xr.Dataset] = {}
+        self._kmeans: dict[int, float] = {}
+        self._weights: object = None
+        self._closed = False
+
+    # what is shown ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _shown(self) -> Prepared:
+        """The prompt behind the tower; the one place where the tower runs."""
+        self._weights = tensor_versions(self.model.model)
+        return encode(self.model, self.model.prepare(self.clip, self.prompt))
+
+    def _prepared(self, prompt: str | None) -> Prepared:
+        """Another prompt about the clip, behind the tower."""
+        self._ready()
+        shown = self._shown
+        if prompt == self.prompt:
+            return shown
+        return self._prompts_of(prompt).inputs_of(0)
+
+    def _prompts_of(self, *texts: str | None) -> Prompts:
+        """Prompts of texts about the clip, behind the tower; its frames do not go through the processor again."""
+        prompts = prompts_of(self.model, self.clip, [self.prompt, *texts], inputs=self._shown)
+        return replace(prompts, ids=prompts.ids[1:])
+
+    @cached_property
+    def _prompts(self) -> Prompts:
+        """Prompts of the questions."""
+        if not self.questions:
+            raise ValueError("a session without questions given, expected VideoSession(model, clip, questions)")
+        return self._prompts_of(*(q.text for q in self.questions))
+
+    def _ready(self) -> None:
+        """Refuse a model that would give other numbers than those that the session holds."""
+        if self._closed:
+            raise RuntimeError("this session is closed; open another one")
+        refuse_inside(self.model.family, "a session")
+        if self.model.model.training or self.model.family.tower.training:
+            raise NotImplementedError(
+                "a model in training mode given, whose dropout makes every run another one; call model.model.eval()"
+            )
+        if self._weights is not None and tensor_versions(self.model.model) != self._weights:
+            raise RuntimeError(
+                "the model's weights were changed since this session ran its vision tower; open another session"
+            )
+
+    # what is recorded -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _recorded(self) -> TokenRecorder:
+        return record_prompt(self.model, self._prepared(self.prompt))
+
+    @property
+    def tokens(self) -> VideoTokens:
+        """The tokens as they enter the language model, with every salience and frame feature that the model gives."""
+        self._ready()
+        return self._recorded.tokens[0]
+
+    @property
+    def prompt_end(self) -> PromptEnd:
+        """Position of the last prompt token, and the number of columns behind the video."""
+        self._ready()
+        return self._recorded.ends[0]
+
+    @property
+    def grid_text(self) -> str:
+        """Temporal steps, rows and columns of the tokens, as `16x7x7`."""
+        return grid_text(self.tokens.grid)
+
+    def capture(self, prompt: str | None = None, rows: Rows | None = "last") -> xr.Dataset:
+        """The capture with the attention of these queries, as `redundancy.capture` gives it.
+
+        Parameters
+        ----------
+        prompt
+            Text beside the video; None: the session's.
+        rows
+            `attention_rows` of `capture`; None: no attention, the language model is not run.
+        """
+        self._ready()
+        asked = self.prompt if prompt is None else prompt
+        key = (asked, rows if rows is None or isinstance(rows, str) else tuple(rows))
+        if key not in self._captures:
+            self._captures[key] = capture_prompt(self.model, self.clip, asked, self._prepared(asked), rows=rows)
+        return self._captures[key].copy()
+
+    def attention(self, rows: Rows = "last", over: Sequence[Question | str] | None = None) -> xr.Dataset:
+        """The capture with the mean attention of several questions, each the mean of its queries.
+
+        Parameters
+        ----------
+        rows
+            `attention_rows` of `capture`.
+        over
+            Questions or texts; None: the session's questions, or its prompt if there are none.
+        """
+        asked = [q.text if isinstance(q, Question) else q for q in (self.questions if over is None else over)]
+        captures = [self.capture(text, rows) for text in asked] or [self.capture(None, rows)]
+        names = ["attention", "attention_mass"]
+        mean = xr.concat([c[names].mean("query") for c in captures], "question").mean("question")
+        return captures[0].drop_vars([*names, "query"]).merge(mean)
+
+    def measure(
+        self,
+        reduction: Reduction | None = None,
+        metrics: str | Sequence[str] = "default",
+        *,
+        capture: xr.Dataset | None = None,
+        **settings: Any,
+    ) -> xr.Dataset:
+        """`redundancy.measure` of the session's tokens, or of a capture; `settings` are its further arguments."""
+        return measure(self.tokens if capture is None else capture, reduction, metrics, **settings)
+
+    # what is decided --------------------------------------------------------------------------------------------
+
+    def suited(self, method: str | base.Method) -> tuple[base.Method, str]:
+        """The method with sources that the model gives in place of those that it does not, and a note of that."""
+        made = as_method(method) if isinstance(method, str) else method
+        if not isinstance(made, base.Method):
+            raise TypeError(f"method: {described(made)} given, expected a method of redundancy.pruning, or its name")
+        return suited(made, self.tokens)
+
+    def decide(self, method: str | base.Method, *, seeds: int = 1) -> Iterator[Draw]:
+        """What a method decides on the clip, once per seed if it draws.
+
+        Parameters
+        ----------
+        method
+            A method or its name with settings.
+        seeds
+            Number of seeds, 0, 1 and so on; a method without a seed decides once.
+        """
+        whole_number("seeds", seeds, least=1)
+        made, note = self.suited(method)
+        tokens = self.tokens
+        if "seed" not in {f.name for f in fields(made)}:
+            yield Draw(-1, made(tokens), note)
+            return
+        for seed in range(seeds):
+            drawn: Any = replace(made, seed=seed)  # type: ignore[call-arg]
+            yield Draw(seed, drawn(tokens), note)
+
+    def random_like(self, reduction: Reduction, *, seed: int, per_frame: bool = False) -> Reduction:
+        """As many tokens as a reduction keeps, drawn over the whole video, or frame by frame.
+
+        Parameters
+        ----------
+        reduction
+            What it is held against.
+        seed
+            Of the draw.
+        per_frame
+            Keep in every frame as many as the reduction has anchors there.
+
+        Raises
+        ------
+        ValueError
+            If another number is drawn, which would be no control.
+        """
+        tokens = self.tokens
+        T, N = tokens.grid.frames, tokens.grid.tokens_per_frame
+        if per_frame:
+            anchors = reduction.anchor_token
+            counts = torch.bincount(anchors[anchors >= 0].cpu() // N, minlength=T)
+            draw = torch.rand(T, N, generator=generator_of(tokens, seed))
+            rank = draw.argsort(dim=1, stable=True).argsort(dim=1)
+            chosen = (rank < counts[:, None]).flatten().nonzero().flatten().to(tokens.features.device)
+            drawn = Reduction.from_selection(chosen, grid=tokens.grid, method="random_tokens")
+        else:
+            drawn = RandomTokens(retention=reduction.kept / (T * N), seed=seed, across_frames=True)(tokens)
+        if drawn.kept != reduction.kept:
+            raise ValueError(f"{drawn.kept} random tokens drawn, expected {reduction.kept}")
+        return drawn
+
+    # what is answered -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _full(self) -> pd.DataFrame:
+        return self._rows(None, (), Asking(self.clip.source))
+
+    @property
+    def full(self) -> pd.DataFrame:
+        """Rows of the full model on all questions, with the logits of the first token of each answer."""
+        self._ready()
+        return self._full
+
+    def answers(
+        self,
+        reduction: Method = None,
+        inner: Any = (),
+        against: Against = "full",
+        *,
+        shared: bool | None = None,
+        normalise: str = "sum",
+        max_new_tokens: int = 0,
+        keep_logits: bool = False,
+    ) -> pd.DataFrame:
+        """Answers to the session's questions, one row each, as `redundancy.evaluate` gives them.
+
+        Parameters
+        ----------
+        reduction, inner
+            As `prune` takes them; neither: all tokens.
+        against
+            `"full"`: also compare with the full model; None: do not; or its rows, with logits.
+        shared
+            Run the video once for all questions; None: wherever that gives the same answers, see `evaluate`.
+        normalise, max_new_tokens, keep_logits
+            As `evaluate` takes them.
+        """
+        self._ready()
+        inside = as_inner(inner)
+        asking = Asking(
+            self.clip.source, normalise=normalise, max_new_tokens=max_new_tokens, shared=share(inside, shared)
+        )
+        rows = self.ask(None if reduction is None else as_method(reduction), inside, asking, against, keep_logits)
+        return rows.assign(model=self.model.name, commit=commit())
+
+    def ask(self, method: Method, inner: Inner, asking: Asking, against: Against, keep_logits: bool) -> pd.DataFrame:
+        """`answers` with everything said, for `evaluate`."""
+        rows = self._rows(method, inner, asking)
+        if against is not None:
+            rows = compared(rows, self._full_as(asking) if isinstance(against, str) else against)
+        return rows if keep_logits else rows.drop(columns="logits")
+
+    def _full_as(self, asking: Asking) -> pd.DataFrame:
+        """The full model's rows under another name or another norm of options."""
+        if asking.normalise == "sum":
+            return self.full.assign(video=asking.video, kind=asking.kind)
+        return self._rows(None, (), replace(asking, shared=True, max_new_tokens=0))
+
+    def _rows(self, method: Method, inner: Inner, asking: Asking) -> pd.DataFrame:
+        self._ready()
+        return rows_of(self.model, self.clip, self._prompts, self.questions, method=method, inner=inner, asking=asking)
+
+    # what it costs ----------------------------------------------------------------------------------------------
+
+    def flops(self, reduction: Reduction | None = None) -> dict[str, float]:
+        """FLOPs of the language model for the video tokens that are kept, by the formulas of two papers."""
+        grid = self.tokens.grid
+        kept = grid.frames * grid.tokens_per_frame if reduction is None else reduction.kept
+        shape = DecoderShape.from_config(self.model.family.text_model.config)
+        return {"flops_fastvid": fastvid_flops(kept, shape), "flops_holitom": holitom_flops(kept, shape)}
+
+    def kmeans_error(self, kept: int) -> float:
+        """Reconstruction error of as many k-means centres as tokens are kept, to which `reconstruction_gap` refers."""
+        if kept not in self._kmeans:
+            anything = Reduction.from_selection(torch.arange(kept), grid=self.tokens.grid)
+            error = coverage.kmeans_error(self.tokens.features.cpu(), anything, sample=SAMPLE)
+            self._kmeans[kept] = error.item()
+        return self._kmeans[kept]
+
+    # its end ----------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Free what the session holds; its verbs are refused from then on."""
+        self._closed = True
+        self._captures.clear()
+        for name in ("_shown", "_prompts", "_recorded", "_full"):
+            self.__dict__.pop(name, None)
+
+    def __enter__(self) -> VideoSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
