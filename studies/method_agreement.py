@@ -28,7 +28,7 @@ from scipy.stats import hypergeom
 import redundancy as rd
 from redundancy import plot
 from redundancy.evaluation.answers import grid_text
-from redundancy.metrics.fidelity import anchor_jaccard, budget_spearman, source_jaccard
+from redundancy.metrics.agreement import anchor_jaccard, budget_spearman, source_jaccard
 from redundancy.models import VideoLLM
 from redundancy.pruning.table import METHODS
 from redundancy.recording import open_dataset
