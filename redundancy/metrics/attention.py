@@ -50,7 +50,6 @@ class SalienceAttentionAgreement(NamedTuple):
     unit="1",
     bounds=(0, 1),
     higher="the language model looks at the video more than at text and newlines",
-    source="own",
     known=("uniform row: N_video / N_keys", "no video token seen: 0"),
     undefined="in rows that see no key",
 )
@@ -83,7 +82,6 @@ def video_share(attention_mass: Float[Tensor, "*rows parts"]) -> Float[Tensor, "
     unit="1",
     bounds=(0, 1),
     higher="the language model looks at this frame more",
-    source="own",
     known=("uniform row: tokens per frame / N_keys",),
 )
 def frame_mass(attention: Float[Tensor, "*rows frames tokens"]) -> Float[Tensor, "*rows frames"]:
@@ -134,7 +132,6 @@ def attention_entropy(attention: Float[Tensor, "*rows frames tokens"]) -> Attent
     unit="1",
     bounds=(0, 1),
     higher="few tokens hold the attention on the video",
-    source="own",
     known=("uniform row: ceil(r n) / n", "one attended token: 1"),
     undefined=NO_VIDEO_MASS,
 )
@@ -172,7 +169,6 @@ def top_mass(
     unit="1",
     bounds=(0, 1),
     higher="the reduction drops more of what the whole model looks at",
-    source="own",
     known=(
         "uniform row, K of N tokens selected: 1 - K / N",
         "keep-all: 0",
@@ -214,7 +210,6 @@ def attention_lost(attention: Float[Tensor, "*rows frames tokens"], reduction: R
     unit="1",
     bounds=(-1, 1),
     higher="salience of the vision tower says what the language model looks at",
-    source="own",
     known=("attention = salience: 1 and 1", "reversed order: -1 and 0"),
     undefined="where attention or salience is constant; the AUC where attention is, or all tokens are among the top",
 )
@@ -252,6 +247,54 @@ def salience_attention_agreement(
     correlation = torch.cat([spearman(block, scores) for block in blocks])
     auc = torch.cat([_auc_for_top(block, scores, k) for block in blocks])
     return SalienceAttentionAgreement(correlation.view(rows.shape[:-1]), auc.view(rows.shape[:-1]))
+
+
+@metric(
+    dims=ROW,
+    unit="1",
+    bounds=(0, 1),
+    higher="the most salient tokens of each frame hold more of the attention on the video",
+    known=("uniform row: ceil(r N) / N, as of any salience by chance", "attention on the most salient token alone: 1"),
+    undefined=NO_VIDEO_MASS,
+    default=False,
+)
+def top_salience_mass(
+    attention: Float[Tensor, "*rows frames tokens"],
+    salience: Float[Tensor, "frames tokens"],
+    *,
+    top: int | float = 0.25,
+) -> Float[Tensor, "*rows"]:
+    """Share of the attention on the video that the most salient tokens of each frame hold.
+
+    Ranks of all tokens (`salience_attention_agreement`) say little where few of them hold most of the attention; this
+    counts what is held.
+
+    Parameters
+    ----------
+    attention
+        `[layer, head, query, T, N]`.
+    salience
+        `[T, N]`, or any other score of the tokens.
+    top
+        Share r of each frame: its ceil(r N) most salient tokens count, ties to the lowest index.
+
+    Returns
+    -------
+    `[layer, head, query]` float32.
+
+    Raises
+    ------
+    ValueError
+        If the share is not in (0, 1], or attention and salience are of different grids.
+    """
+    if attention.shape[-2:] != salience.shape:
+        raise ValueError(
+            f"salience {tuple(salience.shape)} given, expected that of {tuple(attention.shape[-2:])} tokens"
+        )
+    rows = attention.float()
+    best = salience.sort(dim=1, descending=True, stable=True).indices[:, : top_count(top, salience.shape[1])]
+    held = rows.gather(-1, best.to(rows.device).expand(*rows.shape[:-2], -1, -1)).sum((-2, -1))
+    return held / rows.sum((-2, -1))
 
 
 def _auc_for_top(rows: Float[Tensor, "rows points"], scores: Float[Tensor, "points"], k: int) -> Float[Tensor, "rows"]:

@@ -1,4 +1,4 @@
-"""How far a reduced model is from the whole one, and one reduction from another.
+"""How far a reduced model is from the full one.
 
 Logits and hidden states are those of the same text positions in both models, in the same order; any number of dims may
 lead. Distributions are taken in float64 from whatever dtype comes in.
@@ -9,12 +9,10 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from redundancy.metrics.kernels.ranks import spearman
 from redundancy.metrics.registry import metric
-from redundancy.reduction import Reduction
 
 NO_DISTRIBUTION = "where logits hold NaN"
 
@@ -90,7 +88,6 @@ def jensen_shannon(
     unit="1",
     bounds=(0, 1),
     higher="the reduced model gives the whole model's answer",
-    source="own",
     known=("equal logits: 1", "another token is the likeliest: 0"),
     undefined=NO_DISTRIBUTION,
 )
@@ -123,7 +120,6 @@ def top1_agreement(
     unit="rank",
     bounds=(1, float("inf")),
     higher="the whole model's answer is further down the reduced model's list",
-    source="own",
     known=("equal logits: 1", "reversed logits of V tokens: V"),
     undefined=NO_DISTRIBUTION,
 )
@@ -159,7 +155,6 @@ def answer_rank(
     unit="1",
     bounds=(-1, 1),
     higher="the reduced model's text sees the video as the whole model's does",
-    source="own",
     known=("equal states: 1", "opposite states: -1", "at 60 degrees: .5"),
     undefined="next to a zero vector",
 )
@@ -189,96 +184,6 @@ def hidden_cosine(
     return cosine.float()
 
 
-@metric(
-    dims=(),
-    unit="1",
-    bounds=(0, 1),
-    higher="two reductions keep the same places",
-    source="own; Jaccard 1912",
-    known=("the same reduction: 1", "2 places each, 1 in common: 1/3", "none in common: 0"),
-    undefined="where neither keeps a video token",
-)
-def anchor_jaccard(reduction: Reduction, other: Reduction) -> Float[Tensor, ""]:
-    """Jaccard index of the sets of anchors: `|A and B| / |A or B|`, newlines left out.
-
-    Parameters
-    ----------
-    reduction, other
-        Of the same video.
-
-    Returns
-    -------
-    A scalar in [0, 1], float32; NaN where neither keeps a video token.
-
-    Raises
-    ------
-    ValueError
-        If their grids differ.
-    """
-    _expect_same_grid(reduction, other)
-    return _jaccard(*(_marked(r, r.anchor_token, reduction.anchor.device) for r in (reduction, other)))
-
-
-@metric(
-    dims=(),
-    unit="1",
-    bounds=(0, 1),
-    higher="two reductions keep the content of the same places",
-    source="own; Jaccard 1912",
-    known=("the same reduction: 1", "2 sources against 3 with 1 in common: 1/4", "none in common: 0"),
-    undefined="where neither takes anything from a video token",
-)
-def source_jaccard(reduction: Reduction, other: Reduction) -> Float[Tensor, ""]:
-    """Jaccard index of the sets of tokens that outputs take something from (weight > 0), newlines left out.
-
-    Parameters
-    ----------
-    reduction, other
-        Of the same video.
-
-    Returns
-    -------
-    A scalar in [0, 1], float32; NaN where neither takes anything from a video token.
-
-    Raises
-    ------
-    ValueError
-        If their grids differ.
-    """
-    _expect_same_grid(reduction, other)
-    return _jaccard(*(_marked(r, r.slots[r.source[r.weight > 0]], reduction.anchor.device) for r in (reduction, other)))
-
-
-@metric(
-    dims=(),
-    unit="1",
-    bounds=(-1, 1),
-    higher="two reductions spend more on the same frames",
-    source="own; Spearman 1904",
-    known=("the same uneven reduction: 1", "reversed budgets: -1"),
-    undefined="where a budget is the same in all frames",
-)
-def budget_spearman(reduction: Reduction, other: Reduction) -> Float[Tensor, ""]:
-    """Spearman correlation over frames of the number of anchors in each frame.
-
-    Parameters
-    ----------
-    reduction, other
-        Of the same video.
-
-    Returns
-    -------
-    A scalar in [-1, 1], float32; NaN where one of the two keeps equally many in all frames.
-
-    Raises
-    ------
-    ValueError
-        If their grids differ.
-    """
-    _expect_same_grid(reduction, other)
-    return spearman(*(_anchors_per_frame(r).to(reduction.anchor.device) for r in (reduction, other)))
-
-
 def _log_probabilities(whole: Tensor, reduced: Tensor) -> tuple[Float64[Tensor, "..."], Float64[Tensor, "..."]]:
     """Log of both softmaxes in float64."""
     _expect_same_shape(whole, reduced)
@@ -304,27 +209,3 @@ def _expect_same_shape(whole: Tensor, reduced: Tensor) -> None:
         raise ValueError(
             f"shape {tuple(reduced.shape)} of the reduced model given, expected {tuple(whole.shape)} of the whole one"
         )
-
-
-def _expect_same_grid(reduction: Reduction, other: Reduction) -> None:
-    """Refuse reductions of different videos."""
-    if reduction.grid != other.grid:
-        raise ValueError(f"other on grid {tuple(other.grid)} given, expected {tuple(reduction.grid)}")
-
-
-def _marked(r: Reduction, token: Int64[Tensor, "_"], device: torch.device) -> Bool[Tensor, "tokens"]:
-    """`[T*N]` True at the given tokens; newlines (-1) are none."""
-    marked = torch.zeros(r.grid.frames * r.grid.tokens_per_frame, dtype=torch.bool, device=device)
-    marked[token[token >= 0].to(device)] = True
-    return marked
-
-
-def _jaccard(a: Tensor, b: Tensor) -> Float[Tensor, ""]:
-    """Size of the intersection over that of the union."""
-    return (a & b).sum().float() / (a | b).sum().float()
-
-
-def _anchors_per_frame(r: Reduction) -> Int64[Tensor, "frames"]:
-    """`[T]` number of outputs whose anchor lies in the frame."""
-    frame = r.anchor_token[r.anchor_token >= 0] // r.grid.tokens_per_frame
-    return torch.bincount(frame, minlength=r.grid.frames)

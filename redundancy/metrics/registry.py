@@ -39,10 +39,10 @@ class Metric:
         Least and largest value.
     higher
         What a higher value means.
-    source
-        Paper and section, or `"own"`.
     known
         Known answers in words; the tests hold them as numbers.
+    source
+        Paper and section, or `"own"`.
     nulls
         Names of the null models under which the metric is meaningful, from `NULLS`.
     undefined
@@ -70,8 +70,8 @@ class Metric:
     unit: str
     bounds: tuple[int | float, int | float]
     higher: str
-    source: str
     known: tuple[str, ...]
+    source: str = "own"
     nulls: tuple[str, ...] = ()
     undefined: str = ""
     scale: int | float | None = None

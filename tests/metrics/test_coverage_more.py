@@ -18,13 +18,13 @@ from redundancy.metrics.coverage import (
     video_outputs,
 )
 from redundancy.metrics.coverage.compactness import (
-    fixed_sample,
     kcentre_error,
     kmeans_error,
     pca_error,
     reconstruction_gap,
     tokens_needed,
 )
+from redundancy.metrics.kernels.sample import fixed_sample
 from redundancy.reduction import Reduction, compose
 from redundancy.tokens import TokenGrid
 from tests.metrics.checks.case import randn

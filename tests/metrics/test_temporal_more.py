@@ -9,10 +9,10 @@ import pytest
 import torch
 from scipy.signal import lfilter
 
-from redundancy.metrics.kernels import cosines
 from redundancy.metrics.temporal import (
     autocorrelation,
     correlation_length,
+    cosines,
     effective_frames,
     motion_compensated_similarity,
     persistence_skill,
@@ -24,7 +24,7 @@ from redundancy.metrics.temporal import (
     token_persistence,
     transition_similarity,
 )
-from redundancy.metrics.temporal.series import _first_lag_below
+from redundancy.metrics.temporal.memory import _first_lag_below
 from redundancy.tokens import TokenGrid
 from tests.metrics.checks import temporal as oracles
 from tests.metrics.checks.case import randn

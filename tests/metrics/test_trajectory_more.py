@@ -8,8 +8,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redundancy.metrics.kernels.polyline import best_vertices, polyline_error_of, segment_costs, uniform_vertices
-from redundancy.metrics.kernels.twonn import twonn_fit
 from redundancy.metrics.trajectory import (
     curvature,
     intrinsic_dimension,
@@ -20,6 +18,8 @@ from redundancy.metrics.trajectory import (
     turning_angle,
     twonn_dimension,
 )
+from redundancy.metrics.trajectory.dimension import twonn_fit
+from redundancy.metrics.trajectory.polyline import best_vertices, polyline_error_of, segment_costs, uniform_vertices
 from tests.metrics.checks.case import randn
 
 paths = st.tuples(st.integers(0, 9999), st.integers(2, 40), st.integers(1, 5))

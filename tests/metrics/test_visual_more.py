@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 
-from redundancy.metrics import density, gram
+from redundancy.metrics.kernels import gram, peaks
 from redundancy.metrics.kernels.gram import component_labels, frame_blocks, quantiles, shared_parts, singular_values
 from redundancy.metrics.kernels.peaks import density_peaks
 from redundancy.metrics.table import METRICS
@@ -146,7 +146,7 @@ def test_shared_parts_are_computed_once_and_change_nothing(monkeypatch: pytest.M
         calls.append(settings)
         return density_peaks(points, **settings)
 
-    monkeypatch.setattr(density, "density_peaks", counted)
+    monkeypatch.setattr(peaks, "density_peaks", counted)
     with shared_parts():
         for name in NAMES:
             for output, values in run(name).items():

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import redundancy as rd
-from redundancy.metrics.fidelity import anchor_jaccard
+from redundancy.metrics.agreement import anchor_jaccard
 from redundancy.pruning.methods.controls import RandomOf2x2, RandomTokens
 from redundancy.pruning.table import METHODS
 from redundancy.recording import open_dataset

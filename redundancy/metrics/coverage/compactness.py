@@ -19,7 +19,6 @@ from redundancy.metrics.kernels.sample import fixed_sample
 from redundancy.metrics.registry import metric
 from redundancy.reduction import Reduction
 
-OWN = "own"
 # Squared distances are differences of float64 products: below this share of the squared norms they are rounding.
 ROUNDING = 1e-12
 UNDEFINED = "where all tokens are zero; where K is not below the size of a sample"
@@ -30,7 +29,7 @@ UNDEFINED = "where all tokens are zero; where K is not below the size of a sampl
     unit="1",
     bounds=(0, math.inf),
     higher="K tokens cannot stand for the video",
-    source=OWN + "; Sculley 2010 (doi:10.1145/1772690.1772862)",
+    source="own; Sculley 2010 (doi:10.1145/1772690.1772862)",
     known=("keep-all: 0", "K distinct tokens, each repeated: 0 at K", "two opposite tokens, K = 1: 1"),
     undefined=UNDEFINED,
     scale=0,
@@ -75,7 +74,7 @@ def kmeans_error(
     unit="1",
     bounds=(0, math.inf),
     higher="K of the tokens cannot stand for the others",
-    source=OWN + "; Gonzalez 1985 (doi:10.1016/0304-3975(85)90224-5)",
+    source="own; Gonzalez 1985 (doi:10.1016/0304-3975(85)90224-5)",
     known=("keep-all: 0", "K distinct tokens, each repeated: 0 at K", "tokens -1, 0, 1, K = 1: 1"),
     undefined=UNDEFINED,
     scale=0,
@@ -119,7 +118,7 @@ def kcentre_error(
     unit="1",
     bounds=(0, 1),
     higher="no K tokens can stand for the video",
-    source=OWN + "; Eckart and Young 1936 (doi:10.1007/BF02288367)",
+    source="own; Eckart and Young 1936 (doi:10.1007/BF02288367)",
     known=("keep-all: 0", "orthonormal tokens: sqrt(1 - K/S)"),
     undefined="where all tokens are zero",
     scale=0,
@@ -157,7 +156,6 @@ def pca_error(tokens: Float[Tensor, "frames tokens channels"], reduction: Reduct
     unit="1",
     bounds=(0, math.inf),
     higher="the method's outputs stand for the video worse than k-means centres do",
-    source=OWN,
     known=("tokens -1, 1, 3, 5 with 1 and 5 kept: sqrt(2)",),
     undefined=UNDEFINED + "; where k-means has no error",
     scale=0,
@@ -195,7 +193,6 @@ def reconstruction_gap(
     unit="tokens",
     bounds=(1, math.inf),
     higher="less redundant: the video needs more tokens",
-    source=OWN,
     known=("K distinct tokens, each repeated: at most K", "S orthonormal tokens: S"),
     nulls=("gaussian",),
     undefined="where all tokens are zero",

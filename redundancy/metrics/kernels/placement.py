@@ -1,8 +1,8 @@
 """Where the sources of a reduction's outputs stood, and where the outputs are placed.
 
-Shared by the metrics of `position`, `numbering` and `coverage`. Sources are the entries of weight > 0 whose slot holds
-a video token. Slots of newlines (-1) and entries of weight 0 have no part: the weights of the others are normalised to
-1 in each output. An output without a source is NaN everywhere.
+Shared by the metrics of `position`, `coverage` and `agreement`, and by `prune`. Sources are the entries of weight > 0
+whose slot holds a video token. Slots of newlines (-1) and entries of weight 0 have no part: the weights of the others
+are normalised to 1 in each output. An output without a source is NaN everywhere.
 """
 
 from __future__ import annotations
@@ -38,6 +38,12 @@ def video_sources(reduction: Reduction) -> Sources:
     output, weight = reduction.target[real], reduction.weight[real]
     total = weight.new_zeros(reduction.kept).index_add(0, output, weight)
     return Sources(token[real], output, weight, total.masked_fill(total == 0, torch.nan))
+
+
+def anchors_per_frame(reduction: Reduction) -> Int64[Tensor, "frames"]:
+    """`[T]` number of outputs whose anchor is a video token of the frame."""
+    frame = reduction.anchor_token[reduction.anchor_token >= 0] // reduction.grid.tokens_per_frame
+    return torch.bincount(frame, minlength=reduction.grid.frames)
 
 
 def on_device(reduction: Reduction, device: torch.device) -> Reduction:

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from redundancy.metrics.position.drift import CHUNK as CHUNK
-from redundancy.metrics.position.drift import NO_PLACE as NO_PLACE
-from redundancy.metrics.position.drift import NO_SOURCE as NO_SOURCE
-from redundancy.metrics.position.drift import NOT_GIVEN as NOT_GIVEN
-from redundancy.metrics.position.drift import OWN as OWN
-from redundancy.metrics.position.drift import ROUNDING as ROUNDING
-from redundancy.metrics.position.drift import Alignment as Alignment
-from redundancy.metrics.position.drift import Coherence as Coherence
-from redundancy.metrics.position.drift import GridDisplacement as GridDisplacement
-from redundancy.metrics.position.drift import PhaseError as PhaseError
-from redundancy.metrics.position.drift import PositionDisplacement as PositionDisplacement
-from redundancy.metrics.position.drift import alignment as alignment
-from redundancy.metrics.position.drift import coherence as coherence
-from redundancy.metrics.position.drift import grid_displacement as grid_displacement
-from redundancy.metrics.position.drift import grid_spread as grid_spread
-from redundancy.metrics.position.drift import phase_error as phase_error
-from redundancy.metrics.position.drift import position_displacement as position_displacement
-from redundancy.metrics.position.drift import position_spread as position_spread
-from redundancy.metrics.position.numbering import DistanceToText as DistanceToText
-from redundancy.metrics.position.numbering import TimeWarp as TimeWarp
-from redundancy.metrics.position.numbering import distance_to_text as distance_to_text
-from redundancy.metrics.position.numbering import inversions as inversions
-from redundancy.metrics.position.numbering import time_warp as time_warp
+# isort: off
+# in the order of the table of metrics
+from redundancy.metrics.position.displacement import (
+    GridDisplacement,
+    PositionDisplacement,
+    grid_displacement,
+    grid_spread,
+    position_displacement,
+    position_spread,
+)
+from redundancy.metrics.position.rotation import Alignment, Coherence, PhaseError, alignment, coherence, phase_error
+from redundancy.metrics.position.numbering import DistanceToText, TimeWarp, distance_to_text, inversions, time_warp
+
+__all__ = [
+    "Alignment",
+    "Coherence",
+    "DistanceToText",
+    "GridDisplacement",
+    "PhaseError",
+    "PositionDisplacement",
+    "TimeWarp",
+    "alignment",
+    "coherence",
+    "distance_to_text",
+    "grid_displacement",
+    "grid_spread",
+    "inversions",
+    "phase_error",
+    "position_displacement",
+    "position_spread",
+    "time_warp",
+]

@@ -22,7 +22,6 @@ from redundancy.metrics.kernels.placement import (
 from redundancy.metrics.registry import metric
 from redundancy.reduction import Reduction
 
-OWN = "own"
 NOT_GIVEN = "; renumbered outputs of a reduction inside the model unless `assigned` is given"
 
 
@@ -43,7 +42,6 @@ class DistanceToText(NamedTuple):
     unit="position ids",
     bounds=(-math.inf, math.inf),
     higher="the question is further away",
-    source=OWN,
     known=("anchor placement: ratio 1", "renumbered, a uniform half kept: ratio about 1/2"),
     undefined="for outputs whose anchor is a newline; renumbered, where it is not known how much text follows the video"
     + NOT_GIVEN,
@@ -100,7 +98,6 @@ def distance_to_text(
     unit="1",
     bounds=(0, 1),
     higher="the outputs stand in another order than their anchors in the video",
-    source=OWN,
     known=("ascending anchors: 0", "descending anchors: 1", "one of three moved past the two others: 2/3"),
     undefined="with fewer than two outputs on video tokens",
 )
@@ -145,7 +142,6 @@ class TimeWarp(NamedTuple):
     unit="s",
     bounds=(-math.inf, math.inf),
     higher="the frame's outputs stand where a later frame's would on an even clock",
-    source=OWN,
     known=("keep-all at even times: 0", "3, 1 and 1 tokens of three frames at 0, 1, 2 s, renumbered: 0, 1/3, 0"),
     undefined="for frames without an output; with outputs in fewer than two frames, or all at one number" + NOT_GIVEN,
 )

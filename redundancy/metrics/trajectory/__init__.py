@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
-from redundancy.metrics.trajectory.path import EPSILON as EPSILON
-from redundancy.metrics.trajectory.path import ORDER_NULLS as ORDER_NULLS
-from redundancy.metrics.trajectory.path import PolylineError as PolylineError
-from redundancy.metrics.trajectory.path import Speed as Speed
-from redundancy.metrics.trajectory.path import arc_length as arc_length
-from redundancy.metrics.trajectory.path import curvature as curvature
-from redundancy.metrics.trajectory.path import frame_representation as frame_representation
-from redundancy.metrics.trajectory.path import intrinsic_dimension as intrinsic_dimension
-from redundancy.metrics.trajectory.path import menger_curvature as menger_curvature
-from redundancy.metrics.trajectory.path import polyline_error as polyline_error
-from redundancy.metrics.trajectory.path import speed as speed
-from redundancy.metrics.trajectory.path import straightness as straightness
-from redundancy.metrics.trajectory.path import turn_frames as turn_frames
-from redundancy.metrics.trajectory.path import turning_angle as turning_angle
-from redundancy.metrics.trajectory.path import twonn_dimension as twonn_dimension
-from redundancy.metrics.trajectory.projection import PrincipalComponents as PrincipalComponents
-from redundancy.metrics.trajectory.projection import principal_components as principal_components
-from redundancy.metrics.trajectory.projection import project_trajectory as project_trajectory
+# isort: off
+# in the order of the table of metrics
+from redundancy.metrics.trajectory.steps import Speed, arc_length, speed, straightness
+from redundancy.metrics.trajectory.turns import (
+    EPSILON,
+    curvature,
+    frame_representation,
+    menger_curvature,
+    turn_frames,
+    turning_angle,
+)
+from redundancy.metrics.trajectory.dimension import intrinsic_dimension, twonn_dimension, twonn_fit
+from redundancy.metrics.trajectory.polyline import (
+    PolylineError,
+    best_vertices,
+    polyline_error,
+    polyline_error_of,
+    uniform_vertices,
+)
+from redundancy.metrics.trajectory.projection import PrincipalComponents, principal_components, project_trajectory
+
+__all__ = [
+    "EPSILON",
+    "PolylineError",
+    "PrincipalComponents",
+    "Speed",
+    "arc_length",
+    "best_vertices",
+    "curvature",
+    "frame_representation",
+    "intrinsic_dimension",
+    "menger_curvature",
+    "polyline_error",
+    "polyline_error_of",
+    "principal_components",
+    "project_trajectory",
+    "speed",
+    "straightness",
+    "turn_frames",
+    "turning_angle",
+    "twonn_dimension",
+    "twonn_fit",
+    "uniform_vertices",
+]

@@ -3,11 +3,11 @@
 One module per module of `redundancy.metrics`; `tests/metrics/test_registry.py` runs them all.
 """
 
-from tests.metrics.checks import attention, coverage, fidelity, position, temporal, trajectory, visual
+from tests.metrics.checks import agreement, attention, coverage, fidelity, position, temporal, trajectory, visual
 from tests.metrics.checks.case import Checks
 
 CHECKS: dict[str, Checks] = {
     name: checks
-    for module in (temporal, visual, trajectory, position, coverage, attention, fidelity)
+    for module in (temporal, visual, trajectory, position, coverage, attention, fidelity, agreement)
     for name, checks in module.CHECKS.items()
 }

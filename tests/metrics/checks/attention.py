@@ -124,6 +124,14 @@ def salience_attention_agreement(
     return each_row(attention, correlation), each_row(attention, auc)
 
 
+def top_salience_mass(attention: torch.Tensor, salience: torch.Tensor) -> Float[np.ndarray, "..."]:
+    """Of distinct saliences; ties are of the first."""
+    order = np.argsort(-salience.numpy(), axis=1, kind="stable")[:, : int(np.ceil(salience.shape[1] / 4))]
+    chosen = np.zeros(salience.shape, dtype=bool)
+    np.put_along_axis(chosen, order, values=True, axis=1)
+    return each_row(attention, lambda row: row[chosen.ravel()].sum() / row.sum())
+
+
 CHECKS: dict[str, Checks] = {
     "video_share": Checks(
         known=(
@@ -220,6 +228,17 @@ CHECKS: dict[str, Checks] = {
             ),
         ),
         oracle=salience_attention_agreement,
+        sample=with_salience,
+        edges=False,
+    ),
+    "top_salience_mass": Checks(
+        known=(
+            Known("uniform: 4 of 15", {"attention": UNIFORM, "salience": RAMP}, 4 / 15),
+            Known("one attended token, the most salient", {"attention": PEAKED, "salience": PEAKED[0, 0, 0]}, 1.0),
+            Known("one attended token, the least salient", {"attention": PEAKED, "salience": -PEAKED[0, 0, 0]}, 0.0),
+            Known("no video", {"attention": 0 * UNIFORM, "salience": RAMP}, np.nan),
+        ),
+        oracle=top_salience_mass,
         sample=with_salience,
         edges=False,
     ),

@@ -3,11 +3,69 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
+
+from redundancy.metrics.registry import metric
+from redundancy.metrics.trajectory.steps import ORDER_NULLS
+from redundancy.metrics.trajectory.turns import curvature, sharpest
+
+
+class PolylineError(NamedTuple):
+    """Least error of a polyline of k vertices, and those of two other choices of as many."""
+
+    polyline_error: Float[Tensor, "k"]
+    polyline_uniform_error: Float[Tensor, "k"]
+    polyline_turn_error: Float[Tensor, "k"]
+
+
+@metric(
+    dims={"polyline_error": ("k",), "polyline_uniform_error": ("k",), "polyline_turn_error": ("k",)},
+    unit="squared feature units",
+    bounds=(0, float("inf")),
+    higher="the path is less well drawn through k of its frames",
+    known=("piecewise linear with k corners: 0 at k",),
+    nulls=ORDER_NULLS,
+    undefined="where k exceeds the number of frames; with turn frames, also the number that have a curvature",
+    scale=2,
+    default=False,
+)
+def polyline_error(
+    points: Float[Tensor, "frames channels"], *, k: tuple[int, ...] = (2, 3, 4, 6, 8, 12, 16)
+) -> PolylineError:
+    """Least `sum_t ||f[t] - f~[t]||^2` of linear interpolation in time between exactly k frames, both ends included.
+
+    Beside the best choice (`best_vertices`, exact) the error of k frames at equal distance, and of both ends with the
+    k - 2 frames of largest geometric curvature; other choices go through `polyline_error_of`. More vertices may raise
+    the error: a path must pass through each of them.
+
+    Parameters
+    ----------
+    points
+        `[T, F]`.
+    k
+        Numbers of vertices, each at least 2.
+
+    Returns
+    -------
+    Three `[k]` float32 in squared feature units; NaN where k exceeds the number of frames.
+
+    Raises
+    ------
+    ValueError
+        If a k is below 2.
+    """
+    if not k or min(k) < 2:
+        raise ValueError(f"k={k} given, expected numbers of at least 2")
+    possible = tuple(count for count in k if count <= len(points))
+    best = dict(zip(possible, best_vertices(points, k=possible), strict=True))
+    uniform = {count: uniform_vertices(len(points), count) for count in possible}
+    turns = _turn_vertices(points, possible)
+    return PolylineError(*(_errors(points, chosen, k) for chosen in (best, uniform, turns)))
 
 
 def polyline_error_of(
@@ -147,3 +205,21 @@ def _path(before: dict[int, Shaped[np.ndarray, "frames"]], count: int, last: int
     for left in range(count, 2, -1):
         path.append(int(before[left][path[-1]]))
     return torch.tensor([0, *reversed(path)])
+
+
+def _turn_vertices(points: Float[Tensor, "frames channels"], k: tuple[int, ...]) -> dict[int, Int64[Tensor, "_"]]:
+    """Both ends and the k - 2 sharpest turns, for each k for which there are as many."""
+    kappa = curvature(points, convention="geometric")
+    inner = {count: sharpest(kappa, count - 2).sort().values for count in k}
+    last = len(points) - 1
+    return {
+        count: torch.tensor([0, *frames.tolist(), last]) for count, frames in inner.items() if len(frames) == count - 2
+    }
+
+
+def _errors(
+    points: Float[Tensor, "frames channels"], vertices: dict[int, Int64[Tensor, "_"]], k: tuple[int, ...]
+) -> Float[Tensor, "k"]:
+    """Error for each k, NaN where no vertices are given."""
+    nothing = points.new_full((), torch.nan, dtype=torch.float32)
+    return torch.stack([polyline_error_of(points, vertices[n]) if n in vertices else nothing for n in k])
