@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from redundancy.evaluation import compare as compare
     from redundancy.evaluation import evaluate as evaluate
     from redundancy.evaluation import summarise as summarise
+    from redundancy.evaluation import table as table
     from redundancy.metrics.measure import measure as measure
     from redundancy.models import VideoLLM as VideoLLM
     from redundancy.models import load_model as load_model
@@ -48,6 +49,7 @@ _HOME = {
     "prune": "redundancy.apply",
     "save_capture": "redundancy.recording",
     "summarise": "redundancy.evaluation",
+    "table": "redundancy.evaluation",
     "video_tokens": "redundancy.recording",
 }
 __all__ = [*sorted(_HOME), "__version__"]

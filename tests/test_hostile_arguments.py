@@ -350,7 +350,7 @@ def model_cases() -> Iterator[Case]:
     for asked in ("what ?", ["what ?"], {"a.mp4": ["what ?"]}, {"a.mp4": "what ?"}):
         expected = r"questions: .* given for .*, expected a list of .*Question\("
         yield f"the questions {asked}", lambda q=asked: rd.evaluate(model, video, questions=q), expected
-    yield "summarise a list", lambda: rd.summarise([1]), "dataset: a list of 1 given, expected a Dataset"
+    yield "summarise a list", lambda: rd.summarise([1]), "results: a list of 1 given, expected a Dataset"
     yield "compare with None", lambda: rd.compare(xr.Dataset(), None), "second: None given, expected a Dataset"
     yield "save a clip", lambda: rd.save_capture(video, "unused"), "capture: a VideoClip given, expected what"
     yield "a function of indices", lambda: generated(lambda t: [0, 1]), "returned a list of 2, expected a Reduction"

@@ -95,7 +95,7 @@ def mean_interval(
 
     Examples
     --------
-    >>> mean_interval(np.array([0.5, 0.75, 1.0]), bounds=(0, 1))
+    >>> mean_interval(np.array([0.5, 0.75, 1.0]), bounds=(0, 1))  # doctest: +ELLIPSIS
     Interval(mean=0.75, low=0.1289..., high=1.0, videos=3)
 
     Source: Student 1908; scipy.stats.bootstrap over videos.
@@ -163,7 +163,7 @@ def _student(middle: float, values: Float[np.ndarray, "videos"], confidence: flo
     """Student's t about the middle, cut to the bounds, which rounding may have put inside it."""
     half = float(student.ppf((1 + confidence) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
     low, high = max(middle - half, min(bounds[0], middle)), min(middle + half, max(bounds[1], middle))
-    return Interval(middle, low, high, len(values))
+    return Interval(middle, float(low), float(high), len(values))
 
 
 def difference_bounds(bounds: Bounds) -> Bounds:
