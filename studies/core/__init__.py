@@ -1,0 +1,1 @@
+"""What studies share: conditions, measures, tables, panels and the command line."""
