@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -11,20 +11,61 @@ import xarray as xr
 from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
 
-from redundancy.plot.looks import looks
+from redundancy.plot.looks import FURTHER, look, looks
+
+FULL = "full"
+MARKERS = "oDs^vPX*ph<>"
+RETENTION_TICKS = (0.05, 0.1, 0.25, 0.5)
 
 
 def method_styles(summary: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """Arguments of a line for each method of a summary, the same in every figure; the whole model has none.
+    """Arguments of a line for each method of a summary, the same in every figure; the full model has none.
 
     Parameters
     ----------
     summary
-        With the coordinates `method` and `method_kind` (or `kind`).
+        With the coordinates `method` and `method_kind`.
     """
     kind = summary["method_kind" if "method_kind" in summary.variables else "kind"]
-    kinds = dict(zip(map(str, summary["method"].values), map(str, kind.values), strict=True))
-    return looks({name: kind for name, kind in kinds.items() if kind != "whole"})
+    kinds = dict(zip(names_of(summary["method"]), names_of(kind), strict=True))
+    return looks({name: kind for name, kind in kinds.items() if kind not in (FULL, "whole")})
+
+
+def series_looks(
+    summary: xr.Dataset,
+    series: str | tuple[str, str],
+    palette: Callable[[Sequence[str]], Mapping[str, Any]] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """The look of every line: methods theirs in every figure, others colours of their own, references grey.
+
+    Parameters
+    ----------
+    series
+        Coordinate that names the lines; two that name methods: a line in the first's colour, with the other's markers.
+    palette
+        Colours by name, for what is no method.
+    """
+    if isinstance(series, tuple):
+        kinds = {
+            n: k for c in series for n, k in zip(names_of(summary[c]), names_of(summary[f"{c}_kind"]), strict=True)
+        }
+        own = looks(kinds)
+        pairs = dict.fromkeys(zip(*(names_of(summary[c]) for c in series), strict=True))
+        face = {m: {"markerfacecolor": own[m]["color"], "markeredgecolor": own[m]["color"]} for m in own}
+        return {f"{a} & {b}": own[a] if a == b else own[a] | {"marker": own[b]["marker"]} | face[b] for a, b in pairs}
+    names = list(dict.fromkeys(names_of(summary[series])))
+    if series == "method":
+        return method_styles(summary)
+    kinds = dict.fromkeys(names, "")
+    if f"{series}_kind" in summary.coords:
+        kinds = dict(zip(names_of(summary[series]), names_of(summary[f"{series}_kind"]), strict=True))
+    greys = [n for n in names if kinds[n] == "reference"]
+    styles = {n: look(i, "control") for i, n in enumerate(greys)}
+    coloured = [n for n in names if n not in styles]
+    # no method's colour: both may stand in one figure
+    colour = palette(coloured) if palette else {n: FURTHER[i % len(FURTHER)] for i, n in enumerate(coloured)}
+    made = {n: {"color": colour[n], "marker": MARKERS[i % len(MARKERS)]} for i, n in enumerate(coloured)}
+    return {n: made[n] if n in made else styles[n] for n in names}
 
 
 def names_of(labels: xr.DataArray) -> Shaped[np.ndarray, "entries"]:
@@ -44,33 +85,73 @@ def lines_over_retention(
     Parameters
     ----------
     values
-        Dims setting and statistic (mean, low, high first), with the coordinates of `studies.conditions.labels_of`.
+        Dims condition and statistic (estimate, low, high first), with the coordinates `method` and `achieved`.
     methods
         Those to draw; None: all that have a value.
     """
-    names = names_of(values["method"])
-    for method in styles if methods is None else methods:
-        here = values.isel(setting=np.flatnonzero(names == method))
-        known = ~np.isnan(here.values[:, 0])
-        if known.any():
-            x, y = here["achieved"].values[known], here.values[known]
-            order = np.argsort(x, kind="stable")
-            with_intervals(axes, x[order], y[order], label=method, **styles[method])
+    chosen = {name: look for name, look in styles.items() if methods is None or name in methods}
+    lines_of_series(axes, values.values, values["achieved"].values, names_of(values["method"]), styles=chosen)
     retention_axis(axes)
+
+
+def lines_of_series(
+    axes: Axes,
+    values: Float[np.ndarray, "points statistics"],
+    x: Float[np.ndarray, "points"],
+    series: Shaped[np.ndarray, "points"],
+    *,
+    styles: Mapping[str, Mapping[str, Any]],
+) -> int:
+    """A line per series through its known points in the order of `x`, with intervals; how many points there were.
+
+    Parameters
+    ----------
+    values
+        Estimate, low and high first.
+    x
+        Where the points stand.
+    series
+        Name of the series of each point.
+    styles
+        Arguments of the line of each series; those that are not named here are not drawn.
+    """
+    points = 0
+    for name, line in styles.items():
+        at = np.flatnonzero((series == name) & ~np.isnan(values[:, 0]) & ~np.isnan(x))
+        at = at[np.argsort(x[at], kind="stable")]
+        if len(at):
+            with_intervals(axes, x[at], values[at], label=name, **line)
+        points += len(at)
+    return points
 
 
 def with_intervals(
     axes: Axes, x: Float[np.ndarray, "points"], y: Float[np.ndarray, "points statistics"], **line: Any
 ) -> None:
-    """Points joined by a line, with their intervals; `y` holds mean, low and high first."""
-    mean, low, high = y[:, 0], y[:, 1], y[:, 2]
-    axes.errorbar(x, mean, yerr=[mean - low, high - mean], capsize=1.5, elinewidth=0.8, **{"linewidth": 1.1} | line)
+    """Points joined by a line, with their intervals; `y` holds estimate, low and high first."""
+    estimate, low, high = y[:, 0], y[:, 1], y[:, 2]
+    bars = [estimate - low, high - estimate]
+    axes.errorbar(x, estimate, yerr=bars, capsize=1.5, elinewidth=0.8, **{"linewidth": 1.1} | line)
 
 
-def retention_axis(axes: Axes) -> None:
-    """Achieved share of tokens, on a logarithmic axis with plain numbers."""
-    axes.set_xscale("log")
-    axes.set_xticks([0.05, 0.1, 0.25, 0.5])
+def retention_axis(axes: Axes, *, ticks: Sequence[float] = RETENTION_TICKS, label: str = "achieved") -> None:
+    """A share of tokens on a logarithmic axis with plain numbers.
+
+    Parameters
+    ----------
+    ticks
+        Where numbers stand; 1 is added where something is drawn there.
+    label
+        Whether the share was achieved or requested.
+    """
+    log_axis(axes)
+    right = axes.get_xlim()[1]
+    axes.set_xticks([*ticks, 1.0] if right >= 1 and 1.0 not in ticks else list(ticks))
+    axes.set_xlabel(f"{label} share of tokens")
+
+
+def log_axis(axes: Axes, *, base: int = 10) -> None:
+    """A logarithmic axis with plain numbers."""
+    axes.set_xscale("log", base=base)
     axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
     axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
-    axes.set_xlabel("achieved share of tokens")

@@ -1,0 +1,452 @@
+"""Panels of which the figures of studies are composed; each draws one part of a labelled summary. Nothing is computed.
+
+A summary has the dims condition, measure and statistic (estimate, low, high, n), and those of its study:
+
+    figure(summary, {"accuracy": panel(over_retention, "correct"), "KL": panel(over_retention, "kl", label="nat")})
+
+A drawing function takes axes, a summary and the name of what it draws, and says whether there was something to draw. In
+all of them `variable` and `at` say what of the summary is drawn, as `values` takes them.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from string import ascii_lowercase
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from redundancy import plot
+from redundancy.plot.looks import colours
+from redundancy.plot.methods import (
+    FULL,
+    lines_of_series,
+    log_axis,
+    names_of,
+    retention_axis,
+    series_looks,
+    with_intervals,
+)
+from redundancy.plot.rows import between_groups, interval_rows, numbered_matrix
+from redundancy.plot.style import CONTROL, TWO_COLUMNS
+
+Panel = Callable[[Axes, xr.Dataset], None]
+At = Mapping[str, Any]
+INTERVAL = ["estimate", "low", "high"]
+ALL = "all"
+
+
+def panel(
+    draw: Callable[..., bool],
+    what: Any,
+    *,
+    label: str = "",
+    zero: bool = False,
+    levels: Mapping[str, float] | None = None,
+    empty: str = "",
+    **how: Any,
+) -> Panel:
+    """What `figure` draws on one axes; any other function of axes and summary is a panel too.
+
+    Parameters
+    ----------
+    draw, what, how
+        A drawing function, its measure, and its further arguments.
+    label
+        Of the axis of the values.
+    zero
+        A line at 0, for differences.
+    levels
+        Dotted lines across, by their names.
+    empty
+        Why there may be nothing to draw.
+    """
+
+    def drawn(axes: Axes, summary: xr.Dataset) -> None:
+        if not draw(axes, summary, what, **how):
+            reason = textwrap.fill(empty or f"{readable(str(what))}: undefined here", 34)
+            axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", color="0.35")
+            if draw is not forest:  # whose rows have names all the same
+                axes.set(xticks=[], yticks=[])
+            return
+        if zero:
+            axes.axhline(0, color=CONTROL, linewidth=0.8, zorder=0)
+        for name, level in (levels or {}).items():
+            axes.axhline(level, color="0.3", linewidth=0.9, linestyle=":", zorder=0, label=name)
+        if label:
+            axes.set(**{"xlabel" if draw in (forest, stacked_bars) else "ylabel": label})
+
+    return drawn
+
+
+def values(summary: xr.Dataset, measure: str | None, *, variable: str = "value", at: At | None = None) -> xr.DataArray:
+    """Estimate, low and high of a measure (None: of all), with the dim statistic last.
+
+    Parameters
+    ----------
+    at
+        What to choose: an entry of a dim, or the conditions whose coordinate has this value.
+
+    Raises
+    ------
+    ValueError
+        If the summary has no such measure, dim or coordinate.
+    """
+    found, at = summary[variable], dict(at or {}) if measure is None else {"measure": measure, **(at or {})}
+    for name, value in at.items():
+        if name not in found.coords or (name in found.dims and value not in found[name].values):
+            known = names_of(found[name]) if name in found.coords else [*map(str, found.coords)]
+            raise ValueError(f"{variable} at {name}={value!r} given, expected one of {[*map(str, known)]}")
+        held = names_of(found[name]) == value if isinstance(value, str) else found[name].values == value
+        found = found.sel({name: value}) if name in found.dims else found.isel(condition=np.flatnonzero(held))
+    return found.sel(statistic=INTERVAL).transpose(..., "statistic")
+
+
+def nearest(summary: xr.Dataset, share: float | int = 0.25, *, fixed: bool = False) -> xr.Dataset:
+    """The conditions asked for the stored retention nearest to `share`; `fixed`: also full model and fixed rates."""
+    asked, full = summary["requested"].values, names_of(summary["method_kind"]) == FULL
+    stored = asked[~full & ~np.isnan(asked)]
+    kept = ~full & (asked == stored[np.argmin(abs(stored - share))]) if len(stored) else np.zeros_like(full)
+    return summary.isel(condition=np.flatnonzero(kept | (fixed & (full | np.isnan(asked)))))
+
+
+def readable(name: str) -> str:
+    """A label as words: `static_fraction(tau=0.9)` is "static fraction, tau 0.9"."""
+    head, _, parameter = name.rstrip(")").partition("(")
+    told = [part for part in parameter.split(", ") if part and not part.startswith("scaling=")]
+    return ", ".join([head, *told]).replace("_", " ").replace("=", " ")
+
+
+def over_retention(
+    axes: Axes,
+    summary: xr.Dataset,
+    measure: str,
+    *,
+    variable: str = "value",
+    at: At | None = None,
+    curves: Mapping[str, At] | None = None,
+) -> bool:
+    """A line per method over the achieved share of tokens; the full model across, with its interval as a band.
+
+    Parameters
+    ----------
+    curves
+        Grey lines through all conditions by their names: another `measure`, or the same at another place.
+    """
+    shown = values(summary, measure, variable=variable, at=at)
+    full = names_of(shown["method_kind"]) == FULL
+    reduced = shown.isel(condition=~full)
+    x, names = reduced["achieved"].values, names_of(reduced["method"])
+    if not lines_of_series(axes, reduced.values, x, names, styles=series_looks(summary, "method")):
+        return False
+    for (name, elsewhere), line in zip((curves or {}).items(), ("-", "-.", "--"), strict=False):
+        where = {"measure": measure, **(at or {}), **elsewhere}
+        y = values(summary, where.pop("measure"), variable=variable, at=where).sortby("achieved")
+        axes.plot(y["achieved"], y[..., 0], color="0.7", linestyle=line, linewidth=2, zorder=0, label=name)
+    for estimate, low, high in shown.isel(condition=full).values[:1]:
+        axes.axhline(estimate, color=CONTROL, linewidth=0.8, zorder=0, label="full model")
+        axes.axhspan(low, high, color="0.93", linewidth=0, zorder=-1)
+    retention_axis(axes)
+    return True
+
+
+def sweep(
+    axes: Axes,
+    summary: xr.Dataset,
+    measure: str,
+    *,
+    x: str,
+    series: str | tuple[str, str],
+    variable: str = "value",
+    at: At | None = None,
+    only: Iterable[str] | None = None,
+    control: str | None = None,
+    palette: Callable[[Sequence[str]], Mapping[str, Any]] | None = None,
+    xlabel: str = "",
+) -> bool:
+    """A line per series over a factor or another measure, on a logarithmic axis.
+
+    Parameters
+    ----------
+    x
+        A coordinate of the conditions, or a measure.
+    series, palette
+        What names the lines, and their colours, as `redundancy.plot.methods.series_looks` takes them.
+    only
+        Names of the lines to draw; None: all.
+    control
+        Variable with what each condition is held against, drawn as crosses.
+    """
+    shown = values(summary, measure, variable=variable, at=at)
+    along = shown[x].values if x in shown.coords else values(summary, x, at=at).values[:, 0]
+    parts = [names_of(shown[c]) for c in ([series] if isinstance(series, str) else series)]
+    names = np.array([" & ".join(n) for n in zip(*parts, strict=True)], dtype=object)
+    styles = series_looks(summary, series, palette)
+    styles = styles if only is None else {name: styles[name] for name in only if name in styles}
+    if not lines_of_series(axes, shown.values, along, names, styles=styles):
+        return False
+    if control is not None:
+        y = values(summary, measure, variable=control, at=at)[..., 0]
+        axes.plot(along, y, color=CONTROL, marker="x", linestyle="none", zorder=0, label=readable(control))
+    if x in ("achieved", "requested"):
+        retention_axis(axes, label=x)
+    else:
+        log_axis(axes, base=2)
+    axes.set_xlabel(xlabel or axes.get_xlabel() or readable(x))
+    return True
+
+
+def by_layer(
+    axes: Axes,
+    summary: xr.Dataset,
+    measure: str,
+    *,
+    lines: str = "method",
+    variable: str = "value",
+    at: At | None = None,
+    share: xr.DataArray | None = None,
+) -> bool:
+    """A line per method, or per entry of the dim `lines`, over layers; "all" is left out.
+
+    Parameters
+    ----------
+    share
+        Attention of each layer on the video, which stands below its number.
+    """
+    shown = values(summary, measure, variable=variable, at=at).transpose(..., "layer", "statistic")
+    layers = [name for name in names_of(shown["layer"]) if name != ALL]
+    cells, names, styles = shown.sel(layer=layers).values, names_of(shown[lines]), series_looks(summary, lines)
+    shift = np.linspace(-0.12, 0.12, len(names)) if len(names) > 1 else np.zeros(1)
+    known = [i for i, name in enumerate(names) if name in styles and not np.isnan(cells[i, :, 0]).all()]
+    if not known:
+        return False
+    for i in known:
+        with_intervals(axes, np.arange(len(layers)) + shift[i], cells[i], label=names[i], **styles[names[i]])
+    step = max(len(layers) // 8, 1)
+    below = layers if share is None else [f"{layer}\n{float(share.sel(layer=layer)):.0%}" for layer in layers]
+    axes.set_xticks(np.arange(len(layers))[::step], below[::step])
+    axes.set_xlabel("layer" if share is None else "layer, and its attention on the video")
+    return True
+
+
+def matrix(
+    axes: Axes,
+    summary: xr.Dataset,
+    measure: str,
+    *,
+    at: At | None = None,
+    limits: tuple[float, float] = (0.0, 1.0),
+    cmap: str = "viridis",
+) -> bool:
+    """One number per pair of `first` and `second` below the diagonal, which holds what meets itself."""
+    shown = values(summary, measure, at=at)
+    first, second = names_of(shown["first"]), names_of(shown["second"])
+    names = list(dict.fromkeys([*first, *second]))
+    table = np.full((len(names), len(names)), np.nan)
+    for a, b, value in zip(first, second, shown.values[:, 0], strict=True):
+        i, j = sorted((names.index(a), names.index(b)))
+        table[j, i] = value
+    if np.isnan(table).all():
+        return False
+    numbered_matrix(axes, table, names, limits=limits, cmap=cmap)
+    return True
+
+
+def stacked_bars(
+    axes: Axes, summary: xr.Dataset, parts: Mapping[str, tuple[str, Any]], *, near: float | int = 0.25
+) -> bool:
+    """Measures side by side, each with its label and colour: a bar per condition at the retention nearest to `near`."""
+    shown = nearest(summary, near, fixed=True)
+    rows, left = np.arange(shown.sizes["condition"]), np.zeros(shown.sizes["condition"])
+    for measure, (name, colour) in parts.items():
+        width = np.nan_to_num(values(shown, measure).values[:, 0])
+        axes.barh(rows, width, left=left, color=colour, label=name, height=0.7)
+        left = left + width
+    about = zip(names_of(shown["method"]), shown["achieved"].values, strict=True)
+    axes.set_yticks(rows, [f"{readable(name)}\nkeeps {kept:.0%}" for name, kept in about])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    return bool(left.any())
+
+
+def forest(
+    axes: Axes,
+    summary: xr.Dataset,
+    variable: str,
+    *,
+    at: At | None = None,
+    series: str | None = None,
+    style: Mapping[str, Any] | None = None,
+    grey: tuple[float, float] | str | None = None,
+    symlog: bool = False,
+    limits: tuple[float, float] | None = None,
+    groups: bool = False,
+) -> bool:
+    """A row per measure: a point with its interval, or one per entry of the dim `series`, of which "all" is black.
+
+    Parameters
+    ----------
+    style
+        Of the points of a single series.
+    grey
+        What says nothing: a range, or the variable with its end in each row.
+    groups
+        Name the coordinate `group` of the measures at the right.
+    """
+    shown = values(summary, None, variable=variable, at=at)
+    rows = [str(name) for name in summary["long_name" if "long_name" in summary.coords else "measure"].values]
+    names = ["_one"] if series is None else list(names_of(shown[series]))
+    palette: Mapping[str, Any] = {} if series is None else colours(names)
+    cells = {n: (shown if series is None else shown.sel({series: n})).transpose("measure", ...).values for n in names}
+    styles = {
+        n: {"color": c} if n != ALL else {"color": "black", "marker": "D", "zorder": 3} for n, c in palette.items()
+    }
+    interval_rows(axes, cells, styles=styles or {"_one": style or {}}, labels=rows, symlog=symlog)
+    if isinstance(grey, str):
+        axes.barh(range(len(rows)), np.nan_to_num(summary[grey].values), height=1.0, color="0.9", zorder=0)
+    elif grey is not None:
+        axes.axvspan(*grey, color="0.9", zorder=0)
+    if "group" in summary.coords:
+        between_groups(axes, [str(g) for g in summary["group"].values], names=groups)
+    axes.set_xlim(limits)
+    return bool(shown.notnull().any())
+
+
+def over_kinds(axes: Axes, summary: xr.Dataset, measure: str, series: Mapping[str, At], *, dim: str = "kind") -> bool:
+    """Points with intervals over the entries of a dim but "all": beside each other those of every series.
+
+    Parameters
+    ----------
+    series
+        Where each stands in the summary: its `variable` and what `values` takes as `at`; those it lacks are left out.
+    """
+    kinds = [name for name in names_of(summary[dim]) if name != ALL]
+    looks = [{"color": "0.1"}, *({"color": c} for c in colours(list(series)[1:]).values())]
+    found = False
+    for i, ((name, where), look, marker) in enumerate(zip(series.items(), looks, "o^sDvPX*", strict=False)):
+        at = {key: value for key, value in where.items() if key != "variable"}
+        if any(value not in names_of(summary[key]) for key, value in at.items()):
+            continue
+        shown = values(summary, measure, variable=where["variable"], at=at).sel({dim: kinds}).transpose(dim, ...).values
+        x = np.arange(len(kinds)) + 0.16 * (i - len(series) / 2) + 0.08
+        if not np.isnan(shown[:, 0]).all():
+            with_intervals(axes, x, shown, label=name, marker=marker, markersize=3.2, linestyle="none", **look)
+            found = True
+    if not found:
+        return False
+    plain = all(kind.endswith((" scene", " scenes")) for kind in kinds)
+    axes.set_xticks(range(len(kinds)), [k.split()[0] if plain else k.replace(" ", "\n") for k in kinds], fontsize=6)
+    axes.set(xlim=(-0.5, len(kinds) - 0.5))
+    axes.set_xlabel("scenes" if plain else "", fontsize=6, labelpad=1)
+    unit = str(summary["units"].sel(measure=measure).values)
+    axes.set_ylabel("no unit" if unit in ("", "1") else unit.replace("feature units", "feat. units"), fontsize=6)
+    axes.tick_params(labelsize=6)
+    axes.tick_params(axis="x", length=0)
+    return True
+
+
+def similarity(axes: Axes, summary: xr.Dataset, example: Mapping[str, Any]) -> bool:
+    """Similarity of neighbouring frames of one clip: `frame_time`, `transition_similarity` and `known_cuts`."""
+    time, cuts = np.asarray(example["frame_time"]), example["known_cuts"]
+    known = None if cuts is None else np.asarray(cuts, dtype=np.int64)
+    plot.similarity_over_time(axes, time, np.asarray(example["transition_similarity"]), known_cuts=known)
+    return True
+
+
+def segments(axes: Axes, summary: xr.Dataset, example: Mapping[str, Any], *, palette: Mapping[str, Any]) -> bool:
+    """Segmentations of one clip, `lengths` by their labels, in a colour each."""
+    cuts = example["known_cuts"]
+    known = None if cuts is None else np.asarray(cuts, dtype=np.int64)
+    bars: dict[str, Sequence[int]] = {label: list(lengths) for label, lengths in example["lengths"].items()}
+    plot.segment_bars(axes, np.asarray(example["frame_time"]), bars, palette=dict(palette), known_cuts=known)
+    axes.set_yticks(range(len(bars)), [b.replace("(", "\n(").replace("segments=", "") for b in bars], fontsize=6)
+    return True
+
+
+# the figure -------------------------------------------------------------------------------------------------------
+
+
+def figure(
+    summary: xr.Dataset,
+    panels: Mapping[str, Panel] | Mapping[str, Mapping[str, Panel]],
+    *,
+    height: float,
+    columns: int = 2,
+    layout: Sequence[str] = (),
+    **grid: Any,
+) -> Figure:
+    """Panels with letters, one legend of all of them, and what the intervals are at the foot.
+
+    Parameters
+    ----------
+    panels
+        By their titles; or groups of small panels by their headings, which then have the letters.
+    height
+        Inches.
+    columns
+        Panels in a row.
+    layout
+        Rows of the letters of panels where they do not just follow each other: `("ab", "ac")`.
+    grid
+        Of `matplotlib.figure.Figure.subplot_mosaic`, as `height_ratios`.
+    """
+    groups: Any = panels if all(isinstance(p, Mapping) for p in panels.values()) else {"": panels}
+    drawn = [(heading, title, draw) for heading, group in groups.items() for title, draw in group.items()]
+    with plot.style():
+        made = Figure(figsize=(TWO_COLUMNS, height), layout="constrained")
+        rows = [[ascii_lowercase.index(c) for c in row] for row in layout] or _rows(groups, columns)
+        mosaic = [[str(k) if k >= 0 else "." for k in row] for row in rows]
+        axes = made.subplot_mosaic(mosaic, empty_sentinel=".", **grid)  # type: ignore[arg-type]
+        letters, headed = iter(ascii_lowercase), set[str]()
+        for k, (heading, title, draw) in enumerate(drawn):
+            ax = axes[str(k)]
+            draw(ax, summary)
+            if not heading:
+                ax.set_title(textwrap.fill(f"({next(letters)}) {title}", 96 // len(rows[0])))
+                continue
+            first, headed = heading not in headed, headed | {heading}
+            ax.set_title(f"\n\n{title}" if first else title, fontsize=7)  # room for the heading
+            if first:
+                text = f"({next(letters)}) {heading}"
+                where = ((0, 1), (0, 21), "axes fraction", "offset points")
+                ax.annotate(text, *where, fontsize=9, fontweight="bold").set_in_layout(False)
+        _legend(made, summary)
+        made.supxlabel(textwrap.fill(foot(summary), 150), fontsize=6, x=0.01, ha="left", color="0.35")
+    return made
+
+
+def _rows(groups: Mapping[str, Any], columns: int) -> list[list[int]]:
+    """Numbers of the panels in rows, a new one for every group; -1: none."""
+    rows, start = [], 0
+    for group in groups.values():
+        end = start + len(group)
+        rows += [[k if k < end else -1 for k in range(a, a + columns)] for a in range(start, end, columns)]
+        start = end
+    return rows
+
+
+def _legend(made: Figure, summary: xr.Dataset) -> None:
+    """One legend above, of every label in any panel: methods in their order, then what they are held against."""
+    handles: dict[str, Any] = {}
+    for ax in made.axes:
+        handles = dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True)) | handles
+    methods = list(series_looks(summary, "method")) if "method" in summary.coords else []
+    order = sorted(handles, key=lambda name: methods.index(name) if name in methods else len(methods))
+    if order:
+        labels = [name.replace("_", " ") for name in order]
+        made.legend([handles[name] for name in order], labels, loc="outside upper center", ncols=min(5, len(order)))
+
+
+def foot(summary: xr.Dataset) -> str:
+    """Of how many videos the figure is, and what its bars are."""
+    counts = [v.sel(statistic="n").values for v in summary.data_vars.values() if "statistic" in v.dims]
+    known = np.concatenate([c[c > 0] for c in counts]) if counts else np.zeros(0)  # NaN and 0: not defined
+    few, most = (int(known.min()), int(known.max())) if len(known) else (0, 0)
+    videos = int(summary.attrs.get("videos", most))
+    some = f" ({few} to {videos} where a measure is not defined for all)" if few < videos else ""
+    about = f"{summary.attrs['model']}, " if "model" in summary.attrs else ""
+    return f"{about}{videos} video{'s' * (videos != 1)}{some}; bars: {summary.attrs.get('interval', '95% intervals')}."

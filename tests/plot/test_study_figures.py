@@ -1,0 +1,280 @@
+"""Figures of the studies as compositions of panels, on made-up summaries."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from itertools import combinations
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from redundancy import plot
+from redundancy.plot.methods import names_of
+from studies.core.panels import (
+    by_layer,
+    figure,
+    forest,
+    matrix,
+    nearest,
+    over_kinds,
+    over_retention,
+    panel,
+    readable,
+    segments,
+    similarity,
+    stacked_bars,
+    sweep,
+)
+
+# retention_curve ---------------------------------------------------------------------------------------------------
+
+
+def retention_curve(summary: xr.Dataset) -> Figure:
+    """Accuracy, fidelity, drift and attention lost of every method and control over the achieved share of tokens."""
+    over, chance = partial(panel, over_retention), {"chance": float(summary["chance"].mean())}
+    panels = {
+        "accuracy": over("correct", label="share of questions", levels=chance),
+        "agreement with full model": over("agreement", label="share of questions"),
+        "KL from the full model": over("kl", label="nat"),
+        "reconstruction error": over("reconstruction_error", label="relative error"),
+        "attention lost": over("attention_lost", label="share of attention"),
+        "rotary alignment": over("alignment_all", label="rotary alignment"),
+    }
+    return figure(summary, panels, height=5.6, columns=3)
+
+
+# position_drift ----------------------------------------------------------------------------------------------------
+
+
+def position_drift(summary: xr.Dataset) -> Figure:
+    """Distance of content and place, coherence and rotary alignment, and what renumbering changes in both."""
+    nobody = "no method here merges: content and place are one"
+    merged = partial(panel, over_retention, at={"variant": "at_anchors", "merges": True}, empty=nobody)
+    panels = {
+        "from content to anchor, in the picture": merged("moved_cells", label="cells"),
+        "from content to anchor, in time": merged("moved_seconds", label="s"),
+        "sources of an output agree on its rotation": merged("coherence", label="coherence"),
+        "the anchor's rotation fits the content": merged("alignment", label="rotary alignment"),
+        "renumbered - at anchors": panel(
+            over_retention, "alignment", variable="renumbering", label="change of rotary alignment", zero=True
+        ),
+        "distance to the question, renumbered": panel(
+            over_retention,
+            "distance_ratio",
+            at={"variant": "renumbered"},
+            label="new / old",
+            empty="undefined on this family: text has ids from before the end of the video",
+        ),
+    }
+    return figure(summary, panels, height=7.6)
+
+
+def position_drift_coverage(summary: xr.Dataset) -> Figure:
+    """Frames and cells covered, error against k-means centres and random tokens, and what merging adds."""
+    own, random = partial(panel, over_retention, at={"variant": "own"}), {"as many at random": {"variant": "random"}}
+    error = partial(panel, over_retention, "reconstruction_error", label="reconstruction error", zero=True)
+    panels = {
+        "frames with an output": own("frames_covered", label="share of frames"),
+        "cells next to an output of their frame": own("cells_covered", label="share of cells"),
+        "reconstruction error over that of k-means": own("reconstruction_gap", label="ratio", curves=random),
+        "method - as many at random": error(variable="against_random"),
+        "merging - the anchors alone": error(variable="merging", empty="no method here merges"),
+        "turns of the trajectory with their share": own("turn_coverage", label="share of turns"),
+    }
+    return figure(summary, panels, height=7.6)
+
+
+# attention_lost ----------------------------------------------------------------------------------------------------
+
+
+def attention_lost(summary: xr.Dataset) -> Figure:
+    """What methods throw away of the attention, by retention and layer, and what salience tells of it."""
+    together, asked = {"layer": "all"}, nearest(summary)["requested"].values[:1]
+    best = {"random choice": {"measure": "expected"}, "most attended kept": {"measure": "least"}}
+    share = summary["video_share"].sel(statistic="estimate")
+    layers = partial(panel, by_layer, share=share)
+    told = partial(layers, lines="source", variable="prediction")
+    none = "needs methods with a retention"
+    panels = {
+        "attention lost, all layers together": panel(
+            over_retention, "attention_lost", at=together, curves=best, label="share of attention"
+        ),
+        f"lost beyond chance, {', '.join(f'{r:g}' for r in asked)} requested": layers(
+            "excess",
+            at={"requested": float(asked[0])} if len(asked) else {"method": ""},
+            label="lost - expected by chance",
+            zero=True,
+            empty=none,
+        ),
+        "from a random choice (0) to the best (1)": panel(
+            over_retention, "reached", at=together, label="part of the way", zero=True
+        ),
+        "attention on each frame's top quarter": told("held", label="share of attention", levels={"by chance": 0.25}),
+        "does salience rank as attention does?": told(
+            "salience_attention_agreement", label="rank correlation", levels={"by chance": 0}
+        ),
+        "does it find the most attended tenth?": told(
+            "salience_auc", label="area under the ROC curve", levels={"by chance": 0.5}
+        ),
+    }
+    return figure(summary, panels, height=7.8)
+
+
+# method_agreement --------------------------------------------------------------------------------------------------
+
+
+def method_agreement(summary: xr.Dataset) -> Figure:
+    """Who keeps the same tokens: matrices of all pairs at one retention, published pairs over the retention."""
+    asked = float(nearest(summary)["requested"][0])
+    published = list(dict.fromkeys(names_of(summary["first"])[names_of(summary["first_kind"]) == "method"]))
+    pairs = [" & ".join(pair) for pair in combinations(published, 2)] + ["random_tokens & random_tokens"]
+    among = partial(panel, matrix, at={"requested": asked})
+    over = partial(
+        panel,
+        sweep,
+        x="requested",
+        series=("first", "second"),
+        only=pairs,
+        label="Jaccard - expected",
+        zero=True,
+        empty="needs two published methods",
+    )
+    panels = {
+        f"places kept in common, Jaccard, {asked:g} requested": among("anchor_jaccard"),
+        "the same, beyond chance": among("anchor_excess", limits=(-0.5, 0.5), cmap="RdBu_r"),
+        "content kept in common, Jaccard": among("source_jaccard"),
+        "tokens per frame, Spearman (blank: even)": among(
+            "budget_spearman", limits=(-1, 1), cmap="RdBu_r", empty="all keep equally many tokens of every frame"
+        ),
+        "places, beyond chance": over("anchor_excess"),
+        "places, beyond chance and budgets": over("anchor_excess_in_frames"),
+    }
+    return figure(summary, panels, height=8.8, height_ratios=(3, 3, 1.7))
+
+
+# metric_prediction -------------------------------------------------------------------------------------------------
+
+
+def metric_prediction(summary: xr.Dataset) -> Figure:
+    """How well each measurement ranks conditions by the accuracy that they keep, for all skills and each of them."""
+    row = partial(panel, forest, "correlation", series="skill", limits=(-1.05, 1.05))
+    told = "rank correlation with accuracy"
+    panels = {
+        "over methods and retentions": row(at={"level": "all settings"}, label=told),
+        "over methods at equal retention": row(at={"level": "equal retention"}, label=told),
+    }
+    return figure(summary, panels, height=3.8, sharey=True)
+
+
+# redundancy_profile ------------------------------------------------------------------------------------------------
+
+NULLS = {
+    "frames shuffled": {"variable": "null_mean", "null": "shuffle_frames"},
+    "tokens shuffled": {"variable": "null_mean", "null": "shuffle_tokens"},
+    "normal tokens": {"variable": "null_mean", "null": "gaussian"},
+}
+
+
+def profile_values(summary: xr.Dataset) -> Figure:
+    """Each shown measure that has a null model, by kind of video, beside the same of its null models."""
+    has_null = summary["null_mean"].sel(statistic="estimate").notnull().any(("kind", "null"))
+    part = summary.isel(measure=(summary["shown"].astype(bool) & has_null).values)
+    series = {"videos as they are": {"variable": "value"}, **NULLS}
+    groups: dict[str, dict[str, object]] = {}
+    for name, group in zip(names_of(part["measure"]), names_of(part["group"]), strict=True):
+        heading = f"{group}, frame features at unit length" if group == "trajectory" else group
+        groups.setdefault(heading, {})[readable(name)] = panel(over_kinds, name, series=series)
+    rows = sum(-(-len(panels) // 4) for panels in groups.values())
+    return figure(part, groups, columns=4, height=0.9 + 1.1 * rows + 0.2 * len(groups))
+
+
+def profile_scores(summary: xr.Dataset) -> Figure:
+    """Every shown measure in a row: mean z against each null over all videos, and how far it tells kinds apart."""
+    known = summary["z"].notnull().any(("kind", "null", "statistic")) | summary["separation"].notnull().any("statistic")
+    part = summary.isel(measure=(summary["shown"].astype(bool) & known).values)
+    part = part.assign_coords(long_name=("measure", [readable(name) for name in names_of(part["measure"])]))
+    looks = zip(plot.colours(list(NULLS)).values(), "^sD", strict=True)
+    panels = {
+        name: panel(
+            forest,
+            "z",
+            at={"kind": "all", "null": where["null"]},
+            style={"color": colour, "marker": marker},
+            grey=(-1.96, 1.96),
+            symlog=True,
+            label="mean z of videos\n(grey: |z| < 1.96)",
+        )
+        for (name, where), (colour, marker) in zip(NULLS.items(), looks, strict=True)
+        if where["null"] in names_of(part["null"])
+    }
+    panels["kinds told apart"] = panel(
+        forest,
+        "separation",
+        grey="separation_chance",
+        limits=(0, 1.02),
+        groups=True,
+        label="share of rank variance\n(grey: 95% of chance)",
+        empty="needs two kinds of two videos",
+    )
+    return figure(part, panels, columns=len(panels), height=1.3 + 0.17 * part.sizes["measure"], sharey=True)
+
+
+# ablate_segments ---------------------------------------------------------------------------------------------------
+
+
+def ablate_segments(summary: xr.Dataset) -> Figure:
+    """Segmenters against random cuts: agreement with scene cuts, contrast, and one clip in detail."""
+    example = json.loads(summary.attrs["example"])
+    retentions = [m.removeprefix("error_") for m in names_of(summary["measure"]) if m.startswith("error_")][:2]
+    known = bool(summary["value"].sel(measure="f1", statistic="estimate").notnull().any())
+    over = partial(
+        panel, sweep, x="segments", series="series", palette=plot.segmenter_colours, xlabel="segments per clip"
+    )
+    gained = partial(over, variable="difference", zero=True)
+    cuts = {
+        "agreement with scene cuts": over(
+            "f1", control="random_cuts", label=f"F1 within {summary.attrs['cut_tolerance']} frame"
+        )
+    }
+    across = {"similarity across cuts": over("across_cut", control="random_cuts", label="cosine")}
+    series = dict(zip(names_of(summary["condition"]), names_of(summary["series"]), strict=True))
+    colour = plot.segmenter_colours(dict.fromkeys(series.values()))
+    panels = {
+        **(cuts if known else across),
+        "contrast, segmenter - random cuts": gained("contrast", label="within - across, cosine"),
+        **{
+            f"FastVID at retention {r}, segmenter - random cuts": gained(f"error_{r}", label="reconstruction error")
+            for r in retentions
+        },
+        example["video"]: panel(similarity, example, label="cosine of neighbouring frames"),
+        "its segments": panel(segments, example, palette={c: colour[series[c]] for c in example["lengths"]}),
+    }
+    return figure(summary, panels, height=5.2 + 2.2 * bool(retentions))
+
+
+# efficiency --------------------------------------------------------------------------------------------------------
+
+STAGES = {  # greys for what every answer has, colours for what the method adds; none is a method's colour
+    "tower": ("vision tower", "0.72"),
+    "decision": ("decision", "crimson"),
+    "shorten": ("shortening", "lightcoral"),
+    "language": ("language model", "0.35"),
+    "other": ("other", "0.9"),
+}
+
+
+def efficiency(summary: xr.Dataset) -> Figure:
+    """Stages until the first token, and what each method saves against the share of tokens that it keeps."""
+    over = partial(panel, over_retention, variable="ratio", label="ratio to full model")
+    flops = {"FLOPs (FastVID's formula)": {"measure": "flops_fastvid"}}
+    shown = nearest(summary)["requested"].values[:1]
+    panels = {
+        ", ".join(["until the first token", *(f"{r:.0%} requested" for r in shown)]): panel(
+            stacked_bars, STAGES, label="ms, median"
+        ),
+        "decision, shortening and language model": over("prefill", curves=flops),
+        "time to the first token": over("first_token", curves=flops),
+        "peak memory, language model": over("peak_language"),
+    }
+    return figure(summary, panels, height=6.2, layout=("ab", "ac", "ad"), width_ratios=(1.12, 1))
