@@ -23,14 +23,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from redundancy.evaluation.session import VideoSession
+from redundancy.evaluation.suit import SALIENCE
 from redundancy.metrics.attention import (
     attention_lost,
-    held_by_top,
+    top_salience_mass,
     salience_attention_agreement,
     top_mass,
     video_share,
 )
-from redundancy.pruning.base import SALIENCE
 from redundancy.questions import Question
 from redundancy.sources import VideoSource
 from studies.core.conditions import Condition
@@ -155,7 +155,7 @@ def prediction_rows(video: VideoSession, asked: Sequence[Asked]) -> Iterator[Row
             for source, score in sources.items():
                 agreement = salience_attention_agreement(one.attention[at], score)
                 values = {name: getattr(agreement, name).nanmean().item() for name in agreement._fields}
-                values["held"] = held_by_top(one.attention[at], score)
+                values["held"] = top_salience_mass(one.attention[at], score).mean().item()
                 row = {"seed": -1, "skill": one.skill, "layer": layer, "source": source, "video_share": mass}
                 yield row | values
 
@@ -170,7 +170,7 @@ def measure(video: VideoSession, condition: Condition, options: Options) -> Iter
 
 def predictions(title: str, measure: str, sign: str = "") -> dict[str, Column]:
     """Two columns: how well a source tells attention, and how much better than the order does."""
-    return {title: Column(measure, f"{sign}.2f"), f"{title} - order's": Column(measure, "+.2f", of="above_order")}
+    return {title: Column(measure, f"{sign}.2f", of="prediction"), f"{title} - order's": Column(measure, "+.2f", of="above_order")}
 
 
 def layer_shares(summary) -> str:
@@ -226,7 +226,6 @@ STUDY = Study(
             | predictions("held", "held"),
             "What tells the attention beforehand:",
             rows=("source", "layer"),
-            of="prediction",
         ),
         layer_shares,
     ),

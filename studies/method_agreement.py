@@ -18,7 +18,7 @@ from itertools import combinations_with_replacement
 from redundancy.evaluation.session import VideoSession
 from redundancy.metrics.agreement import anchor_jaccard, budget_spearman, expected_jaccard, kept_per_frame, source_jaccard
 from redundancy.reduction import Reduction
-from studies.core.conditions import Condition
+from studies.core.conditions import Condition, grid
 from studies.core.report import Column, Table
 from studies.core.study import MethodOptions, Row, Study
 
@@ -67,7 +67,7 @@ def compare(first: Reduction, second: Reduction) -> dict[str, float]:
     """Every measure of one pair."""
     T, N = first.grid.frames, first.grid.tokens_per_frame
     anchors = [kept_per_frame(r) for r in (first, second)]
-    sources = [kept_per_frame(r, content=True) for r in (first, second)]
+    sources = [kept_per_frame(r, of="sources") for r in (first, second)]
     row = {
         "anchor_jaccard": anchor_jaccard(first, second).item(),
         "source_jaccard": source_jaccard(first, second).item(),

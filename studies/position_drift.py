@@ -94,7 +94,7 @@ def measured(video: VideoSession, reduction: Reduction, names: dict[str, str]) -
     assert video.tokens.positions is not None
     behind = video.prompt_end.last_position >= int(video.tokens.positions.max())
     metrics = {OUTPUTS[name][0] for name in chosen} - ({"distance_to_text"} if not behind else set())
-    found = video.measure(reduction, sorted(metrics))
+    found = video.measure(reduction, sorted(metrics), capture=video.capture(rows=None))  # knows where the prompt ends
     row: Row = {}
     for name in chosen:
         metric, output = OUTPUTS[name]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import pandas as pd
 import torch
@@ -20,6 +20,7 @@ from redundancy.evaluation.rows import Asking, Inner, Method, compared, grid_tex
 from redundancy.evaluation.sharing import share
 from redundancy.evaluation.suit import suited
 from redundancy.metrics import coverage
+from redundancy.metrics.kernels.sample import fixed_sample
 from redundancy.metrics.measure import measure
 from redundancy.models.identity import tensor_versions
 from redundancy.models.video_llm import Prepared, VideoLLM
@@ -33,9 +34,11 @@ from redundancy.recording.encode import encode
 from redundancy.recording.record import capture_prompt
 from redundancy.recording.tokens import PromptEnd, TokenRecorder, check_asked, record_prompt
 from redundancy.reduction import Reduction
+from redundancy.sources import VideoSource
 from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
 
+T = TypeVar("T")
 SAMPLE = 2000  # tokens on which k-means runs, as `reconstruction_gap` does by default
 Against = Literal["full"] | pd.DataFrame | None
 
@@ -67,6 +70,8 @@ class VideoSession:
         About it, which `answers` asks.
     prompt
         Text beside the video for `tokens` and `capture`; None: the first question, if there is one.
+    source
+        Where the clip comes from, and what is known about it; for whoever asks.
 
     Raises
     ------
@@ -89,15 +94,17 @@ class VideoSession:
         questions: Sequence[Question] = (),
         *,
         prompt: str | None = None,
+        source: VideoSource | None = None,
     ) -> None:
         check_asked(model, clip, prompt)
-        self.model, self.clip, self.questions = model, clip, tuple(questions)
+        self.model, self.clip, self.questions, self.source = model, clip, tuple(questions), source
         for question in self.questions:
             require_type("questions", question, Question, expected="a list of Question(skill, text, answer, options)")
         first = self.questions[0].text if self.questions else None
         self.prompt = first if prompt is None else prompt
         self._captures: dict[tuple[str | None, Any], xr.Dataset] = {}
         self._kmeans: dict[int, float] = {}
+        self._made: dict[object, Any] = {}
         self._weights: object = None
         self._closed = False
 
@@ -349,12 +356,28 @@ class VideoSession:
             self._kmeans[kept] = error.item()
         return self._kmeans[kept]
 
+    def reconstruction_gap(self, reduction: Reduction) -> float:
+        """The metric of that name, with k-means run once for all reductions that keep as many tokens."""
+        best = self.kmeans_error(reduction.kept)
+        points = self.once("sample", lambda: fixed_sample(self.tokens.features, seed=0, sample=SAMPLE))
+        error = coverage.error_of_outputs(points, coverage.video_outputs(self.tokens.features, reduction)).item()
+        return error / best if best > 0 else float("nan")
+
+    def once(self, key: object, make: Callable[[], T]) -> T:
+        """What `make` returns, called once for each key: for what several conditions of a study share."""
+        self._ready()
+        if key not in self._made:
+            self._made[key] = make()
+        made: T = self._made[key]
+        return made
+
     # its end ----------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Free what the session holds; its verbs are refused from then on."""
         self._closed = True
         self._captures.clear()
+        self._made.clear()
         for name in ("_shown", "_prompts", "_recorded", "_full"):
             self.__dict__.pop(name, None)
 

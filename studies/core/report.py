@@ -61,6 +61,8 @@ class Table:
         Dims whose levels make the rows.
     where
         Coordinate of the conditions -> its value in the rows that are shown.
+    nearest
+        The same with the value nearest to this one.
     by
         A column of estimates by which rows are sorted, the largest first.
     """
@@ -69,11 +71,13 @@ class Table:
     title: str = ""
     rows: tuple[str, ...] = ("condition",)
     where: Mapping[str, Any] = field(default_factory=dict)
+    nearest: Mapping[str, float] = field(default_factory=dict)
     by: Column | None = None
 
     def frame(self, summary: xr.Dataset) -> pd.DataFrame:
         """The table; rows in which every cell is undefined are left out."""
-        for name, value in self.where.items():
+        wanted = {n: v[np.nanargmin(abs(v - share))] for n, share in self.nearest.items() for v in [summary[n].values]}
+        for name, value in {**self.where, **wanted}.items():
             summary = summary.isel(condition=np.flatnonzero(summary[name].values == value))
         levels = [[str(v) for v in summary[dim].values] for dim in self.rows]
         places = [dict(zip(self.rows, at, strict=True)) for at in product(*levels)]
