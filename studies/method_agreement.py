@@ -72,9 +72,9 @@ def compare(first: Reduction, second: Reduction) -> dict[str, float]:
         "anchor_jaccard": anchor_jaccard(first, second).item(),
         "source_jaccard": source_jaccard(first, second).item(),
         "budget_spearman": budget_spearman(first, second).item(),
-        "anchor_expected": expected_jaccard(T * N, *(a.sum(keepdims=True) for a in anchors)),
+        "anchor_expected": expected_jaccard(T * N, *(a.sum()[None] for a in anchors)),
         "anchor_expected_in_frames": expected_jaccard(N, *anchors),
-        "source_expected": expected_jaccard(T * N, *(s.sum(keepdims=True) for s in sources)),
+        "source_expected": expected_jaccard(T * N, *(s.sum()[None] for s in sources)),
         "achieved_first": first.achieved,
         "achieved_second": second.achieved,
     }
