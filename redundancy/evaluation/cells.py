@@ -45,11 +45,11 @@ class Cell:
     Parameters
     ----------
     rows
-        A table, with a column `setting`.
+        A table; of a study with a column `condition`.
     facts
         Further data that json can hold.
     settings
-        Digest of each setting that the rows are of, by its name.
+        Digest of each condition that the rows are of, by its label.
     """
 
     rows: pd.DataFrame
