@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Int64
 from torch import Tensor
-
-from redundancy.checks import indices, require_type
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,14 +22,6 @@ if TYPE_CHECKING:
     from redundancy.video import VideoClip
 
 Lengths = Sequence[int] | Int64[Tensor, "segments"]
-MEASURE = "redundancy.measure(capture)"
-MADE_BY = {
-    "principal_components": (
-        f"{MEASURE}.merge(project_trajectory(capture)), from redundancy.metrics.trajectory import project_trajectory"
-    ),
-    "grid_displacement": "redundancy.measure(capture, reduction)",
-    "frame_mass": 'redundancy.measure(capture), of redundancy.capture(model, clip, prompt, attention_rows="last")',
-}
 # plot -> the variables that it reads
 READS = {
     "similarity": ("transition_similarity",),
@@ -40,7 +30,6 @@ READS = {
     "drift": ("grid_displacement",),
     "attention": ("frame_mass",),
 }
-MOST_FRAMES = 16
 
 
 @xr.register_dataset_accessor("redundancy")  # type: ignore[no-untyped-call]
@@ -89,23 +78,9 @@ class RedundancyAccessor:
         ValueError
             If `transition_similarity` is not there, or lengths do not sum to the number of frames.
         """
-        from redundancy import plot
+        from redundancy.plot import captures
 
-        similarity = self._variable("transition_similarity", ("transition",))
-        time = self._time()
-        known_cuts = None if known_cuts is None else _within("known_cuts", known_cuts, len(time) - 1)
-        bars = _by_name(segments, len(time))
-        with plot.style():
-            heights = [1.7, 0.4 + 0.22 * len(bars)][: 2 if bars else 1]
-            figure, axes = plot.new_figure(len(heights), 1, height=sum(heights), height_ratios=heights)
-            plot.similarity_over_time(axes[0, 0], time, similarity.values, known_cuts=known_cuts)
-            axes[0, 0].set_ylabel("cosine of neighbours")
-            if bars:
-                palette = plot.colours(list(bars))
-                plot.segment_bars(axes[1, 0], time, bars, palette=palette, known_cuts=known_cuts)
-                axes[0, 0].set(xlim=axes[1, 0].get_xlim(), xlabel="")
-                axes[0, 0].tick_params(labelbottom=False)
-        return figure
+        return captures.similarity(self._dataset, segments, known_cuts=known_cuts)
 
     def token_map(
         self, variable: str, clip: VideoClip | None = None, *, frames: Sequence[int] | None = None, **at: Any
@@ -128,16 +103,9 @@ class RedundancyAccessor:
         ValueError
             If the variable is not there or has other dims, a frame is out of range, or the clip is another one.
         """
-        from redundancy import plot
+        from redundancy.plot import captures
 
-        maps = self._maps(variable, at)
-        shown = _shown(frames, len(maps))
-        label = _label(self._dataset[variable], variable)
-        with plot.style():
-            figure, axes = plot.frame_grid(len(shown), aspect=self._aspect(clip))
-            plot.token_maps(axes, self._frames(clip, shown), maps[shown], label=label)
-            _title_times(axes, self._time()[shown])
-        return figure
+        return captures.token_map(self._dataset, variable, clip, frames=frames, **at)
 
     def trajectory(self, *, scaling: str = "raw") -> Figure:
         """The frames in their first two principal components, turn frames in rings.
@@ -152,24 +120,9 @@ class RedundancyAccessor:
         ValueError
             If `principal_components` or `turn_frames` are not there.
         """
-        from redundancy import plot
+        from redundancy.plot import captures
 
-        points = self._variable("principal_components", ("frame", "component"), scaling=scaling)
-        explained = self._variable("explained_variance", ("component",), scaling=scaling)
-        if points.sizes["component"] < 2:
-            raise ValueError(f"{points.sizes['component']} component given, expected project_trajectory(..., k=2)")
-        with plot.style():
-            figure, axes = plot.new_figure(1, 1, height=3.0)
-            figure.set_figwidth(4.4)
-            plot.trajectory(
-                axes[0, 0],
-                points.values[:, :2],
-                self._time(),
-                turns=self._turns(scaling),
-                explained=explained.values[:2],
-            )
-            figure.legend(loc="outside upper center", ncols=3)
-        return figure
+        return captures.trajectory(self._dataset, scaling=scaling)
 
     def curvature(self, *, scaling: str = "raw") -> Figure:
         """Curvature of each frame and speed of each transition over seconds, turn frames in rings.
@@ -184,19 +137,9 @@ class RedundancyAccessor:
         ValueError
             If `curvature`, `speed` or `turn_frames` are not there.
         """
-        from redundancy import plot
+        from redundancy.plot import captures
 
-        curvature = self._variable("curvature", ("frame",), scaling=scaling)
-        speed = self._variable("speed", ("transition",), scaling=scaling)
-        time = self._time()
-        with plot.style():
-            figure, axes = plot.new_figure(2, 1, height=2.8, sharex=True)
-            plot.over_time(axes[0, 0], time, curvature.values, label="curvature", marked=self._turns(scaling))
-            plot.over_time(axes[1, 0], (time[1:] + time[:-1]) / 2, speed.values, label="speed per frame")
-            axes[0, 0].set_xlabel("")
-            if self._turns(scaling).any():
-                figure.legend(loc="outside upper center")
-        return figure
+        return captures.curvature(self._dataset, scaling=scaling)
 
     def drift(self, clip: VideoClip | None = None, *, frames: Sequence[int] | None = None) -> Figure:
         """Kept tokens at their anchors, with arrows to the middle of their sources, coloured by distance in time.
@@ -215,28 +158,9 @@ class RedundancyAccessor:
         ValueError
             If `grid_displacement` is not there or undefined (renumbered outputs have no cell).
         """
-        from redundancy import plot
+        from redundancy.plot import captures
 
-        moved = self._variable("grid_displacement", ("kept", "grid_axis"))
-        if moved.size and not moved.notnull().any():
-            raise ValueError(
-                "grid_displacement is NaN throughout: outputs of a renumbered reduction have no cell; measure "
-                'dataclasses.replace(reduction, placement="anchor") to see where its anchors lie'
-            )
-        place = np.stack([self._dataset[f"anchor_{n}"].values for n in ("frame", "row", "col")], 1)
-        shown = _shown(frames, len(self._time()))
-        with plot.style():
-            figure, axes = plot.frame_grid(len(shown), aspect=self._aspect(clip))
-            plot.drift_maps(
-                axes,
-                self._frames(clip, shown),
-                place,
-                displacement=moved.values,
-                shape=self._shape(),
-                shown=shown.tolist(),
-            )
-            _title_times(axes, self._time()[shown])
-        return figure
+        return captures.drift(self._dataset, clip, frames=frames)
 
     def attention(self, **at: Any) -> Figure:
         """Attention of one row of the language model on each frame, layers below each other.
@@ -251,15 +175,9 @@ class RedundancyAccessor:
         ValueError
             If `frame_mass` is not there, or a query or head must be named.
         """
-        from redundancy import plot
+        from redundancy.plot import captures
 
-        mass = self._variable("frame_mass", ("layer", "frame"), **at)
-        with plot.style():
-            figure, axes = plot.new_figure(1, 1, height=0.9 + 0.2 * min(mass.sizes["layer"], 12))
-            layers = mass["layer"].values.tolist()
-            image = plot.attention_over_frames(axes[0, 0], mass.values, self._time(), layers=layers)
-            figure.colorbar(image, ax=axes[0, 0], label="share of attention")
-        return figure
+        return captures.attention(self._dataset, **at)
 
     def reductions(
         self,
@@ -284,145 +202,6 @@ class RedundancyAccessor:
         ValueError
             If there are none, a grid is another one, or a frame is out of range.
         """
-        from redundancy import plot
+        from redundancy.plot import captures
 
-        grid = (len(self._time()), *self._shape())
-        roles = _roles(reductions, grid)
-        shown = _shown(frames, grid[0], most=8)
-        with plot.style():
-            height = 0.5 + max(0.8 * self._aspect(clip), 0.6) * len(roles)  # names of methods need some
-            figure, axes = plot.new_figure(len(roles), len(shown), height=height)
-            maps = {_with_retention(name, reductions[name]): role[shown] for name, role in roles.items()}
-            plot.role_maps(axes, self._frames(clip, shown), maps, time=self._time()[shown])
-            figure.legend(handles=plot.role_legend(), loc="outside lower center", ncols=3)
-        return figure
-
-    def _variable(self, name: str, dims: tuple[str, ...], **at: Any) -> xr.DataArray:
-        """A variable over `dims`, at the labels given; other dims of one entry are left out."""
-        if name not in self._dataset:
-            made_by = MADE_BY.get("principal_components" if name == "explained_variance" else name, MEASURE)
-            raise ValueError(f"this dataset has no variable {name!r}; {made_by} makes it")
-        x = self._dataset[name]
-        unknown = [d for d in at if d not in x.dims]
-        if unknown:
-            raise ValueError(f"{unknown} given, but {name!r} has the dims {x.dims}")
-        for dim, label in at.items():
-            if label not in x[dim].values:
-                raise ValueError(f"{dim}={label!r} given, {name!r} has {dim} {x[dim].values.tolist()}")
-            x = x.sel({dim: label})
-        x = x.squeeze([d for d in x.dims if d not in dims and x.sizes[d] == 1])
-        if set(x.dims) != set(dims):
-            left = [d for d in x.dims if d not in dims]
-            say = ", ".join(f"{d}={x[d].values.tolist()}" for d in left)
-            raise ValueError(f"{name!r} has the dims {x.dims}, expected {dims}" + (f"; name one of {say}" * bool(left)))
-        if x.attrs.get("torch_dtype") == "bfloat16":  # stored as its bits
-            from redundancy.tokens import from_labelled
-
-            x = x.copy(data=from_labelled(x).float().numpy())
-        return x.transpose(*dims)
-
-    def _maps(self, name: str, at: Mapping[str, Any]) -> Float[np.ndarray, "frames rows cols"]:
-        given = self._dataset[name].dims if name in self._dataset else ()
-        along = "transition" if "transition" in given else "frame"
-        values = self._variable(name, (along, "token"), **at).values
-        return values.reshape(-1, *self._shape()).astype(np.float64)
-
-    def _time(self) -> Float[np.ndarray, "frames"]:
-        if "frame_time" not in self._dataset:
-            raise ValueError(f"this dataset has no coordinate 'frame_time'; {MEASURE} makes it")
-        return self._dataset["frame_time"].values
-
-    def _turns(self, scaling: str) -> Any:
-        return self._variable("turn_frames", ("frame",), scaling=scaling).values == 1
-
-    def _shape(self) -> tuple[int, int]:
-        """Rows and columns of the grid."""
-        if "row" not in self._dataset.coords:
-            raise ValueError('this dataset has no tokens; measure(capture, metrics="default") and captures have')
-        rows, cols = (int(self._dataset[n].values.max()) + 1 for n in ("row", "col"))
-        return rows, cols
-
-    def _aspect(self, clip: VideoClip | None) -> float:
-        """Height over width of what is shown."""
-        if clip is not None:
-            from redundancy.video import VideoClip
-
-            require_type("clip", clip, VideoClip)
-        height, width = self._shape() if clip is None else clip.frames.shape[1:3]
-        return float(height / width)
-
-    def _frames(
-        self, clip: VideoClip | None, shown: Int64[np.ndarray, "shown"]
-    ) -> UInt8[np.ndarray, "shown height width 3"] | None:
-        """The clip frame of each step: the latest that is not after it, which of a pair is the first."""
-        if clip is None:
-            return None
-        own = self._dataset.attrs.get("clip_sha256", clip.sha256)
-        time = self._time()
-        if own != clip.sha256 or time[0] < clip.timestamps[0] - 1e-6 or time[-1] > clip.timestamps[-1] + 1e-6:
-            raise ValueError(
-                f"a clip of {clip.source} given, {clip.timestamps[0]:.2f} to {clip.timestamps[-1]:.2f} s, expected the "
-                f"one that was captured ({self._dataset.attrs.get('clip_source')}, {time[0]:.2f} to {time[-1]:.2f} s)"
-            )
-        step: UInt8[np.ndarray, "shown height width 3"]
-        step = clip.frames[np.searchsorted(clip.timestamps, time[shown] + 1e-6, side="right") - 1]
-        return step
-
-
-def _by_name(segments: Mapping[str, Lengths] | Lengths | None, frames: int) -> dict[str, Sequence[int]]:
-    if segments is None:
-        return {}
-    named = segments if isinstance(segments, Mapping) else {"segments": segments}
-    lengths: dict[str, Sequence[int]] = {name: indices(str(name), given).tolist() for name, given in named.items()}
-    for name, given in lengths.items():
-        if sum(given) != frames:
-            raise ValueError(f"segments {name!r} of {sum(given)} frames given, expected lengths that sum to {frames}")
-    return lengths
-
-
-def _shown(frames: Sequence[int] | None, count: int, *, most: int = MOST_FRAMES) -> Int64[np.ndarray, "shown"]:
-    """Frames to show: those given, or at most so many at equal distance."""
-    if frames is None:
-        return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
-    shown = _within("frames", frames, count)
-    if not len(shown):
-        raise ValueError(f"frames=[] given, expected some of 0..{count - 1}")
-    return shown
-
-
-def _within(name: str, given: object, count: int) -> Int64[np.ndarray, "given"]:
-    numbers: Int64[np.ndarray, "given"] = indices(name, given).cpu().numpy()
-    if len(numbers) and not 0 <= numbers.min() <= numbers.max() < count:
-        raise ValueError(f"{name}={numbers.tolist()} given, expected some of 0..{count - 1}")
-    return numbers
-
-
-def _with_retention(name: str, reduction: Reduction) -> str:
-    asked = "" if reduction.requested is None else f"\nasked {reduction.requested:.3g}"
-    return f"{name}\nkept {reduction.achieved:.3g}{asked}"
-
-
-def _label(x: xr.DataArray, name: str) -> str:
-    units = x.attrs.get("units", "1")
-    return name.replace("_", " ") + ("" if units == "1" else f", {units}")
-
-
-def _title_times(axes: Sequence[Any], time: Float[np.ndarray, "shown"]) -> None:
-    for ax, seconds in zip(axes, time, strict=True):
-        ax.set_title(f"{seconds:.1f} s", fontsize=7, loc="center")
-
-
-def _roles(
-    reductions: Mapping[str, Reduction], grid: tuple[int, int, int]
-) -> dict[str, Int64[np.ndarray, "frames rows cols"]]:
-    from redundancy.metrics.coverage.roles import token_roles
-    from redundancy.reduction import Reduction
-
-    require_type("reductions", reductions, Mapping, expected="reductions by name")
-    if not reductions:
-        raise ValueError("no reductions given, expected some by name")
-    for name, reduction in reductions.items():
-        require_type(f"reductions[{name!r}]", reduction, Reduction)
-        if tuple(reduction.grid) != grid:
-            raise ValueError(f"{name!r} reduces a grid of {tuple(reduction.grid)}, expected {grid}")
-    return {name: token_roles(r).cpu().numpy().reshape(grid) for name, r in reductions.items()}
+        return captures.reductions(self._dataset, reductions, clip, frames=frames)

@@ -6,54 +6,25 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float, Float32, Int, Shaped, UInt16
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from redundancy.checks import check_fields, require_device, require_number, require_tensor, require_type, whole_number
+from redundancy.checks import check_fields, require_device, require_number, require_tensor, require_type
+from redundancy.grid import TokenGrid as TokenGrid
+from redundancy.labelled import TORCH_DTYPE as TORCH_DTYPE
+from redundancy.labelled import from_labelled as from_labelled
+from redundancy.labelled import is_bfloat16 as is_bfloat16
+from redundancy.labelled import labelled as labelled
+from redundancy.labelled import narrowed as narrowed
+from redundancy.labelled import values_of as values_of
+from redundancy.labelled import widened as widened
 
 Newline = Literal["none", "end", "row"]
-
-
-class _Grid(NamedTuple):
-    frames: int
-    rows: int
-    cols: int
-
-
-class TokenGrid(_Grid):
-    """Shape of the tokens of a video: temporal steps, grid rows and grid columns.
-
-    Raises
-    ------
-    TypeError
-        If one is no whole number.
-    ValueError
-        If a row or column is missing, or the number of frames is negative.
-    """
-
-    __slots__ = ()
-
-    def __new__(cls, frames: int, rows: int, cols: int) -> TokenGrid:
-        """Checked, and as Python's numbers."""
-        return super().__new__(
-            cls,
-            whole_number("frames", frames, least=0),
-            whole_number("rows", rows, least=1),
-            whole_number("cols", cols, least=1),
-        )
-
-    def __str__(self) -> str:
-        return " x ".join(map(str, self))
-
-    @property
-    def tokens_per_frame(self) -> int:
-        """N = rows * cols."""
-        return self.rows * self.cols
 
 
 @dataclass(frozen=True)
@@ -324,7 +295,7 @@ class VideoTokens:
         data: dict[str, tuple[tuple[str, ...], Shaped[np.ndarray, "..."], dict[str, Any]]] = {}
 
         def put(name: str, dims: tuple[str, ...], x: Tensor, **attrs: Any) -> None:
-            values, dtype = _to_numpy(x)
+            values, dtype = values_of(x)
             data[name] = (dims, values, attrs | ({TORCH_DTYPE: dtype} if dtype else {}))
 
         put("tokens", ("frame", "token", "channel"), self.features, long_name="tokens entering the language model")
@@ -343,10 +314,10 @@ class VideoTokens:
         if "keys" in self.extra:
             put("keys", ("frame", "token", "key_channel"), self.extra["keys"])
         coords: dict[str, Any] = {
-            "frame_time": ("frame", _to_numpy(self.frame_time)[0], {"units": "s"}),
-            "frame_members": (("frame", "member"), _to_numpy(self.frame_members)[0]),
-            "row": ("token", _to_numpy(self.token_row)[0]),
-            "col": ("token", _to_numpy(self.token_col)[0]),
+            "frame_time": ("frame", values_of(self.frame_time)[0], {"units": "s"}),
+            "frame_members": (("frame", "member"), values_of(self.frame_members)[0]),
+            "row": ("token", values_of(self.token_row)[0]),
+            "col": ("token", values_of(self.token_col)[0]),
         }
         if self.positions is not None:
             axes = self.rotary.axes if self.rotary is not None else tuple(map(str, range(self.positions.shape[0])))
@@ -362,8 +333,6 @@ class VideoTokens:
         ------
         ValueError
             If the dataset is not a capture.
-
-        Source: own; the inverse of `to_xarray`.
         """
         require_type("capture", capture, xr.Dataset, expected="a dataset of redundancy.recording or open_capture")
         missing = {"tokens", "frame_time", "frame_members"} - set(capture.variables)
@@ -403,53 +372,7 @@ class VideoTokens:
         )
 
 
-TORCH_DTYPE = "torch_dtype"
-
-
 def _check_times(time: Tensor) -> None:
     """Refuse times that are infinite or do not ascend; those on a GPU are not looked at, which would make it wait."""
     if time.device.type == "cpu" and (torch.isinf(time).any() or (time.diff() <= 0).any()):
         raise ValueError(f"frame_time={time.tolist()[:8]} given, expected ascending seconds, or NaN if not known")
-
-
-def labelled(dims: tuple[str, ...], x: Tensor) -> xr.Variable:
-    """A tensor with named dims, every value as it is; bfloat16 as float32 with the attribute `torch_dtype`."""
-    values, dtype = _to_numpy(x)
-    return xr.Variable(dims, values, {TORCH_DTYPE: dtype} if dtype else {})
-
-
-def _to_numpy(x: Tensor) -> tuple[Shaped[np.ndarray, "..."], str | None]:
-    """Values for xarray, and the torch dtype where numpy has none of that name."""
-    x = x.detach().cpu().contiguous()
-    if x.dtype == torch.bfloat16:
-        return widened(x.view(torch.uint16).numpy()), "bfloat16"
-    return x.numpy(), None
-
-
-def from_labelled(x: xr.DataArray | xr.Variable) -> Tensor:
-    """The tensor behind a variable that `labelled` or `VideoTokens.to_xarray` made, bit for bit.
-
-    A variable that says bfloat16 but holds other float32 values (arithmetic keeps attributes) gives those in float32.
-    """
-    values = np.array(x.values)
-    bits = narrowed(values) if is_bfloat16(x) else None
-    return torch.from_numpy(values) if bits is None else torch.from_numpy(bits).view(torch.bfloat16)
-
-
-def is_bfloat16(x: xr.DataArray | xr.Variable) -> bool:
-    """True if a variable says that its values came as bfloat16."""
-    return bool(x.attrs.get(TORCH_DTYPE) == "bfloat16")
-
-
-def widened(bits: UInt16[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
-    """Bits of bfloat16, the upper half of a float32, as float32."""
-    return np.asarray(bits.astype(np.uint32) << 16).view(np.float32)
-
-
-def narrowed(values: Shaped[np.ndarray, "..."]) -> UInt16[np.ndarray, "..."] | None:
-    """Float32 values as bits of bfloat16, and such bits as they are; None if that would change a value."""
-    if values.dtype == np.uint16:
-        return values
-    if values.dtype != np.float32 or bool((values.view(np.uint32) & 0xFFFF).any()):
-        return None
-    return np.asarray((values.view(np.uint32) >> 16).astype(np.uint16))

@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.accessor import MOST_FRAMES, RedundancyAccessor
-from redundancy.metrics.coverage.roles import token_roles
+from redundancy.accessor import RedundancyAccessor
+from redundancy.metrics.coverage import token_roles
 from redundancy.metrics.trajectory import project_trajectory
+from redundancy.plot.captures import MOST_FRAMES
 from redundancy.pruning import FastVID, HoliTom, RandomTokens
 from redundancy.pruning.base import Method
 from redundancy.recording import open_dataset, save_dataset

@@ -17,8 +17,9 @@ import xarray as xr
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from redundancy.labelled import from_labelled
 from redundancy.reduction import Reduction
-from redundancy.tokens import RotaryLayout, TokenGrid, VideoTokens, from_labelled
+from redundancy.tokens import RotaryLayout, TokenGrid, VideoTokens
 
 PREFERRED = ("pooling_head", "mean_query", "received", "norm")  # the published methods' choices first
 PROMPT_END = ("last_position", "text_after")  # attributes of a capture

@@ -10,9 +10,10 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
+from redundancy.labelled import from_labelled
 from redundancy.metrics.kernels.sizes import check_sizes
 from redundancy.metrics.registry import SCALINGS
-from redundancy.tokens import VideoTokens, from_labelled
+from redundancy.tokens import VideoTokens
 
 
 class PrincipalComponents(NamedTuple):
