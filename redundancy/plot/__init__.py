@@ -2,6 +2,7 @@
 
 from redundancy.plot.agreement import method_agreement, pair_matrix, pairs_over_retention
 from redundancy.plot.attention import attention_over_frames
+from redundancy.plot.compose import Panel, compose
 from redundancy.plot.curve import metric_prediction, retention_curve
 from redundancy.plot.drift import difference_over_retention, kept_coverage, position_drift
 from redundancy.plot.frames import film_strip, grey_frame, token_maps
@@ -18,10 +19,12 @@ from redundancy.plot.training import accuracy_over_retention, learning_curve
 __all__ = [
     "CONTROL",
     "TWO_COLUMNS",
+    "Panel",
     "accuracy_over_retention",
     "attention_lost",
     "attention_over_frames",
     "colours",
+    "compose",
     "difference_over_retention",
     "drift_maps",
     "film_strip",

@@ -11,7 +11,7 @@ import xarray as xr
 from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
 
-from redundancy.plot.looks import FURTHER, look, looks
+from redundancy.plot.looks import FURTHER, looks
 
 FULL = "full"
 MARKERS = "oDs^vPX*ph<>"
@@ -60,7 +60,9 @@ def series_looks(
     if f"{series}_kind" in summary.coords:
         kinds = dict(zip(names_of(summary[series]), names_of(summary[f"{series}_kind"]), strict=True))
     greys = [n for n in names if kinds[n] == "reference"]
-    styles = {n: look(i, "control") for i, n in enumerate(greys)}
+    styles: dict[str, Any] = {
+        n: {"color": "0.5", "marker": m, "linestyle": ":"} for n, m in zip(greys, "1234", strict=False)
+    }
     coloured = [n for n in names if n not in styles]
     # no method's colour: both may stand in one figure
     colour = palette(coloured) if palette else {n: FURTHER[i % len(FURTHER)] for i, n in enumerate(coloured)}
@@ -140,13 +142,13 @@ def retention_axis(axes: Axes, *, ticks: Sequence[float] = RETENTION_TICKS, labe
     Parameters
     ----------
     ticks
-        Where numbers stand; 1 is added where something is drawn there.
+        Where numbers stand if something is drawn there, and at 1.
     label
         Whether the share was achieved or requested.
     """
     log_axis(axes)
-    right = axes.get_xlim()[1]
-    axes.set_xticks([*ticks, 1.0] if right >= 1 and 1.0 not in ticks else list(ticks))
+    left, right = axes.get_xlim()
+    axes.set_xticks([tick for tick in (*ticks, 1.0) if left <= tick <= right] or list(ticks))
     axes.set_xlabel(f"{label} share of tokens")
 
 
