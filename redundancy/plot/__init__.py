@@ -8,7 +8,7 @@ from redundancy.plot.drift import difference_over_retention, kept_coverage, posi
 from redundancy.plot.frames import film_strip, grey_frame, token_maps
 from redundancy.plot.looks import colours, segmenter_colours
 from redundancy.plot.lost import attention_lost, lost_over_retention, over_layers
-from redundancy.plot.methods import lines_over_retention, method_styles
+from redundancy.plot.methods import lines_over_retention, method_styles, readable
 from redundancy.plot.path import over_time, trajectory
 from redundancy.plot.profile import profile_scores, profile_values
 from redundancy.plot.reductions import drift_maps, role_legend, role_maps
@@ -45,6 +45,7 @@ __all__ = [
     "position_drift",
     "profile_scores",
     "profile_values",
+    "readable",
     "retention_curve",
     "role_legend",
     "role_maps",

@@ -61,7 +61,8 @@ def series_looks(
         kinds = dict(zip(names_of(summary[series]), names_of(summary[f"{series}_kind"]), strict=True))
     greys = [n for n in names if kinds[n] == "reference"]
     styles: dict[str, Any] = {
-        n: {"color": "0.5", "marker": m, "linestyle": ":"} for n, m in zip(greys, "1234", strict=False)
+        n: {"color": "0.5", "marker": m, "linestyle": ":", "markerfacecolor": "white"}
+        for n, m in zip(greys, "pHd8", strict=False)
     }
     coloured = [n for n in names if n not in styles]
     # no method's colour: both may stand in one figure
@@ -73,6 +74,13 @@ def series_looks(
 def names_of(labels: xr.DataArray) -> Shaped[np.ndarray, "entries"]:
     """Labels as an array of text that can be compared, however they were stored."""
     return np.array([str(label) for label in labels.values], dtype=object)
+
+
+def readable(name: str) -> str:
+    """A label as words: `static_fraction(tau=0.9)` is "static fraction, tau 0.9"."""
+    head, _, parameter = name.rstrip(")").partition("(")
+    told = [part for part in parameter.split(", ") if part and not part.startswith("scaling=")]
+    return ", ".join([head, *told]).replace("_", " ").replace("=", " ")
 
 
 def lines_over_retention(

@@ -26,6 +26,7 @@ from redundancy.plot.methods import (
     lines_of_series,
     log_axis,
     names_of,
+    readable,
     retention_axis,
     series_looks,
     with_intervals,
@@ -112,13 +113,6 @@ def retention_near(summary: xr.Dataset, share: float | int = 0.25) -> float:
     asked = summary["requested"].values
     stored = asked[asked < 1]
     return float(stored[np.argmin(abs(stored - share))]) if len(stored) else float("nan")
-
-
-def readable(name: str) -> str:
-    """A label as words: `static_fraction(tau=0.9)` is "static fraction, tau 0.9"."""
-    head, _, parameter = name.rstrip(")").partition("(")
-    told = [part for part in parameter.split(", ") if part and not part.startswith("scaling=")]
-    return ", ".join([head, *told]).replace("_", " ").replace("=", " ")
 
 
 def over_retention(
@@ -239,21 +233,21 @@ def matrix(
     measure: str,
     *,
     at: At | None = None,
-    limits: tuple[float, float] = (0.0, 1.0),
+    span: tuple[float, float] = (0.0, 1.0),
     cmap: str = "viridis",
 ) -> bool:
-    """One number per pair of `first` and `second` below the diagonal, which holds what meets itself."""
+    """A number per pair of `first` and `second`, coloured in `span`, below the diagonal, which holds pairs of one."""
     shown = values(summary, measure, at=at)
     first, second = names_of(shown["first"]), names_of(shown["second"])
     names = list(dict.fromkeys([*first, *second]))
     table = np.full((len(names), len(names)), np.nan)
     for a, b, value in zip(first, second, shown.values[:, 0], strict=True):
-        i, j = sorted((names.index(a), names.index(b)))
-        table[j, i] = value
-    if np.isnan(table).all():
-        return False
-    numbered_matrix(axes, table, names, limits=limits, cmap=cmap)
-    return True
+        column, row = sorted((names.index(a), names.index(b)))
+        table[row, column] = value
+    known = not np.isnan(table).all()
+    if known:
+        numbered_matrix(axes, table, names, limits=span, cmap=cmap)
+    return known
 
 
 def stacked_bars(
@@ -300,13 +294,14 @@ def forest(
     """
     shown = values(summary, None, variable=variable, at=at)
     rows = [str(name) for name in summary["long_name" if "long_name" in summary.coords else "measure"].values]
-    names = ["_one"] if series is None else list(names_of(shown[series]))
-    palette: Mapping[str, Any] = {} if series is None else colours(names)
-    cells = {n: (shown if series is None else shown.sel({series: n})).transpose("measure", ...).values for n in names}
-    styles: dict[str, Mapping[str, Any]] = {
-        n: {"color": c} if n != ALL else {"color": "black", "marker": "D", "zorder": 3} for n, c in palette.items()
-    }
-    interval_rows(axes, cells, styles=styles or {"_one": style or {}}, labels=rows, symlog=symlog)
+    if series is None:
+        cells, styles = {"_one": shown.transpose("measure", ...).values}, {"_one": dict(style or {})}
+    else:
+        names = list(names_of(shown[series]))
+        cells = {name: shown.sel({series: name}).transpose("measure", ...).values for name in names}
+        styles = {name: {"color": colour} for name, colour in colours(names).items()}
+        styles |= {ALL: {"color": "black", "marker": "D", "zorder": 3}}
+    interval_rows(axes, cells, styles=styles, labels=rows, symlog=symlog)
     if isinstance(grey, str):
         axes.barh(range(len(rows)), np.nan_to_num(summary[grey].values), height=1.0, color="0.9", zorder=0)
     elif grey is not None:
@@ -316,7 +311,9 @@ def forest(
     return bool(shown.notnull().any())
 
 
-def over_kinds(axes: Axes, summary: xr.Dataset, measure: str, series: Mapping[str, At], *, dim: str = "kind") -> bool:
+def over_kinds(
+    axes: Axes, summary: xr.Dataset, measure: str, *, series: Mapping[str, At], dim: str = "kind", marks: str = "o^sDvP"
+) -> bool:
     """Points with intervals over the entries of a dim but "all": beside each other those of every series.
 
     Parameters
@@ -325,43 +322,43 @@ def over_kinds(axes: Axes, summary: xr.Dataset, measure: str, series: Mapping[st
         Where each stands in the summary: its `variable` and what `values` takes as `at`; those it lacks are left out.
     """
     kinds = [name for name in names_of(summary[dim]) if name != ALL]
-    looks: list[Any] = ["0.1", *colours(list(series)[1:]).values()]
+    inks: list[Any] = ["0.1", *colours(list(series)[1:]).values()]
     found = False
-    for i, ((name, where), look, marker) in enumerate(zip(series.items(), looks, "o^sDvPX*", strict=False)):
+    for i, ((name, where), ink, mark) in enumerate(zip(series.items(), inks, marks, strict=False)):
         at = {key: value for key, value in where.items() if key != "variable"}
         if any(value not in names_of(summary[key]) for key, value in at.items()):
             continue
         shown = values(summary, measure, variable=where["variable"], at=at).sel({dim: kinds}).transpose(dim, ...).values
-        x = np.arange(len(kinds)) + 0.16 * (i - len(series) / 2) + 0.08
         if not np.isnan(shown[:, 0]).all():
-            with_intervals(axes, x, shown, label=name, marker=marker, markersize=3.2, linestyle="none", color=look)
+            x = np.arange(len(kinds)) + 0.16 * (i - (len(series) - 1) / 2)
+            with_intervals(axes, x, shown, label=name, color=ink, marker=mark, markersize=3.2, linestyle="none")
             found = True
-    if not found:
-        return False
-    plain = all(kind.endswith((" scene", " scenes")) for kind in kinds)
-    axes.set_xticks(range(len(kinds)), [k.split()[0] if plain else k.replace(" ", "\n") for k in kinds], fontsize=6)
-    axes.set(xlim=(-0.5, len(kinds) - 0.5))
-    axes.set_xlabel("scenes" if plain else "", fontsize=6, labelpad=1)
+    scenes = all(kind.endswith((" scene", " scenes")) for kind in kinds)
+    axes.set_xticks(range(len(kinds)), [k.split()[0] if scenes else k.replace(" ", "\n") for k in kinds])
+    axes.set_xlabel("scenes" if scenes else "", fontsize=6, labelpad=1)
     unit = str(summary["units"].sel(measure=measure).values)
     axes.set_ylabel("no unit" if unit in ("", "1") else unit.replace("feature units", "feat. units"), fontsize=6)
+    axes.set_xlim(-0.5, len(kinds) - 0.5)
     axes.tick_params(labelsize=6)
     axes.tick_params(axis="x", length=0)
-    return True
+    return found
 
 
-def similarity(axes: Axes, summary: xr.Dataset, example: Mapping[str, Any]) -> bool:
+def similarity(axes: Axes, summary: xr.Dataset, example: At) -> bool:
     """Similarity of neighbouring frames of one clip: `frame_time`, `transition_similarity` and `known_cuts`."""
-    time, cuts = np.asarray(example["frame_time"]), example["known_cuts"]
-    known = None if cuts is None else np.asarray(cuts, dtype=np.int64)
+    time, known = np.asarray(example["frame_time"]), _known_cuts(example)
     plot.similarity_over_time(axes, time, np.asarray(example["transition_similarity"]), known_cuts=known)
     return True
 
 
-def segments(axes: Axes, summary: xr.Dataset, example: Mapping[str, Any], *, palette: Mapping[str, Any]) -> bool:
-    """Segmentations of one clip, `lengths` by their labels, in a colour each."""
-    cuts = example["known_cuts"]
-    known = None if cuts is None else np.asarray(cuts, dtype=np.int64)
-    bars: dict[str, Sequence[int]] = {label: list(lengths) for label, lengths in example["lengths"].items()}
-    plot.segment_bars(axes, np.asarray(example["frame_time"]), bars, palette=dict(palette), known_cuts=known)
+def segments(axes: Axes, summary: xr.Dataset, example: At, *, palette: Mapping[str, Any]) -> bool:
+    """Segmentations of one clip, `lengths` by their labels, each in its colour."""
+    bars: dict[str, Sequence[int]] = dict(example["lengths"])
+    time, known = np.asarray(example["frame_time"]), _known_cuts(example)
+    plot.segment_bars(axes, time, bars, palette=dict(palette), known_cuts=known)
     axes.set_yticks(range(len(bars)), [b.replace("(", "\n(").replace("segments=", "") for b in bars], fontsize=6)
     return True
+
+
+def _known_cuts(example: At) -> Any:
+    return None if example["known_cuts"] is None else np.asarray(example["known_cuts"], dtype=np.int64)

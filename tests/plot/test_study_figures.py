@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from redundancy import plot
-from redundancy.plot import compose
+from redundancy.plot import compose, readable
 from redundancy.plot.methods import names_of
 from studies.core.panels import (
     by_layer,
@@ -19,7 +19,6 @@ from studies.core.panels import (
     over_kinds,
     over_retention,
     panel,
-    readable,
     retention_near,
     segments,
     similarity,
@@ -56,7 +55,7 @@ def position_drift(summary: xr.Dataset) -> Figure:
         "from content to anchor, in time": merged("moved_seconds", label="seconds"),
         "sources of an output agree on its rotation": merged("coherence", label="coherence"),
         "the anchor's rotation fits the content": merged("alignment", label="rotary alignment"),
-        "renumbered - at anchors": panel(
+        "what renumbering changes": panel(
             over_retention, "alignment", variable="renumbering", label="change of rotary alignment", zero=True
         ),
         "distance to the question, renumbered": panel(
@@ -73,13 +72,17 @@ def position_drift(summary: xr.Dataset) -> Figure:
 def position_drift_coverage(summary: xr.Dataset) -> Figure:
     """Frames and cells covered, error against k-means centres and random tokens, and what merging adds."""
     own, random = partial(panel, over_retention, at={"variant": "own"}), {"as many at random": {"variant": "random"}}
-    error = partial(panel, over_retention, "reconstruction_error", label="reconstruction error", zero=True)
+    error = partial(
+        panel, over_retention, "reconstruction_error", label="difference of reconstruction error", zero=True
+    )
     panels = {
         "frames with an output": own("frames_covered", label="share of frames"),
         "cells next to an output of their frame": own("cells_covered", label="share of cells"),
-        "reconstruction error over that of k-means": own("reconstruction_gap", label="ratio", curves=random),
-        "method - as many at random": error(variable="against_random"),
-        "merging - the anchors alone": error(variable="merging", empty="no method here merges"),
+        "reconstruction error over that of k-means": own(
+            "reconstruction_gap", label="reconstruction gap", curves=random
+        ),
+        "reconstruction error, method - as many at random": error(variable="against_random"),
+        "reconstruction error, merging - anchors alone": error(variable="merging", empty="no method here merges"),
         "turns of the trajectory with their share": own("turn_coverage", label="share of turns"),
     }
     return compose(summary, panels, height=7.6)
@@ -138,10 +141,10 @@ def method_agreement(summary: xr.Dataset) -> Figure:
     )
     panels = {
         f"places kept, Jaccard, {asked:g} requested": among("anchor_jaccard"),
-        "the same, beyond chance": among("anchor_excess", limits=(-0.5, 0.5), cmap="RdBu_r"),
+        "the same, beyond chance": among("anchor_excess", span=(-0.5, 0.5), cmap="RdBu_r"),
         "content kept, Jaccard": among("source_jaccard"),
         "tokens per frame, Spearman (blank: even)": among(
-            "budget_spearman", limits=(-1, 1), cmap="RdBu_r", empty="all keep equally many tokens of every frame"
+            "budget_spearman", span=(-1.0, 1.0), cmap="RdBu_r", empty="all keep equally many tokens of every frame"
         ),
         "places, beyond chance": over("anchor_excess"),
         "places, beyond chance and budgets": over("anchor_excess_in_frames"),
