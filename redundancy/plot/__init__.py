@@ -2,12 +2,13 @@
 
 from redundancy.plot.agreement import method_agreement, pair_matrix, pairs_over_retention
 from redundancy.plot.attention import attention_over_frames
+from redundancy.plot.compose import Panel, compose
 from redundancy.plot.curve import metric_prediction, retention_curve
 from redundancy.plot.drift import difference_over_retention, kept_coverage, position_drift
 from redundancy.plot.frames import film_strip, grey_frame, token_maps
 from redundancy.plot.looks import colours, segmenter_colours
 from redundancy.plot.lost import attention_lost, lost_over_retention, over_layers
-from redundancy.plot.methods import lines_over_retention, method_styles
+from redundancy.plot.methods import lines_over_retention, method_styles, readable
 from redundancy.plot.path import over_time, trajectory
 from redundancy.plot.profile import profile_scores, profile_values
 from redundancy.plot.reductions import drift_maps, role_legend, role_maps
@@ -18,10 +19,12 @@ from redundancy.plot.training import accuracy_over_retention, learning_curve
 __all__ = [
     "CONTROL",
     "TWO_COLUMNS",
+    "Panel",
     "accuracy_over_retention",
     "attention_lost",
     "attention_over_frames",
     "colours",
+    "compose",
     "difference_over_retention",
     "drift_maps",
     "film_strip",
@@ -42,6 +45,7 @@ __all__ = [
     "position_drift",
     "profile_scores",
     "profile_values",
+    "readable",
     "retention_curve",
     "role_legend",
     "role_maps",

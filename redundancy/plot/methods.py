@@ -11,7 +11,7 @@ import xarray as xr
 from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
 
-from redundancy.plot.looks import FURTHER, look, looks
+from redundancy.plot.looks import FURTHER, looks
 
 FULL = "full"
 MARKERS = "oDs^vPX*ph<>"
@@ -60,7 +60,10 @@ def series_looks(
     if f"{series}_kind" in summary.coords:
         kinds = dict(zip(names_of(summary[series]), names_of(summary[f"{series}_kind"]), strict=True))
     greys = [n for n in names if kinds[n] == "reference"]
-    styles = {n: look(i, "control") for i, n in enumerate(greys)}
+    styles: dict[str, Any] = {
+        n: {"color": "0.5", "marker": m, "linestyle": ":", "markerfacecolor": "white"}
+        for n, m in zip(greys, "pHd8", strict=False)
+    }
     coloured = [n for n in names if n not in styles]
     # no method's colour: both may stand in one figure
     colour = palette(coloured) if palette else {n: FURTHER[i % len(FURTHER)] for i, n in enumerate(coloured)}
@@ -71,6 +74,13 @@ def series_looks(
 def names_of(labels: xr.DataArray) -> Shaped[np.ndarray, "entries"]:
     """Labels as an array of text that can be compared, however they were stored."""
     return np.array([str(label) for label in labels.values], dtype=object)
+
+
+def readable(name: str) -> str:
+    """A label as words: `static_fraction(tau=0.9)` is "static fraction, tau 0.9"."""
+    head, _, parameter = name.rstrip(")").partition("(")
+    told = [part for part in parameter.split(", ") if part and not part.startswith("scaling=")]
+    return ", ".join([head, *told]).replace("_", " ").replace("=", " ")
 
 
 def lines_over_retention(
@@ -140,13 +150,13 @@ def retention_axis(axes: Axes, *, ticks: Sequence[float] = RETENTION_TICKS, labe
     Parameters
     ----------
     ticks
-        Where numbers stand; 1 is added where something is drawn there.
+        Where numbers stand if something is drawn there, and at 1.
     label
         Whether the share was achieved or requested.
     """
     log_axis(axes)
-    right = axes.get_xlim()[1]
-    axes.set_xticks([*ticks, 1.0] if right >= 1 and 1.0 not in ticks else list(ticks))
+    left, right = axes.get_xlim()
+    axes.set_xticks([tick for tick in (*ticks, 1.0) if left <= tick <= right] or list(ticks))
     axes.set_xlabel(f"{label} share of tokens")
 
 

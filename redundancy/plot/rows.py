@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 
 from redundancy.plot.style import CONTROL
 
-TICKS = (-1000, -10, -2, 0, 2, 10, 1000)  # with the ends of the linear part, which show where logarithms begin
+# with the ends of the linear part, which show where logarithms begin; 0 has a line
+TICKS = {-10_000: "-10k", -100: "-100", -2: "-2", 2: "2", 100: "100", 10_000: "10k"}
 
 
 def interval_rows(
@@ -44,7 +45,7 @@ def interval_rows(
     axes.axvline(0, color=CONTROL, linewidth=0.8, zorder=1)
     if symlog:
         axes.set_xscale("symlog", linthresh=2, linscale=0.5)
-        axes.set_xticks(TICKS, [f"{tick:g}" if abs(tick) < 1000 else f"{tick // 1000}k" for tick in TICKS])
+        axes.set_xticks(list(TICKS), list(TICKS.values()))
         axes.minorticks_off()
 
 

@@ -2,7 +2,7 @@
 
 A summary has the dims condition, measure and statistic (estimate, low, high, n), and those of its study:
 
-    figure(summary, {"accuracy": panel(over_retention, "correct"), "KL": panel(over_retention, "kl", label="nat")})
+    compose(summary, {"accuracy": panel(over_retention, "correct"), "KL": panel(over_retention, "kl", label="nat")})
 
 A drawing function takes axes, a summary and the name of what it draws, and says whether there was something to draw. In
 all of them `variable` and `at` say what of the summary is drawn, as `values` takes them.
@@ -12,29 +12,28 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from redundancy import plot
+from redundancy.plot.compose import Panel
 from redundancy.plot.looks import colours
 from redundancy.plot.methods import (
     FULL,
     lines_of_series,
     log_axis,
     names_of,
+    readable,
     retention_axis,
     series_looks,
     with_intervals,
 )
 from redundancy.plot.rows import between_groups, interval_rows, numbered_matrix
-from redundancy.plot.style import CONTROL, TWO_COLUMNS
+from redundancy.plot.style import CONTROL
 
-Panel = Callable[[Axes, xr.Dataset], None]
 At = Mapping[str, Any]
 INTERVAL = ["estimate", "low", "high"]
 ALL = "all"
@@ -45,18 +44,19 @@ def panel(
     what: Any,
     *,
     label: str = "",
+    limits: tuple[float | None, float | None] = (None, None),
     zero: bool = False,
     levels: Mapping[str, float] | None = None,
     empty: str = "",
     **how: Any,
 ) -> Panel:
-    """What `figure` draws on one axes; any other function of axes and summary is a panel too.
+    """What `compose` draws on one axes; any other function of axes and summary is a panel too.
 
     Parameters
     ----------
     draw, what, how
         A drawing function, its measure, and its further arguments.
-    label
+    label, limits
         Of the axis of the values.
     zero
         A line at 0, for differences.
@@ -77,8 +77,10 @@ def panel(
             axes.axhline(0, color=CONTROL, linewidth=0.8, zorder=0)
         for name, level in (levels or {}).items():
             axes.axhline(level, color="0.3", linewidth=0.9, linestyle=":", zorder=0, label=name)
-        if label:
-            axes.set(**{"xlabel" if draw in (forest, stacked_bars) else "ylabel": label})
+        if draw in (forest, stacked_bars):
+            axes.set(xlabel=label, xlim=limits)
+        else:
+            axes.set(ylabel=label or axes.get_ylabel(), ylim=limits)
 
     return drawn
 
@@ -106,19 +108,11 @@ def values(summary: xr.Dataset, measure: str | None, *, variable: str = "value",
     return found.sel(statistic=INTERVAL).transpose(..., "statistic")
 
 
-def nearest(summary: xr.Dataset, share: float | int = 0.25, *, fixed: bool = False) -> xr.Dataset:
-    """The conditions asked for the stored retention nearest to `share`; `fixed`: also full model and fixed rates."""
-    asked, full = summary["requested"].values, names_of(summary["method_kind"]) == FULL
-    stored = asked[~full & ~np.isnan(asked)]
-    kept = ~full & (asked == stored[np.argmin(abs(stored - share))]) if len(stored) else np.zeros_like(full)
-    return summary.isel(condition=np.flatnonzero(kept | (fixed & (full | np.isnan(asked)))))
-
-
-def readable(name: str) -> str:
-    """A label as words: `static_fraction(tau=0.9)` is "static fraction, tau 0.9"."""
-    head, _, parameter = name.rstrip(")").partition("(")
-    told = [part for part in parameter.split(", ") if part and not part.startswith("scaling=")]
-    return ", ".join([head, *told]).replace("_", " ").replace("=", " ")
+def retention_near(summary: xr.Dataset, share: float | int = 0.25) -> float:
+    """The requested retention below 1 that is nearest to `share`; NaN if all rates are fixed."""
+    asked = summary["requested"].values
+    stored = asked[asked < 1]
+    return float(stored[np.argmin(abs(stored - share))]) if len(stored) else float("nan")
 
 
 def over_retention(
@@ -239,35 +233,37 @@ def matrix(
     measure: str,
     *,
     at: At | None = None,
-    limits: tuple[float, float] = (0.0, 1.0),
+    span: tuple[float, float] = (0.0, 1.0),
     cmap: str = "viridis",
 ) -> bool:
-    """One number per pair of `first` and `second` below the diagonal, which holds what meets itself."""
+    """A number per pair of `first` and `second`, coloured in `span`, below the diagonal, which holds pairs of one."""
     shown = values(summary, measure, at=at)
     first, second = names_of(shown["first"]), names_of(shown["second"])
     names = list(dict.fromkeys([*first, *second]))
     table = np.full((len(names), len(names)), np.nan)
     for a, b, value in zip(first, second, shown.values[:, 0], strict=True):
-        i, j = sorted((names.index(a), names.index(b)))
-        table[j, i] = value
-    if np.isnan(table).all():
-        return False
-    numbered_matrix(axes, table, names, limits=limits, cmap=cmap)
-    return True
+        column, row = sorted((names.index(a), names.index(b)))
+        table[row, column] = value
+    known = not np.isnan(table).all()
+    if known:
+        numbered_matrix(axes, table, names, limits=span, cmap=cmap)
+    return known
 
 
 def stacked_bars(
     axes: Axes, summary: xr.Dataset, parts: Mapping[str, tuple[str, Any]], *, near: float | int = 0.25
 ) -> bool:
     """Measures side by side, each with its label and colour: a bar per condition at the retention nearest to `near`."""
-    shown = nearest(summary, near, fixed=True)
+    asked = summary["requested"].values
+    kept = np.isnan(asked) | (asked == retention_near(summary, near)) | (names_of(summary["method_kind"]) == FULL)
+    shown = summary.isel(condition=np.flatnonzero(kept))
     rows, left = np.arange(shown.sizes["condition"]), np.zeros(shown.sizes["condition"])
     for measure, (name, colour) in parts.items():
         width = np.nan_to_num(values(shown, measure).values[:, 0])
         axes.barh(rows, width, left=left, color=colour, label=name, height=0.7)
         left = left + width
     about = zip(names_of(shown["method"]), shown["achieved"].values, strict=True)
-    axes.set_yticks(rows, [f"{readable(name)}\nkeeps {kept:.0%}" for name, kept in about])
+    axes.set_yticks(rows, [f"{name}\nkeeps {share:.0%}" for name, share in about])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     return bool(left.any())
@@ -283,7 +279,6 @@ def forest(
     style: Mapping[str, Any] | None = None,
     grey: tuple[float, float] | str | None = None,
     symlog: bool = False,
-    limits: tuple[float, float] | None = None,
     groups: bool = False,
 ) -> bool:
     """A row per measure: a point with its interval, or one per entry of the dim `series`, of which "all" is black.
@@ -299,24 +294,26 @@ def forest(
     """
     shown = values(summary, None, variable=variable, at=at)
     rows = [str(name) for name in summary["long_name" if "long_name" in summary.coords else "measure"].values]
-    names = ["_one"] if series is None else list(names_of(shown[series]))
-    palette: Mapping[str, Any] = {} if series is None else colours(names)
-    cells = {n: (shown if series is None else shown.sel({series: n})).transpose("measure", ...).values for n in names}
-    styles = {
-        n: {"color": c} if n != ALL else {"color": "black", "marker": "D", "zorder": 3} for n, c in palette.items()
-    }
-    interval_rows(axes, cells, styles=styles or {"_one": style or {}}, labels=rows, symlog=symlog)
+    if series is None:
+        cells, styles = {"_one": shown.transpose("measure", ...).values}, {"_one": dict(style or {})}
+    else:
+        names = list(names_of(shown[series]))
+        cells = {name: shown.sel({series: name}).transpose("measure", ...).values for name in names}
+        styles = {name: {"color": colour} for name, colour in colours(names).items()}
+        styles |= {ALL: {"color": "black", "marker": "D", "zorder": 3}}
+    interval_rows(axes, cells, styles=styles, labels=rows, symlog=symlog)
     if isinstance(grey, str):
         axes.barh(range(len(rows)), np.nan_to_num(summary[grey].values), height=1.0, color="0.9", zorder=0)
     elif grey is not None:
         axes.axvspan(*grey, color="0.9", zorder=0)
     if "group" in summary.coords:
         between_groups(axes, [str(g) for g in summary["group"].values], names=groups)
-    axes.set_xlim(limits)
     return bool(shown.notnull().any())
 
 
-def over_kinds(axes: Axes, summary: xr.Dataset, measure: str, series: Mapping[str, At], *, dim: str = "kind") -> bool:
+def over_kinds(
+    axes: Axes, summary: xr.Dataset, measure: str, *, series: Mapping[str, At], dim: str = "kind", marks: str = "o^sDvP"
+) -> bool:
     """Points with intervals over the entries of a dim but "all": beside each other those of every series.
 
     Parameters
@@ -325,128 +322,43 @@ def over_kinds(axes: Axes, summary: xr.Dataset, measure: str, series: Mapping[st
         Where each stands in the summary: its `variable` and what `values` takes as `at`; those it lacks are left out.
     """
     kinds = [name for name in names_of(summary[dim]) if name != ALL]
-    looks = [{"color": "0.1"}, *({"color": c} for c in colours(list(series)[1:]).values())]
+    inks: list[Any] = ["0.1", *colours(list(series)[1:]).values()]
     found = False
-    for i, ((name, where), look, marker) in enumerate(zip(series.items(), looks, "o^sDvPX*", strict=False)):
+    for i, ((name, where), ink, mark) in enumerate(zip(series.items(), inks, marks, strict=False)):
         at = {key: value for key, value in where.items() if key != "variable"}
         if any(value not in names_of(summary[key]) for key, value in at.items()):
             continue
         shown = values(summary, measure, variable=where["variable"], at=at).sel({dim: kinds}).transpose(dim, ...).values
-        x = np.arange(len(kinds)) + 0.16 * (i - len(series) / 2) + 0.08
         if not np.isnan(shown[:, 0]).all():
-            with_intervals(axes, x, shown, label=name, marker=marker, markersize=3.2, linestyle="none", **look)
+            x = np.arange(len(kinds)) + 0.16 * (i - (len(series) - 1) / 2)
+            with_intervals(axes, x, shown, label=name, color=ink, marker=mark, markersize=3.2, linestyle="none")
             found = True
-    if not found:
-        return False
-    plain = all(kind.endswith((" scene", " scenes")) for kind in kinds)
-    axes.set_xticks(range(len(kinds)), [k.split()[0] if plain else k.replace(" ", "\n") for k in kinds], fontsize=6)
-    axes.set(xlim=(-0.5, len(kinds) - 0.5))
-    axes.set_xlabel("scenes" if plain else "", fontsize=6, labelpad=1)
+    scenes = all(kind.endswith((" scene", " scenes")) for kind in kinds)
+    axes.set_xticks(range(len(kinds)), [k.split()[0] if scenes else k.replace(" ", "\n") for k in kinds])
+    axes.set_xlabel("scenes" if scenes else "", fontsize=6, labelpad=1)
     unit = str(summary["units"].sel(measure=measure).values)
     axes.set_ylabel("no unit" if unit in ("", "1") else unit.replace("feature units", "feat. units"), fontsize=6)
+    axes.set_xlim(-0.5, len(kinds) - 0.5)
     axes.tick_params(labelsize=6)
     axes.tick_params(axis="x", length=0)
-    return True
+    return found
 
 
-def similarity(axes: Axes, summary: xr.Dataset, example: Mapping[str, Any]) -> bool:
+def similarity(axes: Axes, summary: xr.Dataset, example: At) -> bool:
     """Similarity of neighbouring frames of one clip: `frame_time`, `transition_similarity` and `known_cuts`."""
-    time, cuts = np.asarray(example["frame_time"]), example["known_cuts"]
-    known = None if cuts is None else np.asarray(cuts, dtype=np.int64)
+    time, known = np.asarray(example["frame_time"]), _known_cuts(example)
     plot.similarity_over_time(axes, time, np.asarray(example["transition_similarity"]), known_cuts=known)
     return True
 
 
-def segments(axes: Axes, summary: xr.Dataset, example: Mapping[str, Any], *, palette: Mapping[str, Any]) -> bool:
-    """Segmentations of one clip, `lengths` by their labels, in a colour each."""
-    cuts = example["known_cuts"]
-    known = None if cuts is None else np.asarray(cuts, dtype=np.int64)
-    bars: dict[str, Sequence[int]] = {label: list(lengths) for label, lengths in example["lengths"].items()}
-    plot.segment_bars(axes, np.asarray(example["frame_time"]), bars, palette=dict(palette), known_cuts=known)
+def segments(axes: Axes, summary: xr.Dataset, example: At, *, palette: Mapping[str, Any]) -> bool:
+    """Segmentations of one clip, `lengths` by their labels, each in its colour."""
+    bars: dict[str, Sequence[int]] = dict(example["lengths"])
+    time, known = np.asarray(example["frame_time"]), _known_cuts(example)
+    plot.segment_bars(axes, time, bars, palette=dict(palette), known_cuts=known)
     axes.set_yticks(range(len(bars)), [b.replace("(", "\n(").replace("segments=", "") for b in bars], fontsize=6)
     return True
 
 
-# the figure -------------------------------------------------------------------------------------------------------
-
-
-def figure(
-    summary: xr.Dataset,
-    panels: Mapping[str, Panel] | Mapping[str, Mapping[str, Panel]],
-    *,
-    height: float,
-    columns: int = 2,
-    layout: Sequence[str] = (),
-    **grid: Any,
-) -> Figure:
-    """Panels with letters, one legend of all of them, and what the intervals are at the foot.
-
-    Parameters
-    ----------
-    panels
-        By their titles; or groups of small panels by their headings, which then have the letters.
-    height
-        Inches.
-    columns
-        Panels in a row.
-    layout
-        Rows of the letters of panels where they do not just follow each other: `("ab", "ac")`.
-    grid
-        Of `matplotlib.figure.Figure.subplot_mosaic`, as `height_ratios`.
-    """
-    groups: Any = panels if all(isinstance(p, Mapping) for p in panels.values()) else {"": panels}
-    drawn = [(heading, title, draw) for heading, group in groups.items() for title, draw in group.items()]
-    with plot.style():
-        made = Figure(figsize=(TWO_COLUMNS, height), layout="constrained")
-        rows = [[ascii_lowercase.index(c) for c in row] for row in layout] or _rows(groups, columns)
-        mosaic = [[str(k) if k >= 0 else "." for k in row] for row in rows]
-        axes = made.subplot_mosaic(mosaic, empty_sentinel=".", **grid)  # type: ignore[arg-type]
-        letters, headed = iter(ascii_lowercase), set[str]()
-        for k, (heading, title, draw) in enumerate(drawn):
-            ax = axes[str(k)]
-            draw(ax, summary)
-            if not heading:
-                ax.set_title(textwrap.fill(f"({next(letters)}) {title}", 96 // len(rows[0])))
-                continue
-            first, headed = heading not in headed, headed | {heading}
-            ax.set_title(f"\n\n{title}" if first else title, fontsize=7)  # room for the heading
-            if first:
-                text = f"({next(letters)}) {heading}"
-                where = ((0, 1), (0, 21), "axes fraction", "offset points")
-                ax.annotate(text, *where, fontsize=9, fontweight="bold").set_in_layout(False)
-        _legend(made, summary)
-        made.supxlabel(textwrap.fill(foot(summary), 150), fontsize=6, x=0.01, ha="left", color="0.35")
-    return made
-
-
-def _rows(groups: Mapping[str, Any], columns: int) -> list[list[int]]:
-    """Numbers of the panels in rows, a new one for every group; -1: none."""
-    rows, start = [], 0
-    for group in groups.values():
-        end = start + len(group)
-        rows += [[k if k < end else -1 for k in range(a, a + columns)] for a in range(start, end, columns)]
-        start = end
-    return rows
-
-
-def _legend(made: Figure, summary: xr.Dataset) -> None:
-    """One legend above, of every label in any panel: methods in their order, then what they are held against."""
-    handles: dict[str, Any] = {}
-    for ax in made.axes:
-        handles = dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True)) | handles
-    methods = list(series_looks(summary, "method")) if "method" in summary.coords else []
-    order = sorted(handles, key=lambda name: methods.index(name) if name in methods else len(methods))
-    if order:
-        labels = [name.replace("_", " ") for name in order]
-        made.legend([handles[name] for name in order], labels, loc="outside upper center", ncols=min(5, len(order)))
-
-
-def foot(summary: xr.Dataset) -> str:
-    """Of how many videos the figure is, and what its bars are."""
-    counts = [v.sel(statistic="n").values for v in summary.data_vars.values() if "statistic" in v.dims]
-    known = np.concatenate([c[c > 0] for c in counts]) if counts else np.zeros(0)  # NaN and 0: not defined
-    few, most = (int(known.min()), int(known.max())) if len(known) else (0, 0)
-    videos = int(summary.attrs.get("videos", most))
-    some = f" ({few} to {videos} where a measure is not defined for all)" if few < videos else ""
-    about = f"{summary.attrs['model']}, " if "model" in summary.attrs else ""
-    return f"{about}{videos} video{'s' * (videos != 1)}{some}; bars: {summary.attrs.get('interval', '95% intervals')}."
+def _known_cuts(example: At) -> Any:
+    return None if example["known_cuts"] is None else np.asarray(example["known_cuts"], dtype=np.int64)

@@ -10,17 +10,16 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from redundancy import plot
+from redundancy.plot import compose, readable
 from redundancy.plot.methods import names_of
 from studies.core.panels import (
     by_layer,
-    figure,
     forest,
     matrix,
-    nearest,
     over_kinds,
     over_retention,
     panel,
-    readable,
+    retention_near,
     segments,
     similarity,
     stacked_bars,
@@ -41,7 +40,7 @@ def retention_curve(summary: xr.Dataset) -> Figure:
         "attention lost": over("attention_lost", label="share of attention"),
         "rotary alignment": over("alignment_all", label="rotary alignment"),
     }
-    return figure(summary, panels, height=5.6, columns=3)
+    return compose(summary, panels, height=5.6, columns=3)
 
 
 # position_drift ----------------------------------------------------------------------------------------------------
@@ -53,10 +52,10 @@ def position_drift(summary: xr.Dataset) -> Figure:
     merged = partial(panel, over_retention, at={"variant": "at_anchors", "merges": True}, empty=nobody)
     panels = {
         "from content to anchor, in the picture": merged("moved_cells", label="cells"),
-        "from content to anchor, in time": merged("moved_seconds", label="s"),
+        "from content to anchor, in time": merged("moved_seconds", label="seconds"),
         "sources of an output agree on its rotation": merged("coherence", label="coherence"),
         "the anchor's rotation fits the content": merged("alignment", label="rotary alignment"),
-        "renumbered - at anchors": panel(
+        "what renumbering changes": panel(
             over_retention, "alignment", variable="renumbering", label="change of rotary alignment", zero=True
         ),
         "distance to the question, renumbered": panel(
@@ -67,22 +66,26 @@ def position_drift(summary: xr.Dataset) -> Figure:
             empty="undefined on this family: text has ids from before the end of the video",
         ),
     }
-    return figure(summary, panels, height=7.6)
+    return compose(summary, panels, height=7.6)
 
 
 def position_drift_coverage(summary: xr.Dataset) -> Figure:
     """Frames and cells covered, error against k-means centres and random tokens, and what merging adds."""
     own, random = partial(panel, over_retention, at={"variant": "own"}), {"as many at random": {"variant": "random"}}
-    error = partial(panel, over_retention, "reconstruction_error", label="reconstruction error", zero=True)
+    error = partial(
+        panel, over_retention, "reconstruction_error", label="difference of reconstruction error", zero=True
+    )
     panels = {
         "frames with an output": own("frames_covered", label="share of frames"),
         "cells next to an output of their frame": own("cells_covered", label="share of cells"),
-        "reconstruction error over that of k-means": own("reconstruction_gap", label="ratio", curves=random),
-        "method - as many at random": error(variable="against_random"),
-        "merging - the anchors alone": error(variable="merging", empty="no method here merges"),
+        "reconstruction error over that of k-means": own(
+            "reconstruction_gap", label="reconstruction gap", curves=random
+        ),
+        "reconstruction error, method - as many at random": error(variable="against_random"),
+        "reconstruction error, merging - anchors alone": error(variable="merging", empty="no method here merges"),
         "turns of the trajectory with their share": own("turn_coverage", label="share of turns"),
     }
-    return figure(summary, panels, height=7.6)
+    return compose(summary, panels, height=7.6)
 
 
 # attention_lost ----------------------------------------------------------------------------------------------------
@@ -90,7 +93,7 @@ def position_drift_coverage(summary: xr.Dataset) -> Figure:
 
 def attention_lost(summary: xr.Dataset) -> Figure:
     """What methods throw away of the attention, by retention and layer, and what salience tells of it."""
-    together, asked = {"layer": "all"}, nearest(summary)["requested"].values[:1]
+    together, asked = {"layer": "all"}, retention_near(summary)
     best = {"random choice": {"measure": "expected"}, "most attended kept": {"measure": "least"}}
     share = summary["video_share"].sel(statistic="estimate")
     layers = partial(panel, by_layer, share=share)
@@ -100,12 +103,8 @@ def attention_lost(summary: xr.Dataset) -> Figure:
         "attention lost, all layers together": panel(
             over_retention, "attention_lost", at=together, curves=best, label="share of attention"
         ),
-        f"lost beyond chance, {', '.join(f'{r:g}' for r in asked)} requested": layers(
-            "excess",
-            at={"requested": float(asked[0])} if len(asked) else {"method": ""},
-            label="lost - expected by chance",
-            zero=True,
-            empty=none,
+        "lost beyond chance" + f", {asked:g} requested" * (asked > 0): layers(
+            "excess", at={"requested": asked}, label="lost - expected by chance", zero=True, empty=none
         ),
         "from a random choice (0) to the best (1)": panel(
             over_retention, "reached", at=together, label="part of the way", zero=True
@@ -118,7 +117,7 @@ def attention_lost(summary: xr.Dataset) -> Figure:
             "salience_auc", label="area under the ROC curve", levels={"by chance": 0.5}
         ),
     }
-    return figure(summary, panels, height=7.8)
+    return compose(summary, panels, height=7.8)
 
 
 # method_agreement --------------------------------------------------------------------------------------------------
@@ -126,7 +125,7 @@ def attention_lost(summary: xr.Dataset) -> Figure:
 
 def method_agreement(summary: xr.Dataset) -> Figure:
     """Who keeps the same tokens: matrices of all pairs at one retention, published pairs over the retention."""
-    asked = float(nearest(summary)["requested"][0])
+    asked = retention_near(summary)
     published = list(dict.fromkeys(names_of(summary["first"])[names_of(summary["first_kind"]) == "method"]))
     pairs = [" & ".join(pair) for pair in combinations(published, 2)] + ["random_tokens & random_tokens"]
     among = partial(panel, matrix, at={"requested": asked})
@@ -141,16 +140,16 @@ def method_agreement(summary: xr.Dataset) -> Figure:
         empty="needs two published methods",
     )
     panels = {
-        f"places kept in common, Jaccard, {asked:g} requested": among("anchor_jaccard"),
-        "the same, beyond chance": among("anchor_excess", limits=(-0.5, 0.5), cmap="RdBu_r"),
-        "content kept in common, Jaccard": among("source_jaccard"),
+        f"places kept, Jaccard, {asked:g} requested": among("anchor_jaccard"),
+        "the same, beyond chance": among("anchor_excess", span=(-0.5, 0.5), cmap="RdBu_r"),
+        "content kept, Jaccard": among("source_jaccard"),
         "tokens per frame, Spearman (blank: even)": among(
-            "budget_spearman", limits=(-1, 1), cmap="RdBu_r", empty="all keep equally many tokens of every frame"
+            "budget_spearman", span=(-1.0, 1.0), cmap="RdBu_r", empty="all keep equally many tokens of every frame"
         ),
         "places, beyond chance": over("anchor_excess"),
         "places, beyond chance and budgets": over("anchor_excess_in_frames"),
     }
-    return figure(summary, panels, height=8.8, height_ratios=(3, 3, 1.7))
+    return compose(summary, panels, height=8.8, height_ratios=(3, 3, 1.7))
 
 
 # metric_prediction -------------------------------------------------------------------------------------------------
@@ -164,7 +163,7 @@ def metric_prediction(summary: xr.Dataset) -> Figure:
         "over methods and retentions": row(at={"level": "all settings"}, label=told),
         "over methods at equal retention": row(at={"level": "equal retention"}, label=told),
     }
-    return figure(summary, panels, height=3.8, sharey=True)
+    return compose(summary, panels, height=3.8, sharey=True)
 
 
 # redundancy_profile ------------------------------------------------------------------------------------------------
@@ -181,19 +180,22 @@ def profile_values(summary: xr.Dataset) -> Figure:
     has_null = summary["null_mean"].sel(statistic="estimate").notnull().any(("kind", "null"))
     part = summary.isel(measure=(summary["shown"].astype(bool) & has_null).values)
     series = {"videos as they are": {"variable": "value"}, **NULLS}
-    groups: dict[str, dict[str, object]] = {}
+    groups: dict[str, dict[str, plot.Panel]] = {}
     for name, group in zip(names_of(part["measure"]), names_of(part["group"]), strict=True):
         heading = f"{group}, frame features at unit length" if group == "trajectory" else group
         groups.setdefault(heading, {})[readable(name)] = panel(over_kinds, name, series=series)
     rows = sum(-(-len(panels) // 4) for panels in groups.values())
-    return figure(part, groups, columns=4, height=0.9 + 1.1 * rows + 0.2 * len(groups))
+    return compose(part, groups, columns=4, height=0.9 + 1.1 * rows + 0.2 * len(groups))
 
 
 def profile_scores(summary: xr.Dataset) -> Figure:
     """Every shown measure in a row: mean z against each null over all videos, and how far it tells kinds apart."""
-    known = summary["z"].notnull().any(("kind", "null", "statistic")) | summary["separation"].notnull().any("statistic")
+    told = summary[["z", "separation"]].sel(statistic="estimate").notnull()
+    known = told["z"].any(("kind", "null")) | told["separation"]
     part = summary.isel(measure=(summary["shown"].astype(bool) & known).values)
     part = part.assign_coords(long_name=("measure", [readable(name) for name in names_of(part["measure"])]))
+    z = part["z"].sel(kind="all", statistic=["low", "high"])
+    limits = (min(1.5 * float(z.min()), -3.0), max(1.5 * float(z.max()), 3.0))
     looks = zip(plot.colours(list(NULLS)).values(), "^sD", strict=True)
     panels = {
         name: panel(
@@ -203,6 +205,7 @@ def profile_scores(summary: xr.Dataset) -> Figure:
             style={"color": colour, "marker": marker},
             grey=(-1.96, 1.96),
             symlog=True,
+            limits=limits,
             label="mean z of videos\n(grey: |z| < 1.96)",
         )
         for (name, where), (colour, marker) in zip(NULLS.items(), looks, strict=True)
@@ -217,7 +220,7 @@ def profile_scores(summary: xr.Dataset) -> Figure:
         label="share of rank variance\n(grey: 95% of chance)",
         empty="needs two kinds of two videos",
     )
-    return figure(part, panels, columns=len(panels), height=1.3 + 0.17 * part.sizes["measure"], sharey=True)
+    return compose(part, panels, columns=len(panels), height=1.3 + 0.17 * part.sizes["measure"], sharey=True)
 
 
 # ablate_segments ---------------------------------------------------------------------------------------------------
@@ -242,15 +245,15 @@ def ablate_segments(summary: xr.Dataset) -> Figure:
     colour = plot.segmenter_colours(dict.fromkeys(series.values()))
     panels = {
         **(cuts if known else across),
-        "contrast, segmenter - random cuts": gained("contrast", label="within - across, cosine"),
+        "contrast, within - across segments": gained("contrast", label="difference from random cuts"),
         **{
-            f"FastVID at retention {r}, segmenter - random cuts": gained(f"error_{r}", label="reconstruction error")
+            f"reconstruction error, FastVID at {r}": gained(f"error_{r}", label="difference from random cuts")
             for r in retentions
         },
         example["video"]: panel(similarity, example, label="cosine of neighbouring frames"),
         "its segments": panel(segments, example, palette={c: colour[series[c]] for c in example["lengths"]}),
     }
-    return figure(summary, panels, height=5.2 + 2.2 * bool(retentions))
+    return compose(summary, panels, height=5.2 + 2.2 * bool(retentions))
 
 
 # efficiency --------------------------------------------------------------------------------------------------------
@@ -266,15 +269,15 @@ STAGES = {  # greys for what every answer has, colours for what the method adds;
 
 def efficiency(summary: xr.Dataset) -> Figure:
     """Stages until the first token, and what each method saves against the share of tokens that it keeps."""
-    over = partial(panel, over_retention, variable="ratio", label="ratio to full model")
+    over = partial(panel, over_retention, variable="ratio", label="ratio to full model", limits=(0, None))
     flops = {"FLOPs (FastVID's formula)": {"measure": "flops_fastvid"}}
-    shown = nearest(summary)["requested"].values[:1]
+    asked = retention_near(summary)
     panels = {
-        ", ".join(["until the first token", *(f"{r:.0%} requested" for r in shown)]): panel(
+        "until the first token" + f", {asked:g} requested" * (asked > 0): panel(
             stacked_bars, STAGES, label="ms, median"
         ),
-        "decision, shortening and language model": over("prefill", curves=flops),
+        "decision, shortening, language model": over("prefill", curves=flops),
         "time to the first token": over("first_token", curves=flops),
         "peak memory, language model": over("peak_language"),
     }
-    return figure(summary, panels, height=6.2, layout=("ab", "ac", "ad"), width_ratios=(1.12, 1))
+    return compose(summary, panels, height=6.2, layout=("ab", "ac", "ad"), width_ratios=(1.12, 1))
