@@ -51,7 +51,7 @@ class Options(MethodOptions):
             for a, b in combinations_with_replacement(grid(self.methods, (r,)), 2):
                 if a is b and not hasattr(a.method, "seed"):
                     continue
-                names = {"first": a.columns["method"], "second": b.columns["method"]}
+                names = {"first": a.factors["method"], "second": b.factors["method"]}
                 pairs.append(
                     Condition(
                         label=f"{names['first']} & {names['second']}({r:g})",

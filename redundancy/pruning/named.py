@@ -236,3 +236,16 @@ def _of_class(cls: type[Any]) -> Any:
     if lacking:
         raise TypeError(f"the class {cls.__name__} given, whose settings {lacking} have no default: give an instance")
     return cls()
+
+
+def label_of(m: Any, *, retention: bool = True) -> str:
+    """Stub until P."""
+    for k, e in {**METHODS, **INNER_METHODS}.items():
+        if type(e.method) is type(m):
+            break
+    d = e.method
+    args = []
+    if retention and "retention" in {f.name for f in fields(m)}:
+        args.append(f"{m.retention:g}")
+    args += [f"{f.name}={getattr(m, f.name)!r}" for f in fields(m) if f.name not in ("retention", "seed") and getattr(m, f.name) != getattr(d, f.name)]
+    return f"{k}({', '.join(args)})" if args else k

@@ -36,7 +36,8 @@ class Condition:
     kind
         `"method"`, `"baseline"`, `"control"`, `"full"`, or a study's own.
     factors
-        Coordinates in the summary and columns of the rows, such as `{"merger": "drop"}`.
+        Coordinates in the summary and columns of the rows, such as `{"merger": "drop"}`; `method` (its name without the
+        retention), `method_kind` and `requested` are added.
     """
 
     label: str
@@ -48,17 +49,16 @@ class Condition:
     kind: str = "full"
     factors: Mapping[str, Factor] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        requested = 1.0 if self.kind == "full" else getattr(self.method, "retention", float("nan"))
+        known: dict[str, Factor] = {"method": self.label, "method_kind": self.kind, "requested": requested}
+        object.__setattr__(self, "factors", known | dict(self.factors))
+
     @cached_property
     def digest(self) -> str:
         """Of every setting of all that it is made of: rows of another digest are computed again."""
         made_of = {name: getattr(self, name) for name in ("method", "inner", "clip", "frames", "parts")}
         return digest_of(made_of)
-
-    @property
-    def columns(self) -> dict[str, Factor]:
-        """What its rows say of it: `method` (its name without the retention), `method_kind`, `requested`, factors."""
-        requested = getattr(self.method, "retention", float("nan")) if self.method is not None else 1.0
-        return {"method": self.label, "method_kind": self.kind, "requested": requested, **self.factors}
 
 
 FULL = Condition(label="full", factors={"method": "full"})

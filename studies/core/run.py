@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
-from redundancy.evaluation.run import Run, VideoResult, run_videos
+from redundancy.evaluation.run import Run, VideoResult, run_videos, say_what_ran, write_rows
 from redundancy.evaluation.session import VideoSession
 from redundancy.plugins import load_plugin
 
@@ -62,7 +62,7 @@ def run(study: Study, options: Any, *, model: VideoLLM | None = None) -> xr.Data
         conditions = study.conditions(options)
         model = study.load(options) if model is None else model
         done = _rows(study, sources, conditions, options=options, model=model, folder=folder)
-        write_whole(folder / "rows.parquet", done.rows.to_parquet(index=False))
+        write_rows(done.rows, folder / "rows.parquet")
         if not done.facts:
             told = "; ".join(f"{name}: {message}" for name, message in done.errors.items())
             raise NothingMeasuredError(f"no video could be measured: {told}")
@@ -142,7 +142,7 @@ def report(study: Study, summary: xr.Dataset, done: Run, *, folder: Path) -> str
     texts = [part.text(summary) if isinstance(part, Table) else part(summary) for part in study.tables]
     seeds = f"; {summary.attrs['seeds']} seeds of random controls" if "seeds" in summary.attrs else ""
     below = f"{below_tables(summary, len(done.facts))}{seeds}."
-    last = [below, *summary.attrs["replaced"], done.text, f"Rows, summary and figures: {folder}"]
+    last = [below, *summary.attrs["replaced"], say_what_ran(done), f"Rows, summary and figures: {folder}"]
     return "\n\n".join([*(text for text in texts if text), "\n".join(last)])
 
 

@@ -118,7 +118,7 @@ def summarise_rows(
     if "condition" in summary.dims:
         present = [label for label in labels if label in summary["condition"].values]
         of_present = rows[rows["condition"].isin(present)]
-        factors = dict.fromkeys(name for c in conditions for name in c.factors if name != "method")
+        factors = dict.fromkeys(name for c in conditions for name in c.factors)
         summary = summary.sel(condition=present).assign_coords(
             condition_coords(of_present, factors=list(factors), conditions=present)
         )

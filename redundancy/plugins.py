@@ -1,0 +1,2 @@
+"""stub until P."""
+def load_plugin(p): raise NotImplementedError
