@@ -346,15 +346,15 @@ def over_kinds(
 
 def similarity(axes: Axes, summary: xr.Dataset, example: At) -> bool:
     """Similarity of neighbouring frames of one clip: `frame_time`, `transition_similarity` and `known_cuts`."""
-    time, known = np.asarray(example["frame_time"]), _known_cuts(example)
-    plot.similarity_over_time(axes, time, np.asarray(example["transition_similarity"]), known_cuts=known)
+    time, known = np.asarray(example["frame_time"], float), _known_cuts(example)
+    plot.similarity_over_time(axes, time, np.asarray(example["transition_similarity"], float), known_cuts=known)
     return True
 
 
 def segments(axes: Axes, summary: xr.Dataset, example: At, *, palette: Mapping[str, Any]) -> bool:
     """Segmentations of one clip, `lengths` by their labels, each in its colour."""
     bars: dict[str, Sequence[int]] = dict(example["lengths"])
-    time, known = np.asarray(example["frame_time"]), _known_cuts(example)
+    time, known = np.asarray(example["frame_time"], float), _known_cuts(example)
     plot.segment_bars(axes, time, bars, palette=dict(palette), known_cuts=known)
     axes.set_yticks(range(len(bars)), [b.replace("(", "\n(").replace("segments=", "") for b in bars], fontsize=6)
     return True
