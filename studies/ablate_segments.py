@@ -13,24 +13,34 @@ Random cuts with which it keeps another number of tokens, because a budget was c
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
+import pandas as pd
 import torch
 import xarray as xr
+from matplotlib.figure import Figure
 
+from redundancy import plot
 from redundancy.evaluation.segmentation import cut_agreement, segment_similarity
 from redundancy.evaluation.session import VideoSession
+from redundancy.evaluation.statistics.bounds import bounds_of
+from redundancy.evaluation.statistics.measures import Measure
 from redundancy.metrics.coverage import reconstruction_error
 from redundancy.metrics.temporal import transition_similarity
+from redundancy.plot import compose
+from redundancy.plot.methods import names_of
 from redundancy.pruning import FastVID
 from redundancy.pruning.parts.segment import SEGMENTERS, DySeg, GivenSegments, RandomCuts, Segmenter, lengths_to_cuts
 from redundancy.reduction import Reduction
 from redundancy.sources import cuts_on_steps
 from studies.core.conditions import Condition
+from studies.core.panels import panel, segments, similarity, sweep
 from studies.core.report import Column, Table
-from studies.core.study import Row, Study, StudyOptions
+from studies.core.study import Facts, Row, Study, StudyOptions
 from studies.core.summary import Contrast, Values
 
 CONTROL = "random_cuts"
@@ -109,7 +119,8 @@ class Options(StudyOptions):
 
     def conditions(self) -> list[Condition]:
         """Every segmenter at every number of segments and threshold that it takes."""
-        return [condition for name in self.segmenters for condition in self._sweep(name, SEGMENTERS[name])]
+        swept = (condition for name in self.segmenters for condition in self._sweep(name, SEGMENTERS[name]))
+        return list({condition.label: condition for condition in swept}.values())  # one segment at tau is in both sweeps
 
     def _sweep(self, name: str, segmenter: Segmenter) -> Iterator[Condition]:
         """One segmenter: over the numbers of segments, and over the thresholds with nothing else cutting."""
@@ -132,10 +143,12 @@ class Options(StudyOptions):
             )
 
 
-def measures_of(options: Options) -> dict[str, str]:
+def measures_of(options: Options) -> dict[str, Any]:
     """Every measure, with what it means."""
     swept = {
-        f"{name}_{retention:g}": f"{meaning} at retention {retention:g}"
+        f"{name}_{retention:g}": Measure(
+            f"{name}_{retention:g}", f"{meaning} at retention {retention:g}", bounds=bounds_of(name)
+        )
         for retention in options.retentions
         for name, meaning in (KEPT | (ANSWERS if retention == options.least else {})).items()
     }
@@ -226,35 +239,34 @@ def facts(video: VideoSession, options: Options) -> dict[str, Any]:
 
 def segment_tables(summary: xr.Dataset) -> str:
     """What each setting cuts, what FastVID keeps with it at each retention, and what the model then answers."""
-    own = {"variant": "own"}
     tables = [
         Table(
             {
-                "segments": Column("segments", ".1f", at=own),
-                "within": Column("within", at=own),
-                "across cut": Column("across_cut", at=own),
+                "segments": Column("segments", ".1f"),
+                "within": Column("within"),
+                "across cut": Column("across_cut"),
                 "contrast - random": Column("contrast", "+.3f", of="difference"),
-                "F1": Column("f1", ".2f", at=own),
+                "F1": Column("f1", ".2f"),
                 "F1 - random": Column("f1", "+.2f", of="difference"),
             }
         )
     ]
     for r in retentions_of(summary, "error"):
         columns = {
-            "kept": Column(f"kept_{r}", at=own),
-            "context tokens per segment": Column(f"anchors_{r}", ".1f", at=own),
-            "error": Column(f"error_{r}", at=own),
+            "kept": Column(f"kept_{r}"),
+            "context tokens per segment": Column(f"anchors_{r}", ".1f"),
+            "error": Column(f"error_{r}"),
             "error - random": Column(f"error_{r}", "+.3f", of="difference"),
         }
         tables.append(Table(columns, f"FastVID asked to keep {r} of the tokens, with these segments:"))
     for r in retentions_of(summary, "accuracy"):
         columns = {
-            "kept": Column(f"kept_{r}", at=own),
-            "accuracy": Column(f"accuracy_{r}", at=own),
+            "kept": Column(f"kept_{r}"),
+            "accuracy": Column(f"accuracy_{r}"),
             "- random cuts": Column(f"accuracy_{r}", "+.3f", of="difference"),
             "- random tokens": Column(f"accuracy_{r}", "+.3f", of="against_tokens"),
-            "as the full model": Column(f"agreement_{r}", at=own),
-            "KL": Column(f"kl_{r}", at=own),
+            "as the full model": Column(f"agreement_{r}"),
+            "KL": Column(f"kl_{r}"),
             "KL - random cuts": Column(f"kl_{r}", "+.3f", of="difference"),
         }
         skills = ", ".join(summary.attrs["skills"])
@@ -266,14 +278,57 @@ def segment_tables(summary: xr.Dataset) -> str:
 def retentions_of(summary: xr.Dataset, measure: str) -> list[str]:
     """Retentions at which a measure is defined for some condition."""
     names = [str(m) for m in summary["measure"].values if str(m).startswith(f"{measure}_")]
-    known = [name for name in names if summary["value"].sel(measure=name, statistic="estimate").notnull().any()]
+    found = summary["value"].sel(statistic="n") > 0
+    known = [name for name in names if found.sel(measure=name).any()]
     return [name.removeprefix(f"{measure}_") for name in known]
+
+
+def with_example(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Options) -> xr.Dataset:
+    """Adds the clip that is shown: the first with the most known cuts; of each series the setting nearest to them."""
+    video = max(facts, key=lambda name: len(facts[name]["known_cuts"] or ()))
+    wanted = len(facts[video]["known_cuts"] or ()) + 1
+    own = rows[(rows["video"] == video) & (rows["variant"] == "own")].set_index("condition")
+    own = own.reindex(summary["condition"].values)
+    nearest = (own["segments"] - wanted).abs().groupby(own["series"], sort=False).idxmin()
+    lengths = {label: [int(n) for n in own.loc[label, "lengths"]] for label in nearest}
+    example = {"video": video, "lengths": lengths, **facts[video]}
+    return summary.assign_attrs(example=json.dumps(example), cut_tolerance=TOLERANCE)
 
 
 def own_questions(source: Any, options: Options) -> tuple[Any, ...]:
     """A clip's own questions of the skills wanted."""
     known = () if source.record is None else source.record.questions
     return tuple(q for q in known if q.skill in options.skills)
+
+
+def figure(summary: xr.Dataset) -> Figure:
+    """Segmenters against random cuts: agreement with scene cuts, contrast, and one clip in detail."""
+    example = json.loads(summary.attrs["example"])
+    retentions = [m.removeprefix("error_") for m in names_of(summary["measure"]) if m.startswith("error_")][:2]
+    known = bool((summary["value"].sel(measure="f1", statistic="n") > 0).any())
+    over = partial(
+        panel, sweep, x="segments", series="series", palette=plot.segmenter_colours, xlabel="segments per clip"
+    )
+    gained = partial(over, variable="difference", zero=True)
+    cuts = {
+        "agreement with scene cuts": over(
+            "f1", control="random_cuts", label=f"F1 within {summary.attrs['cut_tolerance']} frame"
+        )
+    }
+    across = {"similarity across cuts": over("across_cut", control="random_cuts", label="cosine")}
+    series = dict(zip(names_of(summary["condition"]), names_of(summary["series"]), strict=True))
+    colour = plot.segmenter_colours(dict.fromkeys(series.values()))
+    panels = {
+        **(cuts if known else across),
+        "contrast, within - across segments": gained("contrast", label="difference from random cuts"),
+        **{
+            f"reconstruction error, FastVID at {r}": gained(f"error_{r}", label="difference from random cuts")
+            for r in retentions
+        },
+        example["video"]: panel(similarity, example, label="cosine of neighbouring frames"),
+        "its segments": panel(segments, example, palette={c: colour[series[c]] for c in example["lengths"]}),
+    }
+    return compose(summary, panels, height=5.2 + 2.2 * bool(retentions))
 
 
 STUDY = Study(
@@ -286,7 +341,11 @@ STUDY = Study(
     questions=own_questions,
     facts=facts,
     measures=measures_of,
-    values={"value": Values(over=("condition", "variant"))},
+    values={
+        "value": Values(where={"variant": "own"}),
+        CONTROL: Values(where={"variant": CONTROL}),
+        "random_tokens": Values(where={"variant": "random_tokens"}),
+    },
     contrasts={
         "difference": Contrast(
             plus="own",
@@ -295,8 +354,9 @@ STUDY = Study(
         ),
         "against_tokens": Contrast(plus="own", minus="random_tokens"),
     },
+    derive=with_example,
     tables=(segment_tables,),
-    figures={},
+    figures={"": figure},
 )
 
 if __name__ == "__main__":

@@ -16,30 +16,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
+import xarray as xr
 from jaxtyping import Float
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from redundancy.evaluation.session import VideoSession
 from redundancy.evaluation.suit import SALIENCE
 from redundancy.metrics.attention import (
     attention_lost,
-    top_salience_mass,
     salience_attention_agreement,
     top_mass,
+    top_salience_mass,
     video_share,
 )
+from redundancy.plot import compose
 from redundancy.questions import Question
 from redundancy.sources import VideoSource
 from studies.core.conditions import Condition
+from studies.core.panels import by_layer, over_retention, panel, retention_near
 from studies.core.report import Column, Table
 from studies.core.study import MethodOptions, Row, Study
 from studies.core.summary import Contrast, Values
 
 ALL = "all"
-PREDICTION = Condition(label="salience", kind="reference", factors={"method": "salience"})
+PREDICTION = Condition(label="salience", kind="reference")
+ABOUT_SALIENCE = {"condition": PREDICTION.label}
 MEASURES = {
     "attention_lost": "attention on tokens that are not kept, as a share of that on the video",
     "attention_lost_sources": "attention on tokens of which nothing is kept",
@@ -118,7 +124,7 @@ def asked_of(video: VideoSession, rows: str) -> list[Asked]:
 
 def lost_rows(video: VideoSession, asked: Sequence[Asked], condition: Condition, options: Options) -> Iterator[Row]:
     """Rows of a method: one per seed, question and layer."""
-    for seed, reduction, note in video.decide(condition.method, seeds=options.seeds):
+    for seed, reduction, note in video.decide(condition.outer, seeds=options.seeds):
         kept = len(torch.unique(reduction.anchor_token)) / (reduction.grid.frames * reduction.grid.tokens_per_frame)
         about: Row = {"seed": seed, "replaced": note, "achieved": reduction.achieved}
         about |= {"merges": not reduction.is_selection, "expected": 1 - kept}
@@ -170,10 +176,13 @@ def measure(video: VideoSession, condition: Condition, options: Options) -> Iter
 
 def predictions(title: str, measure: str, sign: str = "") -> dict[str, Column]:
     """Two columns: how well a source tells attention, and how much better than the order does."""
-    return {title: Column(measure, f"{sign}.2f", of="prediction"), f"{title} - order's": Column(measure, "+.2f", of="above_order")}
+    return {
+        title: Column(measure, f"{sign}.2f", of="prediction"),
+        f"{title} - order's": Column(measure, "+.2f", of="above_order"),
+    }
 
 
-def layer_shares(summary) -> str:
+def layer_shares(summary: xr.Dataset) -> str:
     """Attention on the video, layer by layer, and what the words of the tables mean."""
     mass = summary["video_share"].sel(measure="video_share", statistic="estimate").drop_sel(layer=ALL).values
     return (
@@ -181,6 +190,35 @@ def layer_shares(summary) -> str:
         "held: attention on the quarter of each frame's tokens that score highest; by chance a quarter.\n"
         "beyond chance: minus the share of tokens dropped; reached: 0 is a random choice, 1 the most attended tokens."
     )
+
+
+def figure(summary: xr.Dataset) -> Figure:
+    """What methods throw away of the attention, by retention and layer, and what salience tells of it."""
+    together, asked = {"layer": "all"}, retention_near(summary)
+    best = {"random choice": {"measure": "expected"}, "most attended kept": {"measure": "least"}}
+    share = summary["video_share"].sel(statistic="estimate")
+    layers = partial(panel, by_layer, share=share)
+    told = partial(layers, lines="source", variable="prediction")
+    none = "needs methods with a retention"
+    panels = {
+        "attention lost, all layers together": panel(
+            over_retention, "attention_lost", at=together, curves=best, label="share of attention"
+        ),
+        "lost beyond chance" + f", {asked:g} requested" * (asked > 0): layers(
+            "excess", at={"requested": asked}, label="lost - expected by chance", zero=True, empty=none
+        ),
+        "from a random choice (0) to the best (1)": panel(
+            over_retention, "reached", at=together, label="part of the way", zero=True
+        ),
+        "attention on each frame's top quarter": told("held", label="share of attention", levels={"by chance": 0.25}),
+        "does salience rank as attention does?": told(
+            "salience_attention_agreement", label="rank correlation", levels={"by chance": 0}
+        ),
+        "does it find the most attended tenth?": told(
+            "salience_auc", label="area under the ROC curve", levels={"by chance": 0.5}
+        ),
+    }
+    return compose(summary, panels, height=7.8)
 
 
 STUDY = Study(
@@ -196,7 +234,9 @@ STUDY = Study(
     values={
         "value": Values(over=("condition", "layer"), measures=list(MEASURES)),
         "by_skill": Values(over=("condition", "skill"), measures=["attention_lost"], where={"layer": ALL}),
-        "prediction": Values(over=("source", "layer"), measures=list(PREDICTIONS), where={"condition": PREDICTION.label}),
+        "prediction": Values(
+            over=("source", "layer"), measures=list(PREDICTIONS), where={"condition": PREDICTION.label}
+        ),
         "video_share": Values(over=("layer",), measures=["video_share"], where={"condition": PREDICTION.label}),
     },
     contrasts={
@@ -205,7 +245,7 @@ STUDY = Study(
             dim="source",
             minus="order",
             measures=list(PREDICTIONS),
-            where={"condition": PREDICTION.label},
+            where=ABOUT_SALIENCE,
         )
     },
     flags=("merges",),
@@ -229,7 +269,7 @@ STUDY = Study(
         ),
         layer_shares,
     ),
-    figures={},
+    figures={"": figure},
 )
 
 if __name__ == "__main__":

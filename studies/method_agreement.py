@@ -13,12 +13,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
+from functools import partial
+from itertools import combinations, combinations_with_replacement
+
+import xarray as xr
+from matplotlib.figure import Figure
 
 from redundancy.evaluation.session import VideoSession
-from redundancy.metrics.agreement import anchor_jaccard, budget_spearman, expected_jaccard, kept_per_frame, source_jaccard
+from redundancy.metrics.agreement import (
+    anchor_jaccard,
+    budget_spearman,
+    expected_jaccard,
+    kept_per_frame,
+    source_jaccard,
+)
+from redundancy.plot import compose
+from redundancy.plot.methods import names_of
 from redundancy.reduction import Reduction
 from studies.core.conditions import Condition, grid
+from studies.core.panels import matrix, panel, retention_near, sweep
 from studies.core.report import Column, Table
 from studies.core.study import MethodOptions, Row, Study
 
@@ -87,11 +100,9 @@ def compare(first: Reduction, second: Reduction) -> dict[str, float]:
 
 def measure(video: VideoSession, condition: Condition, options: Options) -> Iterator[Row]:
     """Rows of a pair: one per seed, where one of the two draws."""
-    first, second = (
-        # one seed more than pairs use, so that a random control can be held against another seed of itself
-        video.once(c.label, lambda c=c: list(video.decide(c.method, seeds=options.seeds + 1)))
-        for c in (condition.parts["first"], condition.parts["second"])
-    )
+    # one seed more than pairs use, so that a random control can be held against another seed of itself
+    decided = lambda c: video.once(c.label, lambda: list(video.decide(c.outer, seeds=options.seeds + 1)))  # noqa: E731
+    first, second = decided(condition.parts["first"]), decided(condition.parts["second"])
     seeds = options.seeds if max(len(first), len(second)) > 1 else 1
     for seed in range(seeds):
         a = first[seed % len(first)]
@@ -100,6 +111,35 @@ def measure(video: VideoSession, condition: Condition, options: Options) -> Iter
         names = (condition.factors["first"], condition.factors["second"])
         notes = dict.fromkeys(f"{name}: {one.note}" for name, one in zip(names, (a, b), strict=True) if one.note)
         yield compare(a.reduction, b.reduction) | {"seed": seed if seeds > 1 else -1, "replaced": "; ".join(notes)}
+
+
+def figure(summary: xr.Dataset) -> Figure:
+    """Who keeps the same tokens: matrices of all pairs at one retention, published pairs over the retention."""
+    asked = retention_near(summary)
+    published = list(dict.fromkeys(names_of(summary["first"])[names_of(summary["first_kind"]) == "method"]))
+    pairs = [" & ".join(pair) for pair in combinations(published, 2)] + ["random_tokens & random_tokens"]
+    among = partial(panel, matrix, at={"requested": asked})
+    over = partial(
+        panel,
+        sweep,
+        x="requested",
+        series=("first", "second"),
+        only=pairs,
+        label="Jaccard - expected",
+        zero=True,
+        empty="needs two published methods",
+    )
+    panels = {
+        f"places kept, Jaccard, {asked:g} requested": among("anchor_jaccard"),
+        "the same, beyond chance": among("anchor_excess", span=(-0.5, 0.5), cmap="RdBu_r"),
+        "content kept, Jaccard": among("source_jaccard"),
+        "tokens per frame, Spearman (blank: even)": among(
+            "budget_spearman", span=(-1.0, 1.0), cmap="RdBu_r", empty="all keep equally many tokens of every frame"
+        ),
+        "places, beyond chance": over("anchor_excess"),
+        "places, beyond chance and budgets": over("anchor_excess_in_frames"),
+    }
+    return compose(summary, panels, height=8.8, height_ratios=(3, 3, 1.7))
 
 
 STUDY = Study(
@@ -131,7 +171,7 @@ STUDY = Study(
             "budgets: -: one of the two keeps equally many in all frames."
         ),
     ),
-    figures={},
+    figures={"": figure},
 )
 
 if __name__ == "__main__":

@@ -20,12 +20,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
 
 from redundancy.evaluation.session import VideoSession
+from redundancy.plot import compose
 from redundancy.reduction import Reduction
 from studies.core.conditions import Condition
+from studies.core.panels import over_retention, panel
 from studies.core.report import Column, Table
 from studies.core.study import MethodOptions, Row, Study
 from studies.core.summary import Contrast, Values
@@ -125,16 +130,60 @@ def anchors_alone(reduction: Reduction) -> Reduction:
 
 def measure(video: VideoSession, condition: Condition, options: Options) -> Iterator[Row]:
     """Rows of a condition: one per seed, variant and, of the random one, seed of its own."""
-    for seed, reduction, note in video.decide(condition.method, seeds=options.seeds):
+    for seed, reduction, note in video.decide(condition.outer, seeds=options.seeds):
         about: Row = {"seed": seed, "replaced": note, "achieved": reduction.achieved}
         about |= {"placement": reduction.placement, "merges": not reduction.is_selection}
         for variant, own_seed, held in variants_of(video, reduction, seeds=options.seeds):
             row = about | {"variant": variant, "variant_seed": own_seed}
             if variant == "random":  # many conditions keep equally many tokens
-                yield row | video.once(("random", held.kept, own_seed), lambda held=held: measured(video, held, COVERAGE))
+                yield row | video.once(
+                    ("random", held.kept, own_seed), lambda held=held: measured(video, held, COVERAGE)
+                )
             else:
                 covers = COVERAGE if variant in ("own", "anchors_alone") else {}
                 yield row | measured(video, held, DRIFT | covers)
+
+
+def drift_figure(summary: xr.Dataset) -> Figure:
+    """Distance of content and place, coherence and rotary alignment, and what renumbering changes in both."""
+    nobody = "no method here merges: content and place are one"
+    merged = partial(panel, over_retention, at={"variant": "at_anchors", "merges": True}, empty=nobody)
+    panels = {
+        "from content to anchor, in the picture": merged("moved_cells", label="cells"),
+        "from content to anchor, in time": merged("moved_seconds", label="seconds"),
+        "sources of an output agree on its rotation": merged("coherence", label="coherence"),
+        "the anchor's rotation fits the content": merged("alignment", label="rotary alignment"),
+        "what renumbering changes": panel(
+            over_retention, "alignment", variable="renumbering", label="change of rotary alignment", zero=True
+        ),
+        "distance to the question, renumbered": panel(
+            over_retention,
+            "distance_ratio",
+            at={"variant": "renumbered"},
+            label="new / old",
+            empty="undefined on this family: text has ids from before the end of the video",
+        ),
+    }
+    return compose(summary, panels, height=7.6)
+
+
+def coverage_figure(summary: xr.Dataset) -> Figure:
+    """Frames and cells covered, error against k-means centres and random tokens, and what merging adds."""
+    own, random = partial(panel, over_retention, at={"variant": "own"}), {"as many at random": {"variant": "random"}}
+    error = partial(
+        panel, over_retention, "reconstruction_error", label="difference of reconstruction error", zero=True
+    )
+    panels = {
+        "frames with an output": own("frames_covered", label="share of frames"),
+        "cells next to an output of their frame": own("cells_covered", label="share of cells"),
+        "reconstruction error over that of k-means": own(
+            "reconstruction_gap", label="reconstruction gap", curves=random
+        ),
+        "reconstruction error, method - as many at random": error(variable="against_random"),
+        "reconstruction error, merging - anchors alone": error(variable="merging", empty="no method here merges"),
+        "turns of the trajectory with their share": own("turn_coverage", label="share of turns"),
+    }
+    return compose(summary, panels, height=7.6)
 
 
 STUDY = Study(
@@ -180,7 +229,7 @@ STUDY = Study(
             "What outputs cover (random: as many tokens over the whole video; gap: error / that of k-means centres):",
         ),
     ),
-    figures={},
+    figures={"": drift_figure, "coverage": coverage_figure},
 )
 
 if __name__ == "__main__":

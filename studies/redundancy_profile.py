@@ -12,28 +12,7 @@ Contrast and silhouette of segments are those of the known scenes, and undefined
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import product
-from typing import Any
-
-import numpy as np
-import pandas as pd
-import torch
-import xarray as xr
-
-from redundancy.evaluation.session import VideoSession
-from redundancy.evaluation.statistics.intervals import MARKED
-from redundancy.evaluation.statistics.measures import Measure
-from redundancy.evaluation.statistics.separation import LEVEL, separation
-from redundancy.metrics.registry import NULLS, Metric
 from redundancy.metrics.table import METRICS
-from redundancy.pruning.parts.segment import cuts_to_lengths
-from redundancy.sources import cuts_on_steps
-from studies.core.conditions import Condition
-from studies.core.report import Column, Table
-from studies.core.study import Row, Study, StudyOptions
 
 GROUPS = ("temporal", "visual", "trajectory")
 PROFILED = tuple(n for n, m in METRICS.items() if m.group in GROUPS and m.default)

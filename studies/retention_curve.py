@@ -12,18 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from matplotlib.figure import Figure
 
 from redundancy.evaluation.session import VideoSession
 from redundancy.evaluation.statistics.intervals import FEW, MARKED, interval_name
-def separating(x): return x
-def separations(*a): return []
+from redundancy.evaluation.statistics.scores import separating, separations
+from redundancy.plot import compose
 from studies.core.conditions import FULL, Condition, grid
+from studies.core.panels import over_retention, panel
 from studies.core.report import Column, Table
-from studies.core.study import MethodOptions, Row, Study, required_questions
+from studies.core.study import Facts, MethodOptions, Row, Study, required_questions
 from studies.core.summary import Values
 
 ANSWERS = {
@@ -77,7 +80,7 @@ def measure(video: VideoSession, condition: Condition, options: Options) -> Iter
             measured = video.measure(reduction, METRICS, capture=video.attention("last"))
             about |= {name: mean(measured[name]) for name in MEASURED}
         answered = video.answers(reduction, condition.inner, against="full")
-        yield from (row | about for row in answered[[*TOLD, *KEPT]].to_dict("records"))
+        yield from ({**row, **about} for row in answered[[*TOLD, *KEPT]].to_dict("records"))
 
 
 def mean(x: xr.DataArray) -> float:
@@ -86,7 +89,7 @@ def mean(x: xr.DataArray) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-def pairs_told_apart(summary: xr.Dataset, rows: pd.DataFrame, options: Options) -> xr.Dataset:
+def pairs_told_apart(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Options) -> xr.Dataset:
     """Adds, as text, which skills separate methods that keep equally many tokens, at a half and at a quarter."""
     lines = []
     for retention in (r for r in options.retentions if r in (0.5, 0.25)):
@@ -98,6 +101,20 @@ def pairs_told_apart(summary: xr.Dataset, rows: pd.DataFrame, options: Options) 
         )
     attention = "last prompt token, mean over the clip's questions and all layers"
     return summary.assign_attrs(attention=attention, separations="\n\n".join(lines))
+
+
+def figure(summary: xr.Dataset) -> Figure:
+    """Accuracy, fidelity, drift and attention lost of every method and control over the achieved share of tokens."""
+    over, chance = partial(panel, over_retention), {"chance": float(summary["chance"].mean())}
+    panels = {
+        "accuracy": over("correct", label="share of questions", levels=chance),
+        "agreement with full model": over("agreement", label="share of questions"),
+        "KL from the full model": over("kl", label="nat"),
+        "reconstruction error": over("reconstruction_error", label="relative error"),
+        "attention lost": over("attention_lost", label="share of attention"),
+        "rotary alignment": over("alignment_all", label="rotary alignment"),
+    }
+    return compose(summary, panels, height=5.6, columns=3)
 
 
 STUDY = Study(
@@ -129,7 +146,7 @@ STUDY = Study(
         ),
         lambda summary: str(summary.attrs["separations"]),
     ),
-    figures={},
+    figures={"": figure},
 )
 
 if __name__ == "__main__":

@@ -54,6 +54,13 @@ class Condition:
         known: dict[str, Factor] = {"method": self.label, "method_kind": self.kind, "requested": requested}
         object.__setattr__(self, "factors", known | dict(self.factors))
 
+    @property
+    def outer(self) -> Method:
+        """The method in front of the language model, where there is one."""
+        if self.method is None:
+            raise ValueError(f"the condition {self.label!r} has no method")
+        return self.method
+
     @cached_property
     def digest(self) -> str:
         """Of every setting of all that it is made of: rows of another digest are computed again."""

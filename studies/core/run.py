@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,21 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
-from redundancy.evaluation.run import Run, VideoResult, run_videos, say_what_ran, write_rows
-from redundancy.evaluation.session import VideoSession
-from redundancy.plugins import load_plugin
 
 from redundancy import plot
-from redundancy.evaluation.cells import NothingMeasuredError, own_folder, write_whole
+from redundancy.evaluation.cells import NothingMeasuredError, own_folder
+from redundancy.evaluation.run import Run, VideoResult, run_videos, say_what_ran, write_rows
+from redundancy.evaluation.session import VideoSession
 from redundancy.models import VideoLLM
 from redundancy.models.identity import model_digest
+from redundancy.plugins import load_plugin
 from redundancy.provenance import digest_of
-from redundancy.recording import model_provenance, save_dataset
+from redundancy.recording import model_provenance, open_dataset, save_dataset
 from redundancy.sources import VideoSource, list_videos
 from redundancy.video import VideoError, VideoReader
 from studies.core.conditions import Condition
 from studies.core.report import Table, below_tables, replaced_sources
-from studies.core.study import Stored, Study
+from studies.core.study import Study
 from studies.core.summary import summarise_rows
 
 
@@ -66,7 +65,6 @@ def run(study: Study, options: Any, *, model: VideoLLM | None = None) -> xr.Data
         if not done.facts:
             told = "; ".join(f"{name}: {message}" for name, message in done.errors.items())
             raise NothingMeasuredError(f"no video could be measured: {told}")
-        write_whole(folder / "facts.json", json.dumps(done.facts, sort_keys=True).encode())
         summary = _summary(study, done, conditions, options=options, model=model)
         save_dataset(summary, folder / "summary.zarr", overwrite=True)
         draw(study, folder)
@@ -130,7 +128,7 @@ def _summary(study: Study, done: Run, conditions: Sequence[Condition], *, option
         rows, {**study.values, **study.contrasts}, measures=measures, conditions=conditions, flags=study.flags
     )
     if study.derive is not None:
-        summary = study.derive(summary, rows, options)
+        summary = study.derive(summary, rows, done.facts, options)
     told = {name: getattr(options, name) for name in ("frames", "seeds", *study.depends) if hasattr(options, name)}
     told |= {"failed": [f"{name}: {message}" for name, message in done.errors.items()]}
     told |= {"videos": len(done.facts), "replaced": replaced_sources(rows), "study": study.name}
@@ -148,9 +146,9 @@ def report(study: Study, summary: xr.Dataset, done: Run, *, folder: Path) -> str
 
 def draw(study: Study, folder: Path) -> list[Path]:
     """Draw the study's figures from what is stored in a folder."""
-    stored = Stored(folder)
+    summary = open_dataset(folder / "summary.zarr").load()
     files = [(f"{study.name}_{ending}" if ending else study.name, make) for ending, make in study.figures.items()]
-    return [path for name, make in files for path in plot.save(make(stored), folder / name)]
+    return [path for name, make in files for path in plot.save(make(summary), folder / name)]
 
 
 def command_line(study: Study, arguments: Sequence[str] | None = None) -> None:

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 import xarray as xr
-from redundancy.evaluation.session import VideoSession
-from redundancy.evaluation.statistics.measures import Measure
+from matplotlib.figure import Figure
 
 import redundancy as rd
+from redundancy.evaluation.session import VideoSession
+from redundancy.evaluation.statistics.measures import Measure
 from redundancy.models import VideoLLM
 from redundancy.pruning.table import METHODS
 from redundancy.questions import Question
-from redundancy.recording import open_dataset
 from redundancy.sources import VideoSource
 from studies.core.conditions import Condition, grid
 from studies.core.report import Table
 from studies.core.summary import Contrast, Values
 
 Row = dict[str, Any]
+Facts = Mapping[str, Mapping[str, Any]]  # by video
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,29 +115,6 @@ class MethodOptions(StudyOptions):
         return grid(self.methods, self.retentions)
 
 
-@dataclass(frozen=True)
-class Stored:
-    """The results of a study in a folder, read when they are asked for: all that figures may use."""
-
-    folder: Path
-
-    @cached_property
-    def summary(self) -> xr.Dataset:
-        """Means with intervals."""
-        return open_dataset(self.folder / "summary.zarr").load()
-
-    @cached_property
-    def rows(self) -> pd.DataFrame:
-        """All rows."""
-        return pd.read_parquet(self.folder / "rows.parquet")
-
-    @cached_property
-    def facts(self) -> dict[str, dict[str, Any]]:
-        """Facts of each measured video."""
-        facts: dict[str, dict[str, Any]] = json.loads((self.folder / "facts.json").read_text())
-        return facts
-
-
 def own_questions(source: VideoSource, options: Any) -> tuple[Question, ...]:
     """All questions that a video brings."""
     return () if source.record is None else source.record.questions
@@ -187,13 +163,13 @@ class Study:
     values, contrasts
         Variables of the summary: means, and paired differences.
     derive
-        Adds to the summary what is no mean: `(summary, rows, options) -> summary`.
+        Adds to the summary what is no mean: `(summary, rows, facts, options) -> summary`.
     flags
         Columns of True and False that become coordinates of conditions: whether any row is True.
     tables
         What is printed: tables, and functions of the summary that return text.
     figures
-        What is drawn, by the ending of the file's name: a function of `Stored`.
+        What is drawn of the summary, by the ending of the file's name.
     stored
         False where rows are measurements of a moment, of which nothing is taken from earlier runs.
     load
@@ -214,10 +190,10 @@ class Study:
     measures: Callable[[Any], Mapping[str, str | Measure]] | Mapping[str, str | Measure] = field(default_factory=dict)
     values: Mapping[str, Values] = field(default_factory=lambda: {"value": Values()})
     contrasts: Mapping[str, Contrast] = field(default_factory=dict)
-    derive: Callable[[xr.Dataset, pd.DataFrame, Any], xr.Dataset] | None = None
+    derive: Callable[[xr.Dataset, pd.DataFrame, Facts, Any], xr.Dataset] | None = None
     flags: tuple[str, ...] = ()
     tables: Sequence[Table | Callable[[xr.Dataset], str]] = (Table(),)
-    figures: Mapping[str, Callable[[Stored], Any]] = field(default_factory=dict)
+    figures: Mapping[str, Callable[[xr.Dataset], Figure]] = field(default_factory=dict)
     stored: bool = True
     load: Callable[[Any], VideoLLM] = lambda options: rd.load_model(options.model)
     rows_of: Study | None = None
