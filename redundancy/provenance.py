@@ -54,7 +54,8 @@ def digest_of(settings: object) -> str:
     """SHA-256 of a value by what it holds: equal in every process and on every machine, other where a part differs.
 
     Taken are plain data (numbers of numpy as those of Python, lists as tuples), paths, enums, arrays and tensors,
-    dataclasses (by the path of their class and every field, so that a changed default changes the digest), functions
+    dataclasses (by the path of their class and every field, so that a changed default changes the digest, and by what
+    `digest_parts` says that a name in a field stands for), functions
     (by their path, code, defaults and what they close over), classes, and every other object that pickle could store,
     by what pickle would store of it. Of functions and classes that are not of this package the code counts too, and
     what their code looks up by name: values, functions, classes; of a module that is not installed its file.
@@ -131,6 +132,8 @@ class _Digest:
             return _node("sequence", self._each(value, where))
         if dataclasses.is_dataclass(value):
             named = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+            behind = {} if isinstance(value, type) else getattr(value, "digest_parts", {})
+            named |= {f"{name} stands for": part for name, part in behind.items() if part is not named[name]}
             parts = [self.of(name, where) + self.of(v, f"{where}.{name}") for name, v in named.items()]
             return _node("dataclass", [self.of(type(value), where), *parts])
         return self._callable(value, where) or self._reduced(value, where)

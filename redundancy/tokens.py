@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -25,6 +25,7 @@ from redundancy.labelled import values_of as values_of
 from redundancy.labelled import widened as widened
 
 Newline = Literal["none", "end", "row"]
+FastVIDVariant = Literal["onevision", "llava_video", "qwen"]
 
 
 @dataclass(frozen=True)
@@ -66,27 +67,71 @@ class RotaryLayout:
 
 @dataclass(frozen=True)
 class TokenLayout:
-    """What stands around the video tokens in the prompt of a model family.
+    """What stands around the video tokens in the prompt of a model family, and what methods must know of the family.
 
     Parameters
     ----------
     family
-        Name of the adapter, for example `"llava_onevision"`.
+        Name of the adapter, for example `"llava_onevision"`; nothing is decided by it.
     newline
         Where the family puts its newline embedding: `"row"` after each grid row of each frame (LLaVA-Video), `"end"`
         once after the video, where it counts as following text (LLaVA-OneVision), `"none"` (Qwen).
     frame_text
         True where text (a timestamp) stands between the frames, so that each frame is a run of its own (Qwen3-VL).
+    salience, frame_features
+        Sources that are native to the family's tower: what methods read that leave the source to the family.
+    grid_positions
+        True where position ids follow the grid (three axes), False where tokens are numbered through.
+    fastvid
+        The budgets that FastVID's authors wrote for the family.
     """
 
     family: str
     newline: Newline = "none"
     frame_text: bool = False
+    salience: str = "pooling_head"
+    frame_features: str = "pooling_head"
+    grid_positions: bool = False
+    fastvid: FastVIDVariant = "onevision"
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.newline not in get_args(Newline):
-            raise ValueError(f"newline={self.newline!r} given, expected one of {get_args(Newline)}")
+        for name, allowed in (("newline", get_args(Newline)), ("fastvid", get_args(FastVIDVariant))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}={getattr(self, name)!r} given, expected one of {allowed}")
+
+    @classmethod
+    def from_stored(cls, stored: Mapping[str, Any]) -> TokenLayout:
+        """The layout that a capture holds; of one stored before a layout held all facts, those of its family.
+
+        Raises
+        ------
+        ValueError
+            If facts are missing and the family is none whose facts are known, or if there are unknown ones.
+        """
+        names = {f.name for f in fields(cls)}
+        if unknown := sorted(set(stored) - names):
+            raise ValueError(f"a layout with {unknown} given, expected {sorted(names)}: it is of a newer version")
+        missing = names - set(stored)
+        if not missing:
+            return cls(**stored)
+        family = str(stored.get("family"))
+        if "family" not in stored or family not in _BEFORE_FACTS:
+            raise ValueError(
+                f"the layout of the family {family!r} given without {sorted(missing)}: it was stored by an older "
+                f"version, which knew {', '.join(_BEFORE_FACTS)}; capture the clip again"
+            )
+        return cls(**{**_BEFORE_FACTS[family], **stored})
+
+
+# Facts of the families as of the version that stored a layout without them; adapters of today say their own.
+_QWEN = {"salience": "mean_query", "frame_features": "mean", "grid_positions": True, "fastvid": "qwen"}
+_BEFORE_FACTS: dict[str, dict[str, Any]] = {
+    "unknown": {},
+    "llava_onevision": {},
+    "llava_video": {"fastvid": "llava_video"},
+    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"), _QWEN),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,6 +280,22 @@ class VideoTokens:
         """
         return self._named(self.frame_features, source, "frame_features")
 
+    def tower_keys(self) -> Float[Tensor, "frames tokens key_channels"]:
+        """Keys of the tower, `[T, N, d]`.
+
+        Raises
+        ------
+        ValueError
+            If the tokens do not carry them, with how to get them.
+        """
+        if "keys" not in self.extra:
+            raise ValueError(
+                "these tokens carry no keys of the tower. Capture them with keys=True, or compare tokens by "
+                'metric="features"'
+            )
+        keys: Tensor = self.extra["keys"]
+        return keys
+
     @staticmethod
     def _named(sources: Mapping[str, Tensor], source: str, what: str) -> Tensor:
         require_type(f"source of {what}", source, str, expected="its name")
@@ -332,7 +393,7 @@ class VideoTokens:
         Raises
         ------
         ValueError
-            If the dataset is not a capture.
+            If the dataset is not a capture, or its layout lacks facts that only a newer version knows.
         """
         require_type("capture", capture, xr.Dataset, expected="a dataset of redundancy.recording or open_capture")
         missing = {"tokens", "frame_time", "frame_members"} - set(capture.variables)
@@ -367,7 +428,7 @@ class VideoTokens:
             frame_features=named("frame_features_"),
             positions=from_labelled(capture["positions"]) if "positions" in capture else None,
             rotary=rotary,
-            layout=TokenLayout(**json.loads(capture.attrs["layout"])),
+            layout=TokenLayout.from_stored(json.loads(capture.attrs["layout"])),
             extra=extra,
         )
 

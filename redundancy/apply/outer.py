@@ -68,13 +68,14 @@ class OuterReducer:
         needs = method.needs(family.layout) if hasattr(method, "needs") else None
         self.salience = tuple(s for s in (getattr(needs, "salience", None),) if s)
         self.frame_features = tuple(s for s in (getattr(needs, "frame_features", None),) if s)
+        self.keys = bool(getattr(needs, "keys", False))
         self.sources = tuple(dict.fromkeys((*self.salience, *(s for s in self.frame_features if s != "mean"))))
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
         """Reduce while the context is open."""
         with (
-            record_tower(self.family, self.sources, pooling_head=self.head) as tower,
+            record_tower(self.family, self.sources, pooling_head=self.head, keys=self.keys) as tower,
             on_text_entry(self.family, lambda entry: self.shorten(entry, tower)),
             Hooks(self.family.core) as hooks,
         ):

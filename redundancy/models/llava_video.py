@@ -24,7 +24,7 @@ class LlavaVideo(LlavaOnevision):
     name = "llava_video"
     model_types: ClassVar[tuple[str, ...]] = ("llava_qwen", "llava_video")
     sampling: ClassVar[str] = "llava_video"
-    layout: ClassVar[TokenLayout] = TokenLayout("llava_video", newline="row")
+    layout: ClassVar[TokenLayout] = TokenLayout("llava_video", newline="row", fastvid="llava_video")
 
     @classmethod
     def load(cls, folder: Path, **arguments: Any) -> tuple[nn.Module, Any]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from redundancy.models.qwen_vl import QwenVL
+from redundancy.models.qwen_vl import QwenVL, qwen_layout
 from redundancy.tokens import TokenGrid, TokenLayout
 
 
@@ -18,7 +18,7 @@ class Qwen2VL(QwenVL):
     name = "qwen2_vl"
     model_types: ClassVar[tuple[str, ...]] = ("qwen2_vl",)
     sampling: ClassVar[str] = "qwen2_vl"
-    layout: ClassVar[TokenLayout] = TokenLayout("qwen2_vl")
+    layout: ClassVar[TokenLayout] = qwen_layout("qwen2_vl")
 
 
 class Qwen2_5VL(QwenVL):  # noqa: N801 - the model's name
@@ -27,7 +27,7 @@ class Qwen2_5VL(QwenVL):  # noqa: N801 - the model's name
     name = "qwen2_5_vl"
     model_types: ClassVar[tuple[str, ...]] = ("qwen2_5_vl",)
     sampling: ClassVar[str] = "qwen2_vl"
-    layout: ClassVar[TokenLayout] = TokenLayout("qwen2_5_vl")
+    layout: ClassVar[TokenLayout] = qwen_layout("qwen2_5_vl")
 
     def attention_module(self, layer: int) -> nn.Module:
         """Attention of one block that sees whole frames.

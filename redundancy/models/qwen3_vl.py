@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from redundancy.models.base import VideoSpan
-from redundancy.models.qwen_vl import QwenVL
+from redundancy.models.qwen_vl import QwenVL, qwen_layout
 from redundancy.tokens import TokenLayout
 from redundancy.video import VideoClip
 
@@ -20,7 +20,7 @@ class Qwen3VL(QwenVL):
     name = "qwen3_vl"
     model_types: ClassVar[tuple[str, ...]] = ("qwen3_vl",)
     sampling: ClassVar[str] = "qwen3_vl"
-    layout: ClassVar[TokenLayout] = TokenLayout("qwen3_vl", frame_text=True)
+    layout: ClassVar[TokenLayout] = qwen_layout("qwen3_vl", frame_text=True)
 
     def check_clips(self, clips: Sequence[VideoClip]) -> None:
         """Refuse clips of one frame as well, which the checkpoints' processor does."""
@@ -74,4 +74,4 @@ class Qwen3VLMoe(Qwen3VL):
 
     name = "qwen3_vl_moe"
     model_types: ClassVar[tuple[str, ...]] = ("qwen3_vl_moe",)
-    layout: ClassVar[TokenLayout] = TokenLayout("qwen3_vl_moe", frame_text=True)
+    layout: ClassVar[TokenLayout] = qwen_layout("qwen3_vl_moe", frame_text=True)

@@ -13,11 +13,23 @@ from torch import Tensor, nn
 
 from redundancy.models.base import Family, layer_at
 from redundancy.models.rotary import MROPE_AXES, mrope_layout
-from redundancy.tokens import RotaryLayout, TokenGrid
+from redundancy.tokens import RotaryLayout, TokenGrid, TokenLayout
 from redundancy.video import VideoClip
 
 NARROWEST = 200
 """Long over short side of a picture, from which on the processors of the Qwen families refuse it."""
+
+
+def qwen_layout(family: str, *, frame_text: bool = False) -> TokenLayout:
+    """The layout of a Qwen family: no newline, the attention of the mean query, mean tokens, positions on the grid."""
+    return TokenLayout(
+        family,
+        frame_text=frame_text,
+        salience="mean_query",
+        frame_features="mean",
+        grid_positions=True,
+        fastvid="qwen",
+    )
 
 
 class QwenVL(Family):

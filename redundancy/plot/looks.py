@@ -96,7 +96,7 @@ def colours(names: Sequence[str]) -> dict[str, Any]:
 
 
 def segmenter_colours(names: Iterable[str]) -> dict[str, Any]:
-    """A colour for each series of segmentations: that of its segmenter's place in `SEGMENTERS`.
+    """A colour for each series of segmentations: that of its segmenter's place in `SEGMENTERS`, a user's own behind.
 
     Parameters
     ----------
@@ -105,11 +105,12 @@ def segmenter_colours(names: Iterable[str]) -> dict[str, Any]:
     """
     from redundancy.pruning.parts.segment import SEGMENTERS
 
-    available, order = palette(), list(SEGMENTERS)
+    available, order = palette(), [name for name, part in SEGMENTERS.items() if _is_packaged(part)]
     heads = {name: re.split(r"[ ,(]", name)[0] for name in names}
+    packaged = len(order)
     order += sorted(set(heads.values()) - set(order))
-    # a second series of a segmenter has a place behind those of all segmenters
-    places = {name: order.index(head) + len(SEGMENTERS) * (name != head) for name, head in heads.items()}
+    # a second series of a segmenter has a place behind those of all packaged segmenters
+    places = {name: order.index(head) + packaged * (name != head) for name, head in heads.items()}
     return {name: available[place % len(available)] for name, place in places.items()}
 
 
@@ -121,6 +122,7 @@ def _registered() -> dict[str, tuple[int, str]]:
     found: dict[str, tuple[int, str]] = {}
     entries: list[tuple[str, Any, str]] = [(name, entry.method, entry.kind) for name, entry in METHODS.items()]
     entries += [(name, entry.method, entry.kind) for name, entry in INNER_METHODS.items()]
+    entries.sort(key=lambda entry: not _is_packaged(entry[1]))  # a user's own come last: they move no other
     for name, method, kind in entries:
         place = count[kind == "control"]
         count[kind == "control"] += 1
@@ -129,8 +131,12 @@ def _registered() -> dict[str, tuple[int, str]]:
     return found
 
 
+def _is_packaged(part: object) -> bool:
+    return type(part).__module__.startswith("redundancy.")
+
+
 def _plain(name: str) -> str:
     """A name without its retention, and spelled as `redundancy.pruning` compares names."""
-    from redundancy.pruning.named import plain
+    from redundancy.pruning.part import plain
 
     return plain(re.sub(r"\([\d.]+\)$", "", name))

@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from redundancy.pruning.base import InnerMethod as InnerMethod
+    from redundancy.pruning.base import Method as Method
     from redundancy.pruning.methods.controls import AveragePool as AveragePool
     from redundancy.pruning.methods.controls import FirstOf2x2 as FirstOf2x2
     from redundancy.pruning.methods.controls import FrameDrop as FrameDrop
@@ -25,33 +27,57 @@ if TYPE_CHECKING:
     from redundancy.pruning.methods.visionzip import VisionZip as VisionZip
     from redundancy.pruning.named import as_inner as as_inner
     from redundancy.pruning.named import as_method as as_method
+    from redundancy.pruning.named import label_of as label_of
+    from redundancy.pruning.parts.budget import BUDGETS as BUDGETS
+    from redundancy.pruning.parts.budget import Budget as Budget
+    from redundancy.pruning.parts.merge import MERGERS as MERGERS
+    from redundancy.pruning.parts.merge import Merger as Merger
+    from redundancy.pruning.parts.salience import SALIENCE_SOURCES as SALIENCE_SOURCES
+    from redundancy.pruning.parts.salience import Salience as Salience
     from redundancy.pruning.parts.segment import SEGMENTERS as SEGMENTERS
+    from redundancy.pruning.parts.segment import Segmenter as Segmenter
+    from redundancy.pruning.parts.select import SELECTORS as SELECTORS
+    from redundancy.pruning.parts.select import Selector as Selector
+    from redundancy.pruning.registration import register as register
     from redundancy.pruning.table import INNER_METHODS as INNER_METHODS
     from redundancy.pruning.table import METHODS as METHODS
 
 _HOME = {
-    "RandomOf2x2": "methods.controls",
-    "FirstOf2x2": "methods.controls",
     "AveragePool": "methods.controls",
-    "FrameDrop": "methods.controls",
-    "UniformTokens": "methods.controls",
-    "RandomTokens": "methods.controls",
-    "PruneVid": "methods.prunevid",
-    "VisionZip": "methods.visionzip",
+    "BUDGETS": "parts.budget",
+    "Budget": "parts.budget",
     "DyCoke": "methods.dycoke",
-    "VidCom2": "methods.vidcom2",
     "FastV": "methods.fastv",
     "FastVID": "methods.fastvid",
-    "PruneVidStage2": "methods.prunevid_stage2",
-    "RandomInner": "methods.random_inner",
+    "FirstOf2x2": "methods.controls",
+    "FrameDrop": "methods.controls",
     "HoliTom": "methods.holitom",
     "HoliTomInner": "methods.holitom_inner",
     "INNER_METHODS": "table",
+    "InnerMethod": "base",
+    "MERGERS": "parts.merge",
     "METHODS": "table",
+    "Merger": "parts.merge",
+    "Method": "base",
+    "PruneVid": "methods.prunevid",
+    "PruneVidStage2": "methods.prunevid_stage2",
+    "RandomInner": "methods.random_inner",
+    "RandomOf2x2": "methods.controls",
+    "RandomTokens": "methods.controls",
+    "SALIENCE_SOURCES": "parts.salience",
     "SEGMENTERS": "parts.segment",
+    "SELECTORS": "parts.select",
+    "Salience": "parts.salience",
+    "Segmenter": "parts.segment",
+    "Selector": "parts.select",
+    "UniformTokens": "methods.controls",
     "VCast": "methods.vcast",
+    "VidCom2": "methods.vidcom2",
+    "VisionZip": "methods.visionzip",
     "as_inner": "named",
     "as_method": "named",
+    "label_of": "named",
+    "register": "registration",
 }
 __all__ = [*sorted(_HOME)]
 

@@ -9,41 +9,29 @@ Contract
 - An inner method decides on the span that enters its `layer`: `method(hidden, attention) -> Reduction`.
 - `retention` in (0, 1] is the first field of a method with a rate; `parity: bool = False` is a field where the
   authors' code has quirks that the default repairs.
+- What is known of a method stands in its class: `name` in the table, `paper`, `kind`, and of outer methods
+  `bounds(tokens)`, `row_sums` and `unique_anchors`. `slots` says which fields take parts (`part.py`).
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from redundancy.checks import check_fields, require_number, require_tensor, require_type
+from redundancy.checks import require_tensor, require_type
 from redundancy.metrics.kernels.sizes import check_sizes, sizes_fit, sizes_known
 from redundancy.pruning.host import NotFiniteError, watching
+from redundancy.pruning.part import WithParts
+from redundancy.pruning.settings import Needs as Needs
+from redundancy.pruning.settings import require_choice as require_choice
+from redundancy.pruning.settings import require_range as require_range
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid, TokenLayout, VideoTokens
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a method reads beyond the features: sources of salience and frame features, and keys.
-
-    Parameters
-    ----------
-    salience, frame_features
-        Name of the source in `VideoTokens`, None if the method reads none.
-    keys
-        True if it reads the tower's keys.
-    """
-
-    salience: str | None = None
-    frame_features: str | None = None
-    keys: bool = False
 
 
 class Entries(NamedTuple):
@@ -56,16 +44,24 @@ class Entries(NamedTuple):
     stages: dict[str, Any]
 
 
+Kind = Literal["method", "baseline", "control"]
+
+
 @dataclass(frozen=True)
-class Method(ABC):
+class Method(WithParts, ABC):
     """Base of outer methods: checks its input, decides, and reports."""
 
+    name: ClassVar[str] = ""  # in METHODS
+    paper: ClassVar[str] = "own"
+    kind: ClassVar[Kind] = "method"
+    row_sums: ClassVar[tuple[float, ...]] = (1.0,)  # values that a row of W may sum to
+    unique_anchors: ClassVar[bool] = True  # False: two outputs may stand in one place
     placement_rule: ClassVar[str] = "anchor"
     newline_rule: ClassVar[str] = "kept rows"
     compares: ClassVar[bool] = True  # False: features are not compared, so that any size will do
 
     def __post_init__(self) -> None:
-        check_fields(self)  # a subclass that checks more calls this first
+        self._check()  # a subclass that checks more calls this first
 
     @torch.no_grad()
     def __call__(self, tokens: VideoTokens) -> Reduction:
@@ -87,9 +83,12 @@ class Method(ABC):
             with watching(finite), sizes_known():
                 return self._decide(whole)
         except NotFiniteError:
-            check_finite(tokens, needs, sizes=self.compares)  # names the frame
+            # The flag is one sum over everything: it also falls where finite values overflow it or a vector is zero.
+            # The slow check names the frame that is at fault; if it finds none, the input is sound and the method
+            # decides a second time, now unwatched.
+            check_finite(tokens, needs, sizes=self.compares)
             with sizes_known():
-                return self._decide(tokens)  # only a sum overflowed, or a zero vector was among them
+                return self._decide(tokens)
         except Exception:
             check_finite(tokens, needs, sizes=self.compares)  # the cause, if the input is not finite
             raise
@@ -98,10 +97,9 @@ class Method(ABC):
         """What the method reads beyond the features, on a family's layout where that matters."""
         return Needs()
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The fields, as plain values of json."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+    def bounds(self, tokens: VideoTokens) -> tuple[float, float]:
+        """Least and greatest share of these tokens that the method can keep: here anything from one token to all."""
+        return 1 / (tokens.grid.frames * tokens.grid.tokens_per_frame), 1.0
 
     @abstractmethod
     def _decide(self, tokens: VideoTokens) -> Reduction: ...
@@ -143,12 +141,16 @@ class Method(ABC):
 
 
 @dataclass(frozen=True)
-class InnerMethod(ABC):
+class InnerMethod(WithParts, ABC):
     """Base of methods inside the language model: they decide on the span that enters their layer.
 
     Subclasses have a field `layer` and write `_decide_span(hidden, attention, outer)`, with indices into the span.
     """
 
+    name: ClassVar[str] = ""  # in INNER_METHODS
+    paper: ClassVar[str] = "own"
+    kind: ClassVar[Kind] = "method"
+    outer: ClassVar[str | None] = None  # name of the outer method without which it cannot decide
     # which attention of the layer before is read: of the last prompt token, mean over heads; the largest over heads and
     # the prompt's tokens after the video; or none
     queries: ClassVar[Literal["last", "question", "none"]] = "last"
@@ -157,7 +159,7 @@ class InnerMethod(ABC):
     layer: int
 
     def __post_init__(self) -> None:
-        check_fields(self)  # a subclass that checks more calls this first
+        self._check()  # a subclass that checks more calls this first
 
     @torch.no_grad()
     def __call__(
@@ -211,7 +213,7 @@ class InnerMethod(ABC):
             layer=self.layer,
             stages=entries.stages,
             method=type(self).__name__,
-            settings={f.name: _plain(getattr(self, f.name)) for f in fields(self)},
+            settings=self.settings,
             parity=getattr(self, "parity", False),
         )
 
@@ -272,6 +274,8 @@ def _also_read(tokens: VideoTokens, needs: Needs) -> dict[str, Tensor]:
     derived = needs.frame_features == "mean" and "mean" not in tokens.frame_features
     if needs.frame_features is not None and not derived:
         read[f"frame_features[{needs.frame_features}]"] = tokens.frame_features_from(needs.frame_features)
+    if needs.keys:
+        read["keys"] = tokens.tower_keys()
     for name, x in read.items():
         if x.device != tokens.features.device:
             raise ValueError(
@@ -296,49 +300,3 @@ def check_finite(tokens: VideoTokens, needs: Needs, *, sizes: bool = True) -> No
         bad = (~torch.isfinite(x)).flatten(1).any(1).nonzero().flatten()
         if len(bad):
             raise ValueError(f"frame {int(bad[0])} has NaN or infinite {name} ({len(bad)} such frames in all)")
-
-
-def require_range(
-    name: str, value: int | float, *bounds: int | float, open_low: bool = False, open_high: bool = False
-) -> None:
-    """Refuse a setting outside `[low, high]`; without the bound itself where that end is open.
-
-    Parameters
-    ----------
-    bounds
-        Low, or low and high.
-
-    Raises
-    ------
-    TypeError
-        If it is no number; True and False are none.
-    ValueError
-        With what was given and what is expected; NaN is outside.
-    """
-    require_number(name, value)
-    low, high = bounds if len(bounds) == 2 else (*bounds, math.inf)
-    if not (low < value if open_low else low <= value) or not (value < high if open_high else value <= high):
-        left, right = "(" if open_low else "[", ")" if open_high else "]"
-        raise ValueError(f"{name}={value} given, expected a value in {left}{low}, {high}{right}")
-
-
-def require_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Refuse a setting that is not one of the allowed words.
-
-    Raises
-    ------
-    ValueError
-        With what was given and what is expected.
-    """
-    if value not in allowed:
-        raise ValueError(f"{name}={value!r} given, expected one of {allowed}")
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value):
-        return {"name": type(value).__name__} | {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)

@@ -26,6 +26,9 @@ class _Watch:
     known: bool = False
 
 
+# Set by `Method.__call__` and read deep inside parts, which copy a few numbers and know nothing of the flag; handing it
+# down would make it an argument of every part. A ContextVar, unlike a global, is each thread's and each task's own, so
+# that two decisions at once do not take each other's flag.
 _watch: ContextVar[_Watch | None] = ContextVar("watch", default=None)
 
 

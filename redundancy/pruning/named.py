@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
@@ -13,6 +12,8 @@ import torch
 
 from redundancy.checks import described
 from redundancy.pruning.base import InnerMethod, Method
+from redundancy.pruning.grammar import WRONG, Call, parsed, written
+from redundancy.pruning.part import Part, Registry, plain
 from redundancy.pruning.table import INNER_METHODS, METHODS
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
@@ -30,8 +31,8 @@ def as_method(value: Any) -> Outer | Reduction | Sequence[Reduction]:
     Parameters
     ----------
     value
-        A method; a name of `METHODS`, or of its class, with or without settings in brackets; a class, whose defaults
-        are taken; a function `VideoTokens -> Reduction`, taken as it is; a `Reduction` or a sequence of them, which are
+        A method; a text (see `named_settings`) with a name of `METHODS`, or of its class; a class, whose defaults are
+        taken; a function `VideoTokens -> Reduction`, taken as it is; a `Reduction` or a sequence of them, which are
         decisions made already.
 
     Raises
@@ -44,6 +45,8 @@ def as_method(value: Any) -> Outer | Reduction | Sequence[Reduction]:
     Example
     -------
     >>> as_method("fastvid(0.25, c=4)") == FastVID(retention=0.25, c=4)
+    True
+    >>> as_method("fastvid:d=0.2;merger=drop") == FastVID(d=0.2, merger="drop")
     True
     """
     method: Outer | Reduction | Sequence[Reduction] = value
@@ -64,8 +67,8 @@ def as_inner(value: Any) -> tuple[InnerMethod | Sequence[Reduction], ...]:
     Parameters
     ----------
     value
-        One, or a sequence of: methods, names of `INNER_METHODS` with or without settings, classes; or ready reductions
-        of one layer, one per video. None: no method.
+        One, or a sequence of: methods, texts with names of `INNER_METHODS` (`"holitom_inner:layer=2;merge_rate=0.5"`),
+        classes; or ready reductions of one layer, one per video. None: no method.
 
     Raises
     ------
@@ -73,6 +76,11 @@ def as_inner(value: Any) -> tuple[InnerMethod | Sequence[Reduction], ...]:
         If one is something else: a method in front of the language model, a function (it names no layer).
     ValueError
         If there is no such name or setting.
+
+    Example
+    -------
+    >>> as_inner("holitom_inner:layer=2;merge_rate=0.5") == (HoliTomInner(layer=2, merge_rate=0.5),)
+    True
     """
     if value is None:
         return ()
@@ -145,11 +153,25 @@ def _are_reductions(value: Any) -> bool:
 
 def _of_text(text: str, entries: Mapping[str, Any]) -> Any:
     key, settings = _settings(text, entries)
-    return replace(entries[key], **settings)
+    try:
+        return replace(entries[key], **_exact(settings, entries[key]))
+    except ValueError:
+        return replace(entries[key], **settings)  # refused again, with the value as it was given
+
+
+def _exact(settings: Mapping[str, Any], default: Any) -> dict[str, Any]:
+    """Settings with whole numbers as floats where floats belong: 1 equals 1.0, but digests tell them apart."""
+    kinds = {f.name: {"float"} if f.type is float else set(str(f.type).split(" | ")) for f in fields(default)}
+    floats = {n for n, kind in kinds.items() if "float" in kind and "int" not in kind}
+    return {n: float(x) if n in floats and type(x) is int else x for n, x in settings.items()}
 
 
 def named_settings(text: str) -> tuple[str, dict[str, Any]]:
-    """Entry of `METHODS` and settings that a text such as `"fastvid(0.25, c=4)"` names.
+    """Entry of `METHODS` and settings that a text names.
+
+    `"fastvid"`, `"fastvid(0.25, c=4)"` and `"fastvid:retention=0.25;c=4"` (`;` or `,`) say the same way. Values are
+    numbers, words (bare or in quotes), None, True and False; a part is its name, with settings in brackets where it has
+    others than its default: `"fastvid:segmenter=fixed_interval(segments=4)"`. Nothing is evaluated.
 
     Raises
     ------
@@ -160,19 +182,27 @@ def named_settings(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _settings(text: str, entries: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The entry of a name, and the settings in its brackets, which are literals and never evaluated."""
-    name, given, named = _parsed(text)
-    key = _found(name, entries)
+    """The entry of a name, and its settings."""
+    call = parsed(text)
+    key = _found(call.name, entries)
     known = [f.name for f in fields(entries[key])]
-    if len(given) > len(known):
+    first = call.given[0] if call.given else None
+    if isinstance(first, int | float) and key in METHODS and "retention" not in known:
+        advice = f"; {key}({known[0]}={first}) sets its first setting" if known else ""
+        raise ValueError(f"{described(text)} given, but {key} has no retention: its rate follows from others{advice}")
+    return key, _filled(call, key, entries[key], text)
+
+
+def _filled(call: Call, key: str, default: Any, text: str) -> dict[str, Any]:
+    """Settings of a method or a part by the names of its fields, parts made."""
+    known = [f.name for f in fields(default)]
+    if len(call.given) > len(known):
         raise ValueError(
-            f"{described(text)} given with {len(given)} settings in order, but {key} has {', '.join(known) or 'none'}"
+            f"{described(text)} given with {len(call.given)} settings in order, but {key} has "
+            f"{', '.join(known) or 'none'}"
         )
-    if given and isinstance(given[0], int | float) and key in METHODS and "retention" not in known:
-        first = f"; {key}({known[0]}={given[0]}) sets its first setting" if known else ""
-        raise ValueError(f"{described(text)} given, but {key} has no retention: its rate follows from others{first}")
-    settings = dict(zip(known, given, strict=False))
-    for field, value in named:
+    settings = dict(zip(known, call.given, strict=False))
+    for field, value in call.named:
         if field in settings:
             raise ValueError(f"{described(text)} given, which sets {field} twice")
         if field not in known:
@@ -180,16 +210,26 @@ def _settings(text: str, entries: Mapping[str, Any]) -> tuple[str, dict[str, Any
                 f"{described(text)} given, but {key} has no setting {field!r}{_near(field, known)}; it has {known}"
             )
         settings[field] = value
-    return key, settings
+    parts = {field: value for field, value in settings.items() if isinstance(value, Call)}
+    return settings | {field: _part(value, field, default, settings, text) for field, value in parts.items()}
 
 
-def plain(name: str) -> str:
-    """A name as it is compared: without case, underscores and hyphens, so that a class and its entry are one."""
-    return name.strip().lower().replace("_", "").replace("-", "")
+def _part(value: Call, field: str, default: Any, settings: Mapping[str, Any], text: str) -> Any:
+    """A part in brackets as an object, with those of the method's settings that it takes over."""
+    slot = getattr(default, "slots", {}).get(field)
+    if slot is None:
+        raise ValueError(
+            f"{WRONG.format(described(text))}; {field}={value.name}(...) is no part: only parts have brackets"
+        )
+    key = slot.registry.key_of(value.name, field=field)
+    part = slot.registry[key]
+    own = {name: settings.get(name, getattr(default, name)) for name in slot.settings}
+    return replace(slot.registry.resolved(key, **own), **_exact(_filled(value, key, part, text), part))
 
 
 def _found(name: str, entries: Mapping[str, Any]) -> str:
-    spellings = {plain(spelling): key for key, m in entries.items() for spelling in (key, type(m).__name__)}
+    spellings: dict[str, str] = {plain(type(m).__name__): key for key, m in reversed([*entries.items()])}
+    spellings |= {plain(key): key for key in entries}
     if plain(name) in spellings:
         return spellings[plain(name)]
     other = METHODS if entries.keys() == INNER_METHODS.keys() else INNER_METHODS
@@ -206,29 +246,6 @@ def _near(name: str, known: Sequence[str]) -> str:
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
-def _parsed(text: str) -> tuple[str, list[Any], list[tuple[str, Any]]]:
-    """Name, settings in order, settings by name."""
-    head, bracket, _ = text.partition("(")
-    name = head.strip()
-    if not bracket:
-        return name, [], []
-    wrong = f'{described(text)} given, expected a name with plain values as settings: "fastvid(retention=0.25, c=4)"'
-    try:
-        call = ast.parse("f" + text.strip()[len(name) :].strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise ValueError(wrong) from None
-    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
-        raise ValueError(wrong)
-    try:
-        given = [ast.literal_eval(a) for a in call.args]
-        named = [(str(k.arg), ast.literal_eval(k.value)) for k in call.keywords if k.arg is not None]
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-        raise ValueError(f"{wrong}; a setting that is an object is given in Python") from None
-    if len(named) < len(call.keywords):
-        raise ValueError(wrong)
-    return name, given, named
-
-
 def _of_class(cls: type[Any]) -> Any:
     if inspect.isabstract(cls):
         raise TypeError(f"the class {cls.__name__} given, which is a base of methods; {EXPECTED}")
@@ -238,14 +255,59 @@ def _of_class(cls: type[Any]) -> Any:
     return cls()
 
 
-def label_of(m: Any, *, retention: bool = True) -> str:
-    """Stub until P."""
-    for k, e in {**METHODS, **INNER_METHODS}.items():
-        if type(e.method) is type(m):
-            break
-    d = e.method
-    args = []
-    if retention and "retention" in {f.name for f in fields(m)}:
-        args.append(f"{m.retention:g}")
-    args += [f"{f.name}={getattr(m, f.name)!r}" for f in fields(m) if f.name not in ("retention", "seed") and getattr(m, f.name) != getattr(d, f.name)]
-    return f"{k}({', '.join(args)})" if args else k
+# labels ---------------------------------------------------------------------------------------------------------------
+
+
+def label_of(method: Any) -> str:
+    """The text of a method: its name, its retention where it has one, and the settings that differ from the default.
+
+    `as_method` (of a method inside the language model: `as_inner`) makes an equal method of it, if the method's class
+    and those of its parts are registered; of others it is a label only.
+
+    Parameters
+    ----------
+    method
+        A method in front of or inside the language model.
+
+    Raises
+    ------
+    TypeError
+        If it is none.
+
+    Example
+    -------
+    >>> label_of(FastVID(retention=0.25, c=4, merger="drop"))
+    'fastvid(0.25, c=4, merger=drop)'
+    """
+    if not isinstance(method, Method | InnerMethod):
+        raise TypeError(f"{described(method)} given, expected a method")
+    table: Mapping[str, Any] = METHODS if isinstance(method, Method) else INNER_METHODS
+    alike = {name: entry.method for name, entry in table.items() if type(entry.method) is type(method)}
+    # of two defaults of one class the nearer
+    key = min(alike, key=lambda name: len(_differing(method, alike[name])), default=None)
+    everything = {f.name: getattr(method, f.name) for f in fields(method)}
+    changed = everything if key is None else _differing(method, alike[key])
+    rate = changed.pop("retention", getattr(method, "retention", None))
+    inside = [] if rate is None else [written(float(rate))]
+    inside += [f"{name}={_text(value, method, name)}" for name, value in changed.items()]
+    name = type(method).__name__ if key is None else key
+    return f"{name}({', '.join(inside)})" if inside else name
+
+
+def _differing(one: Any, other: Any) -> dict[str, Any]:
+    return {f.name: getattr(one, f.name) for f in fields(one) if getattr(one, f.name) != getattr(other, f.name)}
+
+
+def _text(value: Any, owner: Any, field: str) -> str:
+    """A setting as the grammar reads it."""
+    if not isinstance(value, Part):
+        return written(value)
+    registry: Registry[Any] | None = owner.slots[field].registry if field in owner.slots else None
+    key = None if registry is None else registry.named(value)
+    if registry is None or key is None:
+        return repr(value)
+    # a part that shares a setting with its method has that of the method unless it says its own
+    base = registry.resolved(key, **{name: getattr(owner, name) for name in owner.slots[field].settings})
+    changed = _differing(value, base)
+    inside = ", ".join(f"{n}={_text(x, value, n)}" for n, x in changed.items())
+    return f"{key}({inside})" if inside else key

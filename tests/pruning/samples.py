@@ -8,8 +8,10 @@ from redundancy.tokens import TokenLayout, VideoTokens
 
 LAYOUTS = {
     "onevision": TokenLayout("llava_onevision", newline="end"),
-    "llava_video": TokenLayout("llava_video", newline="row"),
-    "qwen": TokenLayout("qwen2_5_vl"),
+    "llava_video": TokenLayout("llava_video", newline="row", fastvid="llava_video"),
+    "qwen": TokenLayout(
+        "qwen2_5_vl", salience="mean_query", frame_features="mean", grid_positions=True, fastvid="qwen"
+    ),
     "unknown": TokenLayout("unknown"),
 }
 

@@ -26,7 +26,7 @@ def video(T: int, rows: int, cols: int, D: int, *, seed: int = 0, layout: str = 
         rows=rows,
         cols=cols,
         salience={"received": torch.rand(T, rows * cols, generator=generator)},
-        layout=TokenLayout(layout, newline=newline),
+        layout=TokenLayout(layout, newline=newline, grid_positions=layout.startswith("qwen")),
     )
 
 
@@ -89,13 +89,16 @@ def test_visionzip_adds_the_mean_of_what_it_merges():
     assert rows.tolist() == [[1, 0, 0.5, 0, 0.5, 0], [0, 1, 0, 0, 0, 0], [0, 0, 0, 1, 0, 1]]
 
 
-def test_visionzip_compares_by_keys_where_there_are_any():
+def test_visionzip_compares_by_what_its_metric_says():
     tokens = video(3, 4, 4, 8)
     keys = torch.randn(3, 16, 5, generator=torch.Generator().manual_seed(9))
-    with_keys = VisionZip(retention=0.75)(replace(tokens, extra={"keys": keys}))
-    without = VisionZip(retention=0.75)(tokens)
-    assert (with_keys.stages["metric"], without.stages["metric"]) == ("keys", "features")
-    assert not torch.equal(with_keys.target, without.target)
+    both = replace(tokens, extra={"keys": keys})
+    by_keys, by_features = VisionZip(retention=0.75, metric="keys")(both), VisionZip(retention=0.75)(both)
+    assert (by_keys.stages["metric"], by_features.stages["metric"]) == ("keys", "features")
+    assert not torch.equal(by_keys.target, by_features.target)
+    assert torch.equal(by_features.target, VisionZip(retention=0.75)(tokens).target)  # keys at hand change nothing
+    with pytest.raises(ValueError, match=r"carry no keys of the tower\. Capture them with keys=True"):
+        VisionZip(metric="keys")(tokens)
 
 
 def test_visionzip_counts():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redundancy.pruning import AveragePool, FirstOf2x2, FrameDrop, RandomOf2x2, RandomTokens, UniformTokens
-from redundancy.pruning.methods.controls import blocks
+from redundancy.pruning.methods.controls.blocks import blocks
 from redundancy.tokens import TokenGrid
 from redundancy.video import Downsample
 from tests.pruning.test_baselines import video

@@ -15,7 +15,11 @@ from redundancy.pruning.base import Method
 from redundancy.pruning.methods.fastvid import FastVID
 from redundancy.pruning.methods.holitom import HoliTom
 from redundancy.pruning.methods.vcast import VCast
+from redundancy.pruning.methods.visionzip import VisionZip
+from redundancy.pruning.parts.budget import SegmentBudget
+from redundancy.pruning.parts.salience import RandomSalience
 from redundancy.pruning.parts.segment import Agglomerative, RandomCuts
+from redundancy.pruning.parts.select import SalienceSelector, Unusual
 from redundancy.pruning.table import METHODS, MethodEntry
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
@@ -38,6 +42,12 @@ OTHERS: list[Method] = [
     VCast(budget="uniform", min_k=3),
     VCast(selector="density", budget="segments", segmenter=RandomCuts(segments=3)),
     VCast(selector="salience", salience="norm"),
+    VCast(selector=Unusual(length=False)),
+    VCast(selector=SalienceSelector(salience=RandomSalience(seed=2))),
+    VCast(budget=SegmentBudget(segmenter=RandomCuts(segments=2))),
+    FastVID(salience="random"),
+    VisionZip(metric="keys"),
+    VisionZip(metric="keys", salience="norm", parity=True),
 ]
 BY_CLASS = {type(entry.method): entry for entry in METHODS.values()}
 CASES = [pytest.param(e.method, e, id=n) for n, e in METHODS.items()]
@@ -57,7 +67,7 @@ def same(a: Reduction, b: Reduction) -> bool:
 def check(method: Method, entry: MethodEntry, tokens: VideoTokens) -> Reduction:
     r = method(tokens)
     T, N = tokens.grid.frames, tokens.grid.tokens_per_frame
-    low, high = entry.bounds(method, tokens)
+    low, high = method.bounds(tokens)
     assert low - 1e-9 <= r.achieved <= high + 1e-9  # shares of T*N in double
     allowed = torch.tensor(entry.row_sums, dtype=torch.float64)
     assert ((r.row_sums[:, None] - allowed).abs().amin(1) < 1e-9).all() if r.kept else True  # float64 sums
@@ -161,6 +171,9 @@ def test_values_that_are_no_numbers_are_refused(method: Method, entry: MethodEnt
 @every_method
 def test_missing_sources_are_named(method: Method, entry: MethodEntry) -> None:
     needs = method.needs(LAYOUTS["unknown"])
+    if needs.keys:
+        with pytest.raises(ValueError, match=r"carry no keys of the tower\. Capture them with keys=True"):
+            method(replace(video(), extra={}))
     if needs.salience:
         with pytest.raises(ValueError, match=f"no salience of source '{needs.salience}'"):
             method(replace(video(), salience={}))
@@ -225,6 +238,9 @@ def test_retention_is_the_first_field_and_checked(kind: type[Method], value: flo
         (VCast, {"budget": "other"}),
         (VCast, {"left_over": "other"}),
         (VCast, {"selector": "other"}),
+        (VCast, {"segmenter": "other"}),
+        (FastVID, {"salience": "other"}),
+        (VisionZip, {"metric": "other"}),
     ],
 )
 def test_other_settings_are_checked(kind: type[Method], setting: dict[str, object]) -> None:

@@ -18,12 +18,12 @@ from redundancy.pruning.parts.budget import (
 from redundancy.pruning.parts.fastvid_budget import fastvid_budget
 from redundancy.pruning.parts.merge import (
     MERGERS,
-    anchor_centric,
-    cluster_mean,
-    mixture,
+    AnchorCentric,
+    ClusterMean,
+    Mixture,
+    SequentialHalving,
     nearest_by_cosine,
     nearest_by_distance,
-    sequential_halving,
 )
 from redundancy.pruning.parts.select import dual_anchor, rank, top_density, top_salience, true_indices
 
@@ -161,16 +161,16 @@ TARGET = ints([0, 0, 2, 0])  # three members of output 0, none of 1, one of 2
 
 
 def test_weights_of_the_mergers() -> None:
-    w = anchor_centric(TARGET, 3, beta=0.2)
+    w = AnchorCentric(beta=0.2)(TARGET, 3)
     assert w.anchor.tolist() == [0.25, 1, 0.5]
     assert w.member.tolist() == [0.25, 0.25, 0.5, 0.25]
-    assert anchor_centric(TARGET, 3, beta=0.6).anchor.tolist() == [0.6, 1, 0.6]
-    w = mixture(TARGET, 3, beta=0.7)
+    assert AnchorCentric(beta=0.6)(TARGET, 3).anchor.tolist() == [0.6, 1, 0.6]
+    w = Mixture(beta=0.7)(TARGET, 3)
     torch.testing.assert_close(w.anchor, torch.tensor([0.7, 1, 0.7], dtype=torch.float64))
     torch.testing.assert_close(w.member, torch.tensor([0.1, 0.1, 0.3, 0.1], dtype=torch.float64))
-    w = cluster_mean(TARGET, 3)
+    w = ClusterMean()(TARGET, 3)
     assert (w.anchor.tolist(), w.member.tolist()) == ([0.25, 1, 0.5], [0.25, 0.25, 0.5, 0.25])
-    w = sequential_halving(TARGET, 3)
+    w = SequentialHalving()(TARGET, 3)
     assert (w.anchor.tolist(), w.member.tolist()) == ([0.125, 1, 0.5], [0.125, 0.25, 0.5, 0.5])
 
 
@@ -179,7 +179,7 @@ def test_weights_of_the_mergers() -> None:
 @settings(deadline=None)
 def test_weights_sum_to_one(name: str, target: list[int], beta: float) -> None:
     to = torch.tensor(target, dtype=torch.int64)
-    w = MERGERS[name](to, 5, beta=beta)
+    w = MERGERS.resolved(name, beta=beta)(to, 5)
     total = w.anchor.clone().index_add(0, to, w.member)
     torch.testing.assert_close(total, torch.ones(5, dtype=torch.float64), rtol=1e-12, atol=1e-12)  # float64
     assert (w.anchor >= 0).all()

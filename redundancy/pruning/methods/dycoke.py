@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from redundancy.pruning.base import Method, require_range
+from redundancy.pruning.base import Kind, Method, require_range
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
 
@@ -30,16 +31,33 @@ class DyCoke(Method):
     The name says merging; nothing is averaged. Outputs are numbered on. The pruning of the cache while decoding is not
     part of this.
 
+    Example
+    -------
+    >>> DyCoke(K=0.5)(tokens).achieved
+    0.6875
+
     Source: DyCoke (arXiv:2411.15024), section 3.2; details from the authors' code.
     """
 
+    name: ClassVar[str] = "dycoke"
+    paper: ClassVar[str] = "DyCoke (arXiv:2411.15024)"
+    kind: ClassVar[Kind] = "baseline"
+    placement_rule: ClassVar[str] = "renumbered"
+
     K: float = 0.7
     parity: bool = False
-    placement_rule = "renumbered"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_range("K", self.K, 0, 1)
+
+    def bounds(self, tokens: VideoTokens) -> tuple[float, float]:
+        """Exact: reduced frames keep `int((1 - K) N)` places; the authors' code loses an odd last frame."""
+        T, N = tokens.grid.frames, tokens.grid.tokens_per_frame
+        reduced = len(range(0, T - 1, 2)) + len(range(0, T - 4, 4))
+        whole = T - reduced - (1 if self.parity and T % 2 else 0)
+        share = (whole + reduced * int((1 - self.K) * N) / N) / T
+        return share, share
 
     def _decide(self, tokens: VideoTokens) -> Reduction:
         kept = dycoke(tokens.features, K=self.K, parity=self.parity)

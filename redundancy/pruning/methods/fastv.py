@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
-from redundancy.pruning.base import Entries, InnerMethod, require_range
+from redundancy.pruning.base import Entries, InnerMethod, Kind, require_range
 from redundancy.pruning.parts.select import rank
 from redundancy.reduction import Reduction
 
@@ -22,8 +23,17 @@ class FastV(InnerMethod):
     drop_rate
         Share of the span to drop, in [0, 1).
 
+    Example
+    -------
+    >>> FastV(layer=2)(hidden, attention).kept
+    5
+
     Source: FastV (arXiv:2403.06764), section 4; details from the authors' code.
     """
+
+    name: ClassVar[str] = "fastv"
+    paper: ClassVar[str] = "FastV (arXiv:2403.06764)"
+    kind: ClassVar[Kind] = "baseline"
 
     layer: int = 2
     drop_rate: float = 0.75

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -11,14 +13,22 @@ from torch import Tensor
 from redundancy.metrics.temporal import transition_similarity
 from redundancy.pruning.base import Entries, Method, Needs, require_choice, require_range
 from redundancy.pruning.host import to_host
+from redundancy.pruning.part import Slot
 from redundancy.pruning.parts.fastvid_budget import VARIANTS, FastVIDBudget, fastvid_budget
-from redundancy.pruning.parts.merge import MERGERS, nearest_by_cosine
-from redundancy.pruning.parts.segment import Segmenter, dyseg, frame_features
+from redundancy.pruning.parts.merge import MERGERS, Merger, nearest_by_cosine
+from redundancy.pruning.parts.salience import SALIENCE_SOURCES, Recorded, Salience
+from redundancy.pruning.parts.segment import SEGMENTERS, Segmenter, dyseg, frame_features
 from redundancy.pruning.parts.select import dual_anchor, true_indices
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenLayout, VideoTokens
 
 TAU = {"onevision": 0.9, "llava_video": 0.9, "qwen": 0.84}
+# what the authors' code of each variant reads: source of salience and of frame features
+PUBLISHED = {
+    "onevision": ("pooling_head", "pooling_head"),
+    "llava_video": ("pooling_head", "pooling_head"),
+    "qwen": ("mean_query", "mean"),
+}
 
 
 @dataclass(frozen=True)
@@ -40,18 +50,34 @@ class FastVID(Method):
     variant
         `"onevision"`, `"llava_video"` or `"qwen"`, which differ in budgets; `"auto"` takes that of the tokens' family
         (`"onevision"` for families without one) and records it.
-    salience, features
-        Sources; `"auto"`: `pooling_head`, on Qwen `mean_query` and `mean`.
+    salience
+        Object, or name in `SALIENCE_SOURCES`; `"auto"`: what is native to the family (`pooling_head`, on Qwen
+        `mean_query`), or what a named variant reads.
+    features
+        Source of frame features; `"auto"`: likewise (`pooling_head`, on Qwen `mean`).
     segmenter
-        Used in place of DySeg with c and tau.
+        Object, or name in `SEGMENTERS`, used in place of DySeg with c and tau.
     merger
-        Name in `MERGERS`.
+        Object, or name in `MERGERS`, which then has this `beta` if it has one.
     parity
         As the authors' code. By default a segment is merged as a whole whatever its budget, a context token is no
         member of its own cluster, zero vectors have cosine 0, and a retention of 1 keeps all tokens.
 
+    Example
+    -------
+    >>> FastVID(retention=0.25, c=2)(tokens).stages["segments"].tolist()
+    [5, 3]
+
     Source: FastVID (arXiv:2503.11187), section 3.
     """
+
+    name: ClassVar[str] = "fastvid"
+    paper: ClassVar[str] = "FastVID (arXiv:2503.11187)"
+    slots: ClassVar[Mapping[str, Slot]] = {
+        "salience": Slot(SALIENCE_SOURCES, words=("auto",)),
+        "segmenter": Slot(SEGMENTERS),
+        "merger": Slot(MERGERS, settings=("beta",)),
+    }
 
     retention: float = 0.1
     c: int = 8
@@ -61,10 +87,10 @@ class FastVID(Method):
     beta: float = 0.6
     ignore: float = 0.95
     variant: str = "auto"
-    salience: str = "auto"
+    salience: Salience | str = "auto"
     features: str = "auto"
-    segmenter: Segmenter | None = None
-    merger: str = "anchor_centric"
+    segmenter: Segmenter | str | None = None
+    merger: Merger | str = "anchor_centric"
     parity: bool = False
 
     def __post_init__(self) -> None:
@@ -75,39 +101,54 @@ class FastVID(Method):
         require_range("p", self.p, 1)
         require_range("beta", self.beta, 0, 1)
         require_choice("variant", self.variant, ("auto", *VARIANTS))
-        require_choice("merger", self.merger, tuple(MERGERS))
 
     def variant_of(self, layout: TokenLayout | None) -> str:
         """The variant for a family's layout."""
-        if self.variant != "auto" or layout is None:
-            return "onevision" if self.variant == "auto" else self.variant
-        if layout.newline == "row":
-            return "llava_video"
-        return "qwen" if layout.family.startswith("qwen") else "onevision"
+        if self.variant != "auto":
+            return self.variant
+        return "onevision" if layout is None else layout.fastvid
 
     def needs(self, layout: TokenLayout | None = None) -> Needs:
-        """Salience and frame features, whose sources depend on the variant."""
-        qwen = self.variant_of(layout) == "qwen"
-        salience = ("mean_query" if qwen else "pooling_head") if self.salience == "auto" else self.salience
-        features = ("mean" if qwen else "pooling_head") if self.features == "auto" else self.features
-        return Needs(salience=salience, frame_features=features)
+        """Salience and frame features: those named, or those native to the family or the variant."""
+        needs = self._salience(layout).needs(layout).also(Needs(frame_features=self._native(layout)[1]))
+        return needs if self.segmenter is None else needs.also(self.part("segmenter").needs(layout))
+
+    def bounds(self, tokens: VideoTokens) -> tuple[float, float]:
+        """`int(N r)` a frame at most; the salient share at least, but quiet segments of the Qwen variant keep one."""
+        T, N = tokens.grid.frames, tokens.grid.tokens_per_frame
+        if self.retention == 1 and not self.parity:
+            return 1.0, 1.0
+        most = max(int(N * self.retention), 1)
+        if self.variant_of(tokens.layout) == "qwen":
+            return 1 / (T * N), most / N
+        return most * (1 - self.d) / N, most / N
+
+    def _native(self, layout: TokenLayout | None) -> tuple[str, str]:
+        """Source of salience where none is named, and of frame features."""
+        salience, features = PUBLISHED[self.variant_of(layout)]
+        if self.variant == "auto" and layout is not None:
+            salience, features = layout.salience, layout.frame_features
+        return salience, features if self.features == "auto" else self.features
+
+    def _salience(self, layout: TokenLayout | None) -> Salience:
+        found: Salience = self.part("salience") or Recorded(self._native(layout)[0])
+        return found
 
     def _decide(self, tokens: VideoTokens) -> Reduction:
-        needs, variant = self.needs(tokens.layout), self.variant_of(tokens.layout)
+        variant = self.variant_of(tokens.layout)
         result = fastvid(
             tokens.features,
-            tokens.salience_from(str(needs.salience)),
-            frame_features(tokens, str(needs.frame_features)),
+            self._salience(tokens.layout)(tokens),
+            frame_features(tokens, self._native(tokens.layout)[1]),
             variant=variant,
             retention=self.retention,
             c=self.c,
             tau=TAU[variant] if self.tau is None else self.tau,
             d=self.d,
             p=self.p,
-            beta=self.beta,
             ignore=self.ignore,
-            merger=self.merger,
-            lengths=None if self.segmenter is None else self.segmenter(tokens),
+            merger=self.part("merger"),
+            lengths=None if self.segmenter is None else self.part("segmenter")(tokens),
             parity=self.parity,
         )
         if self.retention == 1 and not self.parity:
@@ -128,7 +169,7 @@ def fastvid(
     p: int = 4,
     beta: float = 0.6,
     ignore: float = 0.95,
-    merger: str = "anchor_centric",
+    merger: Merger | str = "anchor_centric",
     lengths: Int64[Tensor, "segments"] | None = None,
     parity: bool = False,
 ) -> Entries:
@@ -163,7 +204,7 @@ def fastvid(
     output = torch.empty(salient.numel(), dtype=torch.int64, device=x.device)
     output[anchor] = torch.arange(len(anchor), device=x.device)
     target = output[at[target]]
-    weights = MERGERS[merger](target, len(anchor), beta=beta)
+    weights = MERGERS.resolved(merger, beta=beta)(target, len(anchor))
     is_context = context.flatten()[anchor]
     stages = {
         "variant": variant,

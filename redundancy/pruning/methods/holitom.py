@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -13,8 +14,10 @@ from torch import Tensor
 from redundancy.metrics.kernels.peaks import density_peaks
 from redundancy.metrics.temporal import token_persistence
 from redundancy.pruning.base import Entries, Method, Needs, require_choice, require_range
-from redundancy.pruning.parts.merge import MERGERS, ClusterWeights, nearest_by_distance
-from redundancy.pruning.parts.segment import Segmenter
+from redundancy.pruning.part import Slot
+from redundancy.pruning.parts.merge import MERGERS, ClusterWeights, Merger, nearest_by_distance
+from redundancy.pruning.parts.salience import SALIENCE_SOURCES, Salience
+from redundancy.pruning.parts.segment import SEGMENTERS, Segmenter
 from redundancy.pruning.parts.select import rank, true_indices
 from redundancy.pruning.parts.windows import static_windows
 from redundancy.reduction import Reduction
@@ -45,18 +48,33 @@ class HoliTom(Method):
         `"one_token"`: static tokens of a window before its dynamic ones; `"grid"`: by place; `"auto"`: `"grid"` where
         the family has newlines after grid rows.
     merger
-        Name in `MERGERS`: `"mixture"` of centre and members, or `"cluster_mean"` (the authors' NO_BETA).
+        Object, or name in `MERGERS`, which then has this `beta` if it has one: `"mixture"` of centre and members, or
+        `"cluster_mean"` (the authors' NO_BETA).
     salience
-        Source of salience.
+        Object, or name in `SALIENCE_SOURCES`.
     segmenter
-        Windows used in place of the chosen ones.
+        Object, or name in `SEGMENTERS`: windows used in place of the chosen ones.
     parity
         As the authors' code, also where a retention of 1 averages static tokens; by default it keeps all tokens.
 
     The shortened sequence is numbered consecutively.
 
+    Example
+    -------
+    >>> HoliTom(retention=0.25)(tokens)
+    Reduction(HoliTom: 32 of 128 tokens (0.25, asked 0.25) merged,
+    placement 'renumbered', before the model; 8 x 4 x 4)
+
     Source: HoliTom (arXiv:2505.21334), section 3.
     """
+
+    name: ClassVar[str] = "holitom"
+    paper: ClassVar[str] = "HoliTom (arXiv:2505.21334)"
+    slots: ClassVar[Mapping[str, Slot]] = {
+        "merger": Slot(MERGERS, settings=("beta",)),
+        "salience": Slot(SALIENCE_SOURCES),
+        "segmenter": Slot(SEGMENTERS),
+    }
 
     retention: float = 0.1
     tau: float | None = None
@@ -65,9 +83,9 @@ class HoliTom(Method):
     k: int = 7
     max_window: int = 1024
     order: str = "auto"
-    merger: str = "mixture"
-    salience: str = "received"
-    segmenter: Segmenter | None = None
+    merger: Merger | str = "mixture"
+    salience: Salience | str = "received"
+    segmenter: Segmenter | str | None = None
     parity: bool = False
 
     placement_rule = "renumbered"
@@ -80,11 +98,18 @@ class HoliTom(Method):
         require_range("k", self.k, 1)
         require_range("max_window", self.max_window, 0)
         require_choice("order", self.order, ("auto", *ORDERS))
-        require_choice("merger", self.merger, tuple(MERGERS))
 
-    def needs(self, layout: TokenLayout | None = None) -> Needs:  # the source does not depend on the layout
-        """The salience that ranks dynamic tokens."""
-        return Needs(salience=self.salience)
+    def needs(self, layout: TokenLayout | None = None) -> Needs:
+        """What the salience that ranks dynamic tokens reads, and the segmenter."""
+        needs: Needs = self.part("salience").needs(layout)
+        return needs if self.segmenter is None else needs.also(self.part("segmenter").needs(layout))
+
+    def bounds(self, tokens: VideoTokens) -> tuple[float, float]:
+        """Rounding adds at most one token a frame and half a token a window; static videos keep less than asked for."""
+        T, N = tokens.grid.frames, tokens.grid.tokens_per_frame
+        if self.retention == 1 and not self.parity:
+            return 1.0, 1.0
+        return max(min(self.retention - 0.5 / N, 1 / T), 0.0), min(self.retention + 1.5 / N, 1.0)
 
     def _decide(self, tokens: VideoTokens) -> Reduction:
         rows, cols = tokens.grid.rows, tokens.grid.cols
@@ -96,16 +121,15 @@ class HoliTom(Method):
         tau = (0.65 if self.retention <= 0.1 else 0.8) if self.tau is None else self.tau
         result = holitom(
             tokens.features,
-            tokens.salience_from(self.salience),
+            self.part("salience")(tokens),
             retention=self.retention,
             tau=tau,
-            beta=self.beta,
             D=self.D,
             k=self.k,
             max_window=self.max_window,
             order=order,
-            merger=self.merger,
-            lengths=None if self.segmenter is None else self.segmenter(tokens),
+            merger=self.part("merger"),
+            lengths=None if self.segmenter is None else self.part("segmenter")(tokens),
             parity=self.parity,
         )
         if self.retention == 1 and not self.parity:
@@ -124,7 +148,7 @@ def holitom(
     k: int = 7,
     max_window: int = 1024,
     order: str = "one_token",
-    merger: str = "mixture",
+    merger: Merger | str = "mixture",
     lengths: Int64[Tensor, "windows"] | None = None,
     parity: bool = False,
 ) -> Entries:
@@ -145,12 +169,12 @@ def holitom(
 
     Source: HoliTom (arXiv:2505.21334), section 3; details from the authors' code.
     """
-    x = features.float()
+    x, merging = features.float(), MERGERS.resolved(merger, beta=beta)
     N = x.shape[1]
     persistence = token_persistence(x).nan_to_num(0.0)  # a zero token resembles nothing
     plan = _plan(persistence, lengths, retention=retention, tau=tau, max_window=max_window, D=D)
     static, window_of_frame = _static_places(persistence, plan.lengths, tau=tau)
-    parts = [_static_part(x, static, plan, k=k, merger=merger, beta=beta, parity=parity)]
+    parts = [_static_part(x, static, plan, k=k, merger=merging, parity=parity)]
     dynamic = ~static[window_of_frame]
     dominant = (
         rank(salience.float().masked_fill(~dynamic, -torch.inf)) < plan.dominant.to(x.device)[window_of_frame][:, None]
@@ -160,7 +184,7 @@ def holitom(
     parts.append(_Part(anchor, anchor, torch.arange(len(anchor), device=x.device), ones, 0))
     if bool(plan.contextual.any()):
         rest = dynamic & ~dominant
-        parts.append(_contextual_part(x, rest, plan, k=k, merger=merger, beta=beta, parity=parity))
+        parts.append(_contextual_part(x, rest, plan, k=k, merger=merging, parity=parity))
     stages = {
         "segments": plan.lengths,
         "total_gain": plan.gain,
@@ -231,7 +255,7 @@ def _static_places(
     return static, torch.repeat_interleave(torch.arange(len(lengths)), lengths).to(device)
 
 
-def _static_part(x: Tensor, static: Tensor, plan: _Plan, *, k: int, merger: str, beta: float, parity: bool) -> _Part:
+def _static_part(x: Tensor, static: Tensor, plan: _Plan, *, k: int, merger: Merger, parity: bool) -> _Part:
     """Mean of each static place over its window, and the clusters of these."""
     N = x.shape[1]
     chosen = plan.static.nonzero().flatten()
@@ -246,7 +270,6 @@ def _static_part(x: Tensor, static: Tensor, plan: _Plan, *, k: int, merger: str,
         plan.static_places[chosen],
         k=k,
         merger=merger,
-        beta=beta,
         parity=parity,
     )
     # every averaged token stands for the tokens of its place in each frame of the window
@@ -262,14 +285,14 @@ def _static_part(x: Tensor, static: Tensor, plan: _Plan, *, k: int, merger: str,
     return _Part(first[: len(at)], first[entry] + frame * N, output[entry], (weight / count)[entry], 1)
 
 
-def _contextual_part(x: Tensor, rest: Tensor, plan: _Plan, *, k: int, merger: str, beta: float, parity: bool) -> _Part:
+def _contextual_part(x: Tensor, rest: Tensor, plan: _Plan, *, k: int, merger: Merger, parity: bool) -> _Part:
     """Density peaks of the dynamic tokens that are not dominant, and the clusters of these, frame by frame."""
     N = x.shape[1]
     centres = torch.repeat_interleave(plan.contextual, plan.lengths)
     points = torch.repeat_interleave(N - plan.static_places - plan.dominant, plan.lengths)
     frames = centres.nonzero().flatten()
     at, member, target, weights = _clusters(
-        x[frames], rest[frames], centres[frames], points[frames], k=k, merger=merger, beta=beta, parity=parity
+        x[frames], rest[frames], centres[frames], points[frames], k=k, merger=merger, parity=parity
     )
     place, frame = torch.cat([at, member]), frames.to(x.device)
     source = frame[place // N] * N + place % N
@@ -284,8 +307,7 @@ def _clusters(
     sizes: Int64[Tensor, "sets"],
     *,
     k: int,
-    merger: str,
-    beta: float,
+    merger: Merger,
     parity: bool,
 ) -> tuple[Tensor, Tensor, Tensor, ClusterWeights]:
     """Best-scored centres of each set, the other candidates with the centre nearest to each, and the weights.
@@ -306,7 +328,7 @@ def _clusters(
     number[at] = torch.arange(outputs, device=device)
     member = true_indices(candidates & ~chosen, int(sizes.sum()) - outputs)
     target = number[nearest.flatten()[member]]
-    return at, member, target, MERGERS[merger](target, outputs, beta=beta)
+    return at, member, target, merger(target, outputs)
 
 
 def _empty_part(device: torch.device, kind: int) -> _Part:

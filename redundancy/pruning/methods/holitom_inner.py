@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from redundancy.pruning.base import Entries, InnerMethod, require_choice, require_range
-from redundancy.pruning.parts.merge import MERGERS, nearest_by_cosine
+from redundancy.pruning.base import Entries, InnerMethod, require_range
+from redundancy.pruning.part import Slot
+from redundancy.pruning.parts.merge import MERGERS, Merger, nearest_by_cosine
 from redundancy.pruning.parts.select import rank
 from redundancy.reduction import Reduction
 
@@ -26,28 +28,36 @@ class HoliTomInner(InnerMethod):
     merge_rate
         Share of the span to merge away, in [0, 1); one place at least stays.
     merger
-        Name in `MERGERS`; `"sequential_halving"` as the authors', or for example `"cluster_mean"`.
+        Object, or name in `MERGERS`; `"sequential_halving"` as the authors', or for example `"cluster_mean"`.
     parity
         As the authors' code: a kept place of zeros attracts every other. By default its cosines are 0.
+
+    Example
+    -------
+    >>> HoliTomInner(layer=2, merge_rate=0.5)(hidden, attention).kept
+    10
 
     Source: HoliTom (arXiv:2505.21334), section 3.4.
     """
 
+    name: ClassVar[str] = "holitom_inner"
+    paper: ClassVar[str] = "HoliTom (arXiv:2505.21334)"
+    slots: ClassVar[Mapping[str, Slot]] = {"merger": Slot(MERGERS)}
     with_newlines: ClassVar[bool] = True
 
     layer: int = 18
     merge_rate: float = 0.5
-    merger: str = "sequential_halving"
+    merger: Merger | str = "sequential_halving"
     parity: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_range("layer", self.layer, 1)
         require_range("merge_rate", self.merge_rate, 0, 1, open_high=True)
-        require_choice("merger", self.merger, tuple(MERGERS))
 
     def _decide_span(self, hidden: Tensor, attention: Tensor, outer: Reduction | None) -> Entries:
-        return holitom_inner(hidden, attention, merge_rate=self.merge_rate, merger=self.merger, parity=self.parity)
+        merger: Merger = self.part("merger")
+        return holitom_inner(hidden, attention, merge_rate=self.merge_rate, merger=merger, parity=self.parity)
 
 
 def holitom_inner(
@@ -55,7 +65,7 @@ def holitom_inner(
     attention: Float[Tensor, "span"],
     *,
     merge_rate: float,
-    merger: str = "sequential_halving",
+    merger: Merger | str = "sequential_halving",
     parity: bool = False,
 ) -> Entries:
     """HoliTom's merging of a span on plain arrays.
@@ -81,7 +91,7 @@ def holitom_inner(
     anchor = kept.sort().values
     output = torch.empty_like(place)
     output[anchor] = torch.arange(keep, device=anchor.device)
-    weights = MERGERS[merger](output[nearest], keep, beta=0.6)
+    weights = MERGERS.resolved(merger)(output[nearest], keep)
     stages: dict[str, Any] = {
         "kept_ranked": kept,
         "merged": merged,

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from redundancy.pruning.base import Entries, Method, require_range
+from redundancy.pruning.base import Entries, Kind, Method, Needs, require_range
+from redundancy.pruning.part import Slot
 from redundancy.pruning.parts.cluster import Clusters, dpc_knn
-from redundancy.pruning.parts.segment import Segmenter, contiguous_labels, frame_clusters, labels_to_lengths
+from redundancy.pruning.parts.segment import (
+    SEGMENTERS,
+    Segmenter,
+    contiguous_labels,
+    frame_clusters,
+    labels_to_lengths,
+)
 from redundancy.reduction import Reduction
-from redundancy.tokens import VideoTokens
+from redundancy.tokens import TokenLayout, VideoTokens
 
 SMALL_SET = 14
 
@@ -33,24 +42,34 @@ class PruneVid(Method):
     k
         Neighbours of the density, the point itself included.
     segmenter
-        Used in place of the clusters of frames.
+        Object, or name in `SEGMENTERS`, used in place of the clusters of frames.
     parity
         As the authors' code, which fails with fewer than k frames or no cluster of frames. By default there is at
         least one cluster, and at most as many neighbours as points.
 
     Outputs stand segment by segment, static ones first, and are numbered on.
 
+    Example
+    -------
+    >>> PruneVid(cluster_ratio=0.25)(tokens).achieved
+    0.25
+
     Source: PruneVid (arXiv:2412.16117), sections 3.2 and 3.3; details from the authors' code.
     """
+
+    name: ClassVar[str] = "prunevid"
+    paper: ClassVar[str] = "PruneVid (arXiv:2412.16117)"
+    kind: ClassVar[Kind] = "baseline"
+    slots: ClassVar[Mapping[str, Slot]] = {"segmenter": Slot(SEGMENTERS)}
+    placement_rule: ClassVar[str] = "renumbered"
+    newline_rule: ClassVar[str] = "none"
 
     cluster_ratio: float = 0.5
     tau: float = 0.8
     temporal_segment_ratio: float = 0.25
     k: int = 7
-    segmenter: Segmenter | None = None
+    segmenter: Segmenter | str | None = None
     parity: bool = False
-    placement_rule = "renumbered"
-    newline_rule = "none"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,11 +78,16 @@ class PruneVid(Method):
         require_range("temporal_segment_ratio", self.temporal_segment_ratio, 0, 1, open_low=True)
         require_range("k", self.k, 1)
 
+    def needs(self, layout: TokenLayout | None = None) -> Needs:
+        """What the segmenter reads."""
+        needs: Needs = Needs() if self.segmenter is None else self.part("segmenter").needs(layout)
+        return needs
+
     def _decide(self, tokens: VideoTokens) -> Reduction:
         lengths = (
             frame_segments(tokens.features, ratio=self.temporal_segment_ratio, k=self.k, parity=self.parity)
             if self.segmenter is None
-            else self.segmenter(tokens)
+            else self.part("segmenter")(tokens)
         )
         entries = prunevid(
             tokens.features, lengths, tau=self.tau, cluster_ratio=self.cluster_ratio, k=self.k, parity=self.parity

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from redundancy.pruning.base import Entries, InnerMethod, require_range
+from redundancy.pruning.base import Entries, InnerMethod, Kind, require_range
 from redundancy.reduction import Reduction
 
 STAGES = ("segments", "static", "dynamic")
@@ -28,9 +28,18 @@ class PruneVidStage2(InnerMethod):
     alpha
         Share that stays, in (0, 1].
 
+    Example
+    -------
+    >>> PruneVidStage2(layer=2)(torch.randn(32, 8), torch.rand(32), outer=PruneVid(cluster_ratio=0.25)(tokens)).kept
+    8
+
     Source: PruneVid (arXiv:2412.16117), section 3.4.
     """
 
+    name: ClassVar[str] = "prunevid_stage2"
+    paper: ClassVar[str] = "PruneVid (arXiv:2412.16117)"
+    kind: ClassVar[Kind] = "baseline"
+    outer: ClassVar[str | None] = "prunevid"
     queries: ClassVar[Literal["last", "question", "none"]] = "question"
 
     layer: int = 10

@@ -9,14 +9,14 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from redundancy.pruning.base import Entries, InnerMethod, require_range
+from redundancy.pruning.base import Entries, InnerMethod, Kind, require_range
 from redundancy.pruning.host import to_host
 from redundancy.reduction import Reduction
 
 
 @dataclass(frozen=True)
 class RandomInner(InnerMethod):
-    """Keep `N - int(N * drop_rate)` video tokens drawn uniformly without replacement, in their order.
+    """Keep `N - int(N * drop_rate)` video tokens drawn uniformly without replacement, in their order: FastV's control.
 
     Parameters
     ----------
@@ -27,9 +27,14 @@ class RandomInner(InnerMethod):
     seed
         Of the draw; each span has its own stream, told by the energy of its states to three digits.
 
-    Source: own, the control of FastV.
+    Example
+    -------
+    >>> RandomInner(layer=2)(hidden, attention).kept
+    5
     """
 
+    name: ClassVar[str] = "random_inner"
+    kind: ClassVar[Kind] = "control"
     queries: ClassVar[Literal["last", "question", "none"]] = "none"
 
     layer: int = 2

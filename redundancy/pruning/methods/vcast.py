@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from redundancy.metrics.trajectory import EPSILON, curvature, frame_representation
-from redundancy.metrics.visual import density_score
+from redundancy.metrics.trajectory import curvature, frame_representation
 from redundancy.pruning.base import Method, Needs, require_choice, require_range
 from redundancy.pruning.host import to_host
-from redundancy.pruning.parts.budget import LEFT_OVER, allocate, curvature_weights, segment_weights, uniform_weights
-from redundancy.pruning.parts.segment import DySeg, Segmenter
-from redundancy.pruning.parts.select import rank, true_indices
+from redundancy.pruning.part import Slot
+from redundancy.pruning.parts.budget import BUDGETS, LEFT_OVER, Budget, FramePath, allocate, curvature_weights
+from redundancy.pruning.parts.salience import SALIENCE_SOURCES, Salience
+from redundancy.pruning.parts.segment import SEGMENTERS, Segmenter
+from redundancy.pruning.parts.select import SELECTORS, Selector, rank, token_score, true_indices
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenLayout, VideoTokens
-
-BUDGETS = ("curvature", "uniform", "segments")
-SELECTORS = ("unusual", "density", "salience")
 
 
 class Selection(NamedTuple):
@@ -43,13 +42,15 @@ class VCast(Method):
     temperature
         Of the softmax of curvature.
     budget
-        What weighs frames: `"curvature"`; `"uniform"`: nothing; `"segments"`: each segment the same.
+        What weighs frames, an object or a name in `BUDGETS`, which then has this `temperature` and `segmenter` if it
+        has one: `"curvature"`; `"uniform"`: nothing; `"segments"`: each segment the same.
     segmenter
-        Segments of that budget.
+        Segments of that budget: object, or name in `SEGMENTERS`.
     selector
-        What ranks the tokens of a frame: `"unusual"` (`token_score`), `"density"` (density peaks) or `"salience"`.
+        What ranks the tokens of a frame, an object or a name in `SELECTORS`, which then has this `salience` if it has
+        one: `"unusual"` (`token_score`), `"density"` (density peaks) or `"salience"`.
     salience
-        Source of salience for that selector.
+        Salience of that selector: object, or name in `SALIENCE_SOURCES`.
     left_over
         How tokens left over by rounding are given, a name in `LEFT_OVER`; with `parity` always `"largest fraction"`.
     parity
@@ -57,16 +58,30 @@ class VCast(Method):
 
     A video of one frame is kept whole, as in the authors' code.
 
+    Example
+    -------
+    >>> VCast(retention=0.25)(tokens).achieved
+    0.25
+
     Source: V-CAST (arXiv:2603.27650), section 3.
     """
+
+    name: ClassVar[str] = "vcast"
+    paper: ClassVar[str] = "V-CAST (arXiv:2603.27650)"
+    slots: ClassVar[Mapping[str, Slot]] = {
+        "segmenter": Slot(SEGMENTERS),
+        "salience": Slot(SALIENCE_SOURCES),
+        "budget": Slot(BUDGETS, settings=("temperature", "segmenter")),
+        "selector": Slot(SELECTORS, settings=("salience",)),
+    }
 
     retention: float = 0.25
     min_k: int = 1
     temperature: float = 0.7
-    budget: str = "curvature"
-    segmenter: Segmenter = field(default_factory=DySeg)
-    selector: str = "unusual"
-    salience: str = "received"
+    budget: Budget | str = "curvature"
+    segmenter: Segmenter | str = "dyseg"
+    selector: Selector | str = "unusual"
+    salience: Salience | str = "received"
     left_over: str = "largest remainder"
     parity: bool = False
 
@@ -75,40 +90,68 @@ class VCast(Method):
         require_range("retention", self.retention, 0, 1, open_low=True)
         require_range("min_k", self.min_k, 0)
         require_range("temperature", self.temperature, 0, open_low=True)
-        require_choice("budget", self.budget, BUDGETS)
-        require_choice("selector", self.selector, SELECTORS)
         require_choice("left_over", self.left_over, LEFT_OVER)
 
-    def needs(self, layout: TokenLayout | None = None) -> Needs:  # the same on every layout
-        """Salience if that selects, and what the segmenter reads if it weighs."""
-        return Needs(
-            salience=self.salience if self.selector == "salience" else None,
-            frame_features=self.segmenter.needs.frame_features if self.budget == "segments" else None,
-        )
+    def needs(self, layout: TokenLayout | None = None) -> Needs:
+        """What the selector and the budget read."""
+        needs: Needs = self.part("selector").needs(layout)
+        return needs.also(self.part("budget").needs(layout))
+
+    def bounds(self, tokens: VideoTokens) -> tuple[float, float]:
+        """Exact up to rounding of the total; `min_k` tokens a frame at least, a single frame whole."""
+        T, N = tokens.grid.frames, tokens.grid.tokens_per_frame
+        if T == 1:
+            return 1.0, 1.0
+        share, half = max(self.retention, min(self.min_k, N) / N), 0.5 / (T * N)
+        return share - half, min(max(share + half, 1 / (T * N)), 1.0)
 
     def _decide(self, tokens: VideoTokens) -> Reduction:
-        index, stages = vcast(
-            tokens.features,
+        if tokens.grid.frames <= 1:
+            index, stages = keep_one_frame(tokens.features)
+            return self._select(tokens, index, **stages)
+        path = frame_path(tokens.features)
+        index, stages = select_frames(
+            self.part("selector")(tokens, path),
+            self.part("budget").weights(tokens, path),
             retention=self.retention,
             min_k=self.min_k,
-            temperature=self.temperature,
-            weights=self._weights(tokens),
             left_over="largest fraction" if self.parity else self.left_over,
-            score=self._score(tokens),
         )
-        return self._select(tokens, index, **stages)
+        return self._select(tokens, index, representation=path.representation, curvature=path.curvature, **stages)
 
-    def _weights(self, tokens: VideoTokens) -> Tensor | None:
-        if self.budget == "curvature":
-            return None
-        return (
-            uniform_weights(tokens.grid.frames) if self.budget == "uniform" else segment_weights(self.segmenter(tokens))
-        )
 
-    def _score(self, tokens: VideoTokens) -> Tensor | None:
-        if self.selector == "unusual":
-            return None
-        return density_score(tokens.features) if self.selector == "density" else tokens.salience_from(self.salience)
+def frame_path(features: Float[Tensor, "frames tokens channels"]) -> FramePath:
+    """Unit frame means and, on the CPU, the curvature of the path that they take: the one copy of a decision."""
+    z = frame_representation(features.float())
+    return FramePath(z, to_host(curvature(z)))
+
+
+def keep_one_frame(features: Float[Tensor, "frames tokens channels"]) -> Selection:
+    """A video of one frame, which has no path, whole."""
+    everything = torch.arange(features.shape[0] * features.shape[1], device=features.device)
+    return Selection(everything, {"clamped": ["a video of one frame is kept whole"]})
+
+
+def select_frames(
+    score: Float[Tensor, "frames tokens"],
+    weight: Float[Tensor, "frames"],
+    *,
+    retention: float,
+    min_k: int,
+    left_over: str,
+) -> Selection:
+    """Budgets by the weights of frames, and per frame the tokens of largest score, in raster order.
+
+    Returns
+    -------
+    Indices into T*N; stages `weight`, `budget`, `total`, `clamped`.
+    """
+    T, N = score.shape
+    total, clamped = total_budget(T, N, retention=retention, min_k=min_k)
+    per_frame = allocate(weight, total, minimum=min(max(min_k, 0), N), maximum=N, left_over=left_over)
+    kept = rank(score) < per_frame.to(score.device)[:, None]
+    stages = {"weight": weight, "budget": per_frame, "total": total, "clamped": clamped}
+    return Selection(true_indices(kept, int(per_frame.sum())), stages)
 
 
 def vcast(
@@ -118,14 +161,12 @@ def vcast(
     min_k: int = 1,
     temperature: float = 0.7,
     left_over: str = "largest fraction",
-    weights: Float[Tensor, "frames"] | None = None,
-    score: Float[Tensor, "frames tokens"] | None = None,
 ) -> Selection:
     """V-CAST on one video.
 
-    1. Weights: softmax of the curvature of the normalised frame means over the temperature, or other `weights`.
+    1. Weights: softmax of the curvature of the normalised frame means over the temperature.
     2. `round(T N r)` tokens in all (half to even), at least `min_k` a frame, shared by `allocate`.
-    3. Per frame the tokens of largest `token_score`, or of another `score`, in raster order.
+    3. Per frame the tokens of largest `token_score`, in raster order.
 
     A retention of 0 or less counts as 0.25, as in the authors' code; one frame is kept whole.
 
@@ -135,26 +176,17 @@ def vcast(
 
     Source: V-CAST (arXiv:2603.27650), section 3; details from the authors' code.
     """
-    T, N, _ = features.shape
-    if T <= 1:
-        everything = torch.arange(T * N, device=features.device)
-        return Selection(everything, {"clamped": ["a video of one frame is kept whole"]})
-    x = features.float()
-    z = frame_representation(x)
-    kappa = to_host(curvature(z))
-    weight = curvature_weights(kappa, temperature=temperature) if weights is None else weights
-    total, clamped = total_budget(T, N, retention=retention, min_k=min_k)
-    per_frame = allocate(weight, total, minimum=min(max(min_k, 0), N), maximum=N, left_over=left_over)
-    kept = rank(token_score(x, z) if score is None else score) < per_frame.to(x.device)[:, None]
-    stages = {
-        "representation": z,
-        "curvature": kappa,
-        "weight": weight,
-        "budget": per_frame,
-        "total": total,
-        "clamped": clamped,
-    }
-    return Selection(true_indices(kept, int(per_frame.sum())), stages)
+    if len(features) <= 1:
+        return keep_one_frame(features)
+    z, kappa = frame_path(features)
+    index, stages = select_frames(
+        token_score(features, z),
+        curvature_weights(kappa, temperature=temperature),
+        retention=retention,
+        min_k=min_k,
+        left_over=left_over,
+    )
+    return Selection(index, {"representation": z, "curvature": kappa, **stages})
 
 
 def vcast_videos(
@@ -200,19 +232,3 @@ def total_budget(num_frames: int, tokens_per_frame: int, *, retention: float, mi
     least = num_frames * min(max(min_k, 0), tokens_per_frame)
     total = max(min(max(asked, 1), num_frames * tokens_per_frame), least)
     return total, [] if total == asked else [f"{asked} tokens asked for: {total} (min_k = {min_k})"]
-
-
-def token_score(
-    features: Float[Tensor, "frames tokens channels"], representation: Float[Tensor, "frames channels"]
-) -> Float[Tensor, "frames tokens"]:
-    """How unusual a token is in its frame, `(1 - cos(x, z[t])) + (|x| - min |x|) / (max |x| - min |x| + 1e-6)`.
-
-    Source: V-CAST (arXiv:2603.27650), section 3.3, eq. 5.
-    """
-    x = features.float()
-    norm = torch.linalg.vector_norm(x, dim=-1)
-    length = torch.linalg.vector_norm(representation, dim=-1, keepdim=True).clamp_min(EPSILON)
-    cosine = torch.bmm(x, representation[:, :, None]).squeeze(-1) / (norm.clamp_min(EPSILON) * length)
-    low, high = norm.amin(1, keepdim=True), norm.amax(1, keepdim=True)
-    score: Tensor = (1 - cosine) + (norm - low) / (high - low + EPSILON)
-    return score

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from redundancy.pruning.base import Method, require_range
+from redundancy.pruning.base import Kind, Method, require_range
 from redundancy.pruning.host import to_host
 from redundancy.pruning.parts.select import rank, true_indices
 from redundancy.reduction import Reduction
@@ -41,10 +41,20 @@ class VidCom2(Method):
     parity
         As the authors' code, which drops tokens of ordinary frames at a retention of 1. By default 1 keeps everything.
 
-    Outputs keep their positions on the Qwen families and are numbered on elsewhere, as in the authors' code.
+    Outputs keep their positions where position ids follow the grid (the Qwen families) and are numbered on elsewhere,
+    as in the authors' code.
+
+    Example
+    -------
+    >>> VidCom2(retention=0.25)(tokens).achieved
+    0.25
 
     Source: VidCom2 (arXiv:2505.14454), section 3; details from the authors' code.
     """
+
+    name: ClassVar[str] = "vidcom2"
+    paper: ClassVar[str] = "VidCom2 (arXiv:2505.14454)"
+    kind: ClassVar[Kind] = "baseline"
 
     retention: float = 0.25
     parity: bool = False
@@ -52,6 +62,12 @@ class VidCom2(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_range("retention", self.retention, 0, 1, open_low=True)
+
+    def bounds(self, tokens: VideoTokens) -> tuple[float, float]:
+        """Rounding in every frame, at least one token; a frame that asks for more than it has loses the rest."""
+        T, N, r = tokens.grid.frames, tokens.grid.tokens_per_frame, self.retention
+        lost = max(r * (2 - 1 / T) - 1, 0.0) / T
+        return max(r - lost - 0.5 / N, 0.0), max(min(r + 0.5 / N, 1.0), 1 / N)
 
     def _decide(self, tokens: VideoTokens) -> Reduction:
         if self.retention == 1 and not self.parity:
@@ -65,7 +81,7 @@ class VidCom2(Method):
             budget=unique.budget,
         )
         changed: dict[str, Any] = {}
-        if not tokens.layout.family.startswith("qwen"):
+        if not tokens.layout.grid_positions:
             changed["placement"] = "renumbered"
         if tokens.layout.newline == "row":
             changed["newline"] = "all"

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from redundancy.pruning.base import Entries, Method, Needs, require_range
+from redundancy.pruning.base import Entries, Kind, Method, Needs, require_choice, require_range
+from redundancy.pruning.part import Slot
 from redundancy.pruning.parts.merge import cluster_sizes
+from redundancy.pruning.parts.salience import SALIENCE_SOURCES, Salience
 from redundancy.pruning.parts.select import rank
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenLayout, VideoTokens
 
 DOMINANT_SHARE = 54 / 64
+METRICS = ("features", "keys")
 
 
 @dataclass(frozen=True)
@@ -28,28 +32,50 @@ class VisionZip(Method):
         Share of tokens to keep, in (0, 1]; the published setting keeps 64 of 196, 54 of them dominant. Of `r N` tokens
         a share of 54 / 64 is dominant, at least one is contextual (own rule: the authors give counts).
     salience
-        Source of the attention received; SigLIP has no class token.
+        Object, or name in `SALIENCE_SOURCES`: the attention received, for SigLIP has no class token.
+    metric
+        What the other tokens are compared by: `"features"`, or `"keys"` of the tower, as the original does. Keys are
+        recorded by `prune` on its own, and by a capture with `keys=True`.
     parity
         As the authors' code: contextual tokens stand behind the dominant ones of their frame. By default all stand in
         raster order.
 
-    Tokens are compared by the tower's keys where the capture recorded them, else by their features; `stages["metric"]`
-    says which. Works on projected tokens; the original works before the projector.
+    Works on projected tokens; the original works before the projector.
+
+    Example
+    -------
+    >>> VisionZip(retention=0.25)(tokens).achieved
+    0.25
 
     Source: VisionZip (arXiv:2412.04467), section 3; details from the authors' code.
     """
 
+    name: ClassVar[str] = "visionzip"
+    paper: ClassVar[str] = "VisionZip (arXiv:2412.04467)"
+    kind: ClassVar[Kind] = "baseline"
+    row_sums: ClassVar[tuple[float, ...]] = (1.0, 2.0)
+    slots: ClassVar[Mapping[str, Slot]] = {"salience": Slot(SALIENCE_SOURCES)}
+
     retention: float = 64 / 196
-    salience: str = "received"
+    salience: Salience | str = "received"
+    metric: str = "features"
     parity: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_range("retention", self.retention, 0, 1, open_low=True)
+        require_choice("metric", self.metric, METRICS)
 
     def needs(self, layout: TokenLayout | None = None) -> Needs:
-        """Salience of the named source."""
-        return Needs(salience=self.salience)
+        """What the source of salience reads, and the tower's keys if they are the metric."""
+        needs: Needs = self.part("salience").needs(layout)
+        return needs.also(Needs(keys=self.metric == "keys"))
+
+    def bounds(self, tokens: VideoTokens) -> tuple[float, float]:
+        """Exact: dominant and contextual tokens of every frame."""
+        dominant, contextual, _ = self.counts(tokens.grid.tokens_per_frame)
+        share = (dominant + contextual) / tokens.grid.tokens_per_frame
+        return share, share
 
     def counts(self, tokens_per_frame: int) -> tuple[int, int, list[str]]:
         """Dominant and contextual tokens of a frame, and what had to be clamped."""
@@ -62,15 +88,14 @@ class VisionZip(Method):
 
     def _decide(self, tokens: VideoTokens) -> Reduction:
         dominant, contextual, notes = self.counts(tokens.grid.tokens_per_frame)
-        keys = tokens.extra.get("keys")
         entries = visionzip(
-            tokens.features if keys is None else keys,
-            tokens.salience_from(self.salience),
+            tokens.tower_keys() if self.metric == "keys" else tokens.features,
+            self.part("salience")(tokens),
             dominant=dominant,
             contextual=contextual,
             parity=self.parity,
         )
-        stages: dict[str, Any] = {"metric": "features" if keys is None else "keys", "clamped": notes}
+        stages: dict[str, Any] = {"metric": self.metric, "clamped": notes}
         return self._merge(tokens, entries._replace(stages=dict(entries.stages) | stages))
 
 

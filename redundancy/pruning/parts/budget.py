@@ -5,20 +5,25 @@ Budgets are decided on the host from a few numbers per frame, so that everything
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from redundancy.pruning.base import require_choice
+from redundancy.pruning.part import Part, Registry, Slot
+from redundancy.pruning.parts.segment import SEGMENTERS, Segmenter
+from redundancy.pruning.settings import Needs, require_choice, require_range
+from redundancy.tokens import TokenLayout, VideoTokens
 
 LEFT_OVER = ("largest fraction", "largest remainder")
 
 
 def uniform_weights(num_frames: int) -> Float[Tensor, "frames"]:
-    """Every frame weighs the same.
-
-    Source: own, the control of the other weights.
-    """
+    """Every frame weighs the same, the control of the other weights."""
     return torch.full((num_frames,), 1 / num_frames)
 
 
@@ -119,3 +124,87 @@ def _fill_in_rounds(room: Tensor, count: int) -> Tensor:
         given[chosen] += max(rounds, 1)
         count -= max(rounds, 1) * len(chosen)
     return given
+
+
+class FramePath(NamedTuple):
+    """The path that frames take, known once a decision: `[T, D]` unit frame means, `[T]` curvature on the CPU."""
+
+    representation: Float[Tensor, "frames channels"]
+    curvature: Float[Tensor, "frames"]
+
+
+@dataclass(frozen=True)
+class Budget(Part):
+    """Base of budgets: `budget.weights(tokens, path)` says what share of all tokens each frame may keep."""
+
+    @abstractmethod
+    def weights(self, tokens: VideoTokens, path: FramePath) -> Float[Tensor, "frames"]:
+        """Weights `[T]` on the CPU; only their proportions count."""
+
+
+@dataclass(frozen=True)
+class CurvatureBudget(Budget):
+    """Frames at which the path of frames turns keep more: softmax of curvature over the temperature.
+
+    Parameters
+    ----------
+    temperature
+        Above 0; the larger, the more alike the frames.
+
+    Source: V-CAST (arXiv:2603.27650), section 3.2, eq. 3.
+    """
+
+    name: ClassVar[str] = "curvature"
+    source: ClassVar[str] = "V-CAST (arXiv:2603.27650), section 3.2"
+
+    temperature: float = 0.7
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range("temperature", self.temperature, 0, open_low=True)
+
+    def weights(self, tokens: VideoTokens, path: FramePath) -> Float[Tensor, "frames"]:
+        """Softmax of curvature."""
+        return curvature_weights(path.curvature, temperature=self.temperature)
+
+
+@dataclass(frozen=True)
+class UniformBudget(Budget):
+    """Every frame keeps as many, the control of the other budgets."""
+
+    name: ClassVar[str] = "uniform"
+
+    def weights(self, tokens: VideoTokens, path: FramePath) -> Float[Tensor, "frames"]:
+        """Equal weights."""
+        return uniform_weights(tokens.grid.frames)
+
+
+@dataclass(frozen=True)
+class SegmentBudget(Budget):
+    """Every segment keeps as many, and its frames share that equally.
+
+    Parameters
+    ----------
+    segmenter
+        Object, or name in `SEGMENTERS`.
+
+    Source: V-CAST (arXiv:2603.27650), the segment-based budget it compares with.
+    """
+
+    name: ClassVar[str] = "segments"
+    source: ClassVar[str] = "V-CAST (arXiv:2603.27650), the budget it compares with"
+    slots: ClassVar[Mapping[str, Slot]] = {"segmenter": Slot(SEGMENTERS)}
+
+    segmenter: Segmenter | str = "dyseg"
+
+    def weights(self, tokens: VideoTokens, path: FramePath) -> Float[Tensor, "frames"]:
+        """Inverse lengths of segments."""
+        return segment_weights(self.part("segmenter")(tokens))
+
+    def needs(self, layout: TokenLayout | None = None) -> Needs:
+        """What the segmenter reads."""
+        needs: Needs = self.part("segmenter").needs(layout)
+        return needs
+
+
+BUDGETS: Registry[Budget] = Registry("budget", Budget, CurvatureBudget(), UniformBudget(), SegmentBudget())

@@ -6,12 +6,16 @@ weights: of the output's own token (`anchor` `[K]`) and of each member. `MERGERS
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
+
+from redundancy.pruning.part import Part, Registry
+from redundancy.pruning.settings import require_range
 
 
 class ClusterWeights(NamedTuple):
@@ -27,66 +31,124 @@ def cluster_sizes(target: Int64[Tensor, "members"], outputs: int) -> Float64[Ten
     return torch.zeros(outputs, dtype=torch.float64, device=target.device).index_add(0, target, ones)
 
 
-def anchor_centric(target: Int64[Tensor, "members"], outputs: int, *, beta: float) -> ClusterWeights:
+@dataclass(frozen=True)
+class Merger(Part):
+    """Base of mergers: `merger(target, outputs)` gives the weights of anchors and members."""
+
+    @abstractmethod
+    def __call__(self, target: Int64[Tensor, "members"], outputs: int) -> ClusterWeights:
+        """Weights for members that go to the outputs `target`, of which there are `outputs`."""
+
+
+@dataclass(frozen=True)
+class AnchorCentric(Merger):
     """`w * anchor + (1 - w) * mean of the members` with `w = max(1 / (m + 1), beta)`; the anchor alone if m = 0.
+
+    Parameters
+    ----------
+    beta
+        Least weight of the anchor, in [0, 1].
 
     Source: FastVID (arXiv:2503.11187), section 3.3, eq. 7.
     """
-    size = cluster_sizes(target, outputs)
-    anchor = (1 / (size + 1)).clamp_min(beta)
-    return ClusterWeights(anchor, ((1 - anchor) / size)[target])
+
+    name: ClassVar[str] = "anchor_centric"
+    source: ClassVar[str] = "FastVID (arXiv:2503.11187), section 3.3"
+
+    beta: float = 0.6
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range("beta", self.beta, 0, 1)
+
+    def __call__(self, target: Int64[Tensor, "members"], outputs: int) -> ClusterWeights:
+        """Weights of anchors and members."""
+        size = cluster_sizes(target, outputs)
+        anchor = (1 / (size + 1)).clamp_min(self.beta)
+        return ClusterWeights(anchor, ((1 - anchor) / size)[target])
 
 
-def mixture(target: Int64[Tensor, "members"], outputs: int, *, beta: float) -> ClusterWeights:
+@dataclass(frozen=True)
+class Mixture(Merger):
     """`beta * anchor + (1 - beta) * mean of the members`; the anchor alone if it has none.
+
+    Parameters
+    ----------
+    beta
+        Weight of the anchor, in [0, 1].
 
     Source: HoliTom (arXiv:2505.21334), the authors' code.
     """
-    size = cluster_sizes(target, outputs)
-    return ClusterWeights(torch.full_like(size, beta).masked_fill(size == 0, 1.0), ((1 - beta) / size)[target])
+
+    name: ClassVar[str] = "mixture"
+    source: ClassVar[str] = "HoliTom (arXiv:2505.21334), the authors' code"
+
+    beta: float = 0.6
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range("beta", self.beta, 0, 1)
+
+    def __call__(self, target: Int64[Tensor, "members"], outputs: int) -> ClusterWeights:
+        """Weights of anchors and members."""
+        size = cluster_sizes(target, outputs)
+        anchor = torch.full_like(size, self.beta).masked_fill(size == 0, 1.0)
+        return ClusterWeights(anchor, ((1 - self.beta) / size)[target])
 
 
-def cluster_mean(target: Int64[Tensor, "members"], outputs: int, *, beta: float = 0.0) -> ClusterWeights:
-    """Mean of the anchor and the members together; `beta` is not used.
+@dataclass(frozen=True)
+class ClusterMean(Merger):
+    """Mean of the anchor and the members together.
 
     Source: HoliTom (arXiv:2505.21334), section 3.3.
     """
-    share = 1 / (cluster_sizes(target, outputs) + 1)
-    return ClusterWeights(share, share[target])
+
+    name: ClassVar[str] = "cluster_mean"
+    source: ClassVar[str] = "HoliTom (arXiv:2505.21334), section 3.3"
+
+    def __call__(self, target: Int64[Tensor, "members"], outputs: int) -> ClusterWeights:
+        """Weights of anchors and members."""
+        share = 1 / (cluster_sizes(target, outputs) + 1)
+        return ClusterWeights(share, share[target])
 
 
-def sequential_halving(target: Int64[Tensor, "members"], outputs: int, *, beta: float = 0.0) -> ClusterWeights:
-    """`anchor <- (anchor + member) / 2` for one member after the other; `beta` is not used.
+@dataclass(frozen=True)
+class SequentialHalving(Merger):
+    """`anchor <- (anchor + member) / 2` for one member after the other.
 
     With m members the anchor keeps `2^-m` and the j-th of them, j from 1, has `2^-(m-j+1)`: later ones weigh more.
 
     Source: HoliTom (arXiv:2505.21334), the authors' code inside the language model.
     """
-    size = cluster_sizes(target, outputs)
-    order = target.sort(stable=True).indices
-    start = size.cumsum(0) - size
-    j = torch.empty_like(size[target])
-    j[order] = torch.arange(len(target), dtype=torch.float64, device=target.device) - start[target[order]] + 1
-    return ClusterWeights(torch.exp2(-size), torch.exp2(j - 1 - size[target]))
+
+    name: ClassVar[str] = "sequential_halving"
+    source: ClassVar[str] = "HoliTom (arXiv:2505.21334), the authors' code"
+
+    def __call__(self, target: Int64[Tensor, "members"], outputs: int) -> ClusterWeights:
+        """Weights of anchors and members."""
+        size = cluster_sizes(target, outputs)
+        order = target.sort(stable=True).indices
+        start = size.cumsum(0) - size
+        j = torch.empty_like(size[target])
+        j[order] = torch.arange(len(target), dtype=torch.float64, device=target.device) - start[target[order]] + 1
+        return ClusterWeights(torch.exp2(-size), torch.exp2(j - 1 - size[target]))
 
 
-def drop(target: Int64[Tensor, "members"], outputs: int, *, beta: float = 0.0) -> ClusterWeights:
-    """The anchor alone; members get weight 0, which records where they would have gone. `beta` is not used.
+@dataclass(frozen=True)
+class Drop(Merger):
+    """The anchor alone, the control of merging; members get weight 0, which records where they would have gone."""
 
-    Source: own, the ablation of merging.
-    """
-    zeros = torch.zeros(len(target), dtype=torch.float64, device=target.device)
-    return ClusterWeights(torch.ones(outputs, dtype=torch.float64, device=target.device), zeros)
+    name: ClassVar[str] = "drop"
+
+    def __call__(self, target: Int64[Tensor, "members"], outputs: int) -> ClusterWeights:
+        """Weights of anchors and members."""
+        zeros = torch.zeros(len(target), dtype=torch.float64, device=target.device)
+        return ClusterWeights(torch.ones(outputs, dtype=torch.float64, device=target.device), zeros)
 
 
-Merger = Callable[..., ClusterWeights]
-MERGERS: dict[str, Merger] = {
-    "anchor_centric": anchor_centric,
-    "mixture": mixture,
-    "cluster_mean": cluster_mean,
-    "sequential_halving": sequential_halving,
-    "drop": drop,
-}
+MERGERS: Registry[Merger] = Registry(
+    "merger", Merger, AnchorCentric(), Mixture(), ClusterMean(), SequentialHalving(), Drop()
+)
 
 
 def nearest_by_cosine(

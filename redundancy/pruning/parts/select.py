@@ -1,12 +1,24 @@
-"""Which tokens of each frame are kept: boolean masks `[T, N]`, ties to the lowest index."""
+"""Which tokens of each frame are kept: boolean masks `[T, N]`, ties to the lowest index; scores that rank them."""
 
 from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from redundancy.metrics.kernels.peaks import density_peaks
+from redundancy.metrics.trajectory import EPSILON
+from redundancy.metrics.visual import density_score
+from redundancy.pruning.part import Part, Registry, Slot
+from redundancy.pruning.parts.budget import FramePath
+from redundancy.pruning.parts.salience import SALIENCE_SOURCES, Salience
+from redundancy.pruning.settings import Needs
+from redundancy.tokens import TokenLayout, VideoTokens
 
 
 def rank(score: Float[Tensor, "*sets points"]) -> Int64[Tensor, "*sets points"]:
@@ -77,4 +89,115 @@ def dual_anchor(
 
 def true_indices(mask: Bool[Tensor, "*shape"], count: int) -> Int64[Tensor, "count"]:
     """Flat indices of the true places, ascending, where their number is known: no copy from the device is needed."""
+    # `nonzero` has to know the number of true places to make its result, and makes a GPU wait for it; budgets are
+    # decided on the host, so that number is known and the result has a size before any value is
     return torch.nonzero_static(mask.flatten(), size=count).flatten()
+
+
+def token_score(
+    features: Float[Tensor, "frames tokens channels"],
+    representation: Float[Tensor, "frames channels"],
+    *,
+    direction: bool = True,
+    length: bool = True,
+) -> Float[Tensor, "frames tokens"]:
+    """How unusual a token is in its frame, `(1 - cos(x, z[t])) + (|x| - min |x|) / (max |x| - min |x| + 1e-6)`.
+
+    Parameters
+    ----------
+    features, representation
+        Tokens, and unit frame means.
+    direction, length
+        Which of the two terms count.
+
+    Source: V-CAST (arXiv:2603.27650), section 3.3, eq. 5.
+    """
+    x = features.float()
+    norm = torch.linalg.vector_norm(x, dim=-1)
+    size = torch.linalg.vector_norm(representation, dim=-1, keepdim=True).clamp_min(EPSILON)
+    cosine = torch.bmm(x, representation[:, :, None]).squeeze(-1) / (norm.clamp_min(EPSILON) * size)
+    low, high = norm.amin(1, keepdim=True), norm.amax(1, keepdim=True)
+    terms = ([1 - cosine] if direction else []) + ([(norm - low) / (high - low + EPSILON)] if length else [])
+    score: Tensor = terms[0] if len(terms) == 1 else terms[0] + terms[1]
+    return score
+
+
+@dataclass(frozen=True)
+class Selector(Part):
+    """Base of selectors: `selector(tokens, path)` gives `[T, N]` scores; the best of each frame are kept."""
+
+    @abstractmethod
+    def __call__(self, tokens: VideoTokens, path: FramePath) -> Float[Tensor, "frames tokens"]:
+        """Scores of one video, on the tokens' device."""
+
+
+@dataclass(frozen=True)
+class Unusual(Selector):
+    """Tokens that are unlike the mean of their frame, and long ones: V-CAST's dual anchors; see `token_score`.
+
+    Parameters
+    ----------
+    direction, length
+        Which of the two terms count; at least one.
+
+    Source: V-CAST (arXiv:2603.27650), section 3.3, eq. 5.
+    """
+
+    name: ClassVar[str] = "unusual"
+    source: ClassVar[str] = "V-CAST (arXiv:2603.27650), section 3.3"
+
+    direction: bool = True
+    length: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.direction or self.length):
+            raise ValueError("direction=False, length=False given, expected at least one term of the score")
+
+    def __call__(self, tokens: VideoTokens, path: FramePath) -> Float[Tensor, "frames tokens"]:
+        """Scores of one video."""
+        return token_score(tokens.features, path.representation, direction=self.direction, length=self.length)
+
+
+@dataclass(frozen=True)
+class DensitySelector(Selector):
+    """Density peaks of each frame.
+
+    Source: FastVID (arXiv:2503.11187), section 3.3.
+    """
+
+    name: ClassVar[str] = "density"
+    source: ClassVar[str] = "FastVID (arXiv:2503.11187), section 3.3"
+
+    def __call__(self, tokens: VideoTokens, path: FramePath) -> Float[Tensor, "frames tokens"]:
+        """Scores of one video."""
+        return density_score(tokens.features)
+
+
+@dataclass(frozen=True)
+class SalienceSelector(Selector):
+    """The most salient tokens; with `salience="random"` a draw in every frame.
+
+    Parameters
+    ----------
+    salience
+        Object, or name in `SALIENCE_SOURCES`.
+    """
+
+    name: ClassVar[str] = "salience"
+    slots: ClassVar[Mapping[str, Slot]] = {"salience": Slot(SALIENCE_SOURCES)}
+
+    salience: Salience | str = "received"
+
+    def __call__(self, tokens: VideoTokens, path: FramePath) -> Float[Tensor, "frames tokens"]:
+        """Scores of one video."""
+        found: Tensor = self.part("salience")(tokens)
+        return found
+
+    def needs(self, layout: TokenLayout | None = None) -> Needs:
+        """What the source of salience reads."""
+        needs: Needs = self.part("salience").needs(layout)
+        return needs
+
+
+SELECTORS: Registry[Selector] = Registry("selector", Selector, Unusual(), DensitySelector(), SalienceSelector())
