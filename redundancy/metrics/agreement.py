@@ -35,7 +35,7 @@ def anchor_jaccard(reduction: Reduction, other: Reduction) -> Float[Tensor, ""]:
 
     Returns
     -------
-    A scalar in [0, 1], float32; NaN where neither keeps a video token.
+    A scalar, float32.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def source_jaccard(reduction: Reduction, other: Reduction) -> Float[Tensor, ""]:
 
     Returns
     -------
-    A scalar in [0, 1], float32; NaN where neither takes anything from a video token.
+    A scalar, float32.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def budget_spearman(reduction: Reduction, other: Reduction) -> Float[Tensor, ""]
 
     Returns
     -------
-    A scalar in [-1, 1], float32; NaN where one of the two keeps equally many in all frames.
+    A scalar, float32.
 
     Raises
     ------

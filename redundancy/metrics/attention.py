@@ -63,7 +63,7 @@ def video_share(attention_mass: Float[Tensor, "*rows parts"]) -> Float[Tensor, "
 
     Returns
     -------
-    `[layer, head, query]` float32 in [0, 1]; NaN in rows that see no key.
+    `[layer, head, query]` float32.
 
     Raises
     ------
@@ -118,10 +118,7 @@ def attention_entropy(attention: Float[Tensor, "*rows frames tokens"]) -> Attent
 
     Returns
     -------
-    `[layer, head, query]` each: `attention_entropy` in nats, 0..ln TN, and `effective_tokens`, 1..TN, float32; NaN in
-    rows without attention on the video.
-
-    Source: own; Shannon 1948.
+    `[layer, head, query]` each, float32: `attention_entropy`, at most ln TN, and `effective_tokens`, 1..TN.
     """
     entropy = torch.special.entr(_video_shares(attention)).sum(-1)
     return AttentionEntropy(entropy, entropy.exp())
@@ -149,7 +146,7 @@ def top_mass(
 
     Returns
     -------
-    `[layer, head, query, top]` float32 in [0, 1]; NaN in rows without attention on the video.
+    `[layer, head, query, top]` float32.
 
     Raises
     ------
@@ -168,7 +165,7 @@ def top_mass(
     dims={"attention_lost": ROW, "attention_lost_sources": ROW},
     unit="1",
     bounds=(0, 1),
-    higher="the reduction drops more of what the whole model looks at",
+    higher="the reduction drops more of what the full model looks at",
     known=(
         "uniform row, K of N tokens selected: 1 - K / N",
         "keep-all: 0",
@@ -182,15 +179,15 @@ def attention_lost(attention: Float[Tensor, "*rows frames tokens"], reduction: R
     Parameters
     ----------
     attention
-        `[layer, head, query, T, N]` of the whole model.
+        `[layer, head, query, T, N]` of the full model.
     reduction
         Of the same video.
 
     Returns
     -------
-    `[layer, head, query]` each, float32 in [0, 1]: `attention_lost` on tokens that are not anchors, and
+    `[layer, head, query]` each, float32: `attention_lost` on tokens that are not anchors, and
     `attention_lost_sources` on tokens that no output takes anything from (weight > 0); what merging saves is the
-    difference. NaN in rows without attention on the video.
+    difference.
 
     Raises
     ------
@@ -232,9 +229,8 @@ def salience_attention_agreement(
 
     Returns
     -------
-    `[layer, head, query]` each, float32: `salience_attention_agreement` in [-1, 1], NaN where one of the two is
-    constant; `salience_auc` in [0, 1], .5 for a salience that says nothing, NaN where attention is constant or all
-    tokens are among the top.
+    `[layer, head, query]` each, float32: `salience_attention_agreement`, and `salience_auc` in [0, 1], .5 for a
+    salience that says nothing.
 
     Raises
     ------

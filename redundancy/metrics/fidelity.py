@@ -34,12 +34,11 @@ def next_token_kl(
     Parameters
     ----------
     whole_logits, reduced_logits
-        `[query, vocabulary]` of the whole model (p) and the reduced one (q).
+        `[query, vocabulary]` of the full model (p) and the reduced one (q).
 
     Returns
     -------
-    `[query]` nats, float32, >= 0; infinite where the reduced model excludes what the whole one does not, NaN where
-    logits hold NaN.
+    `[query]` float32; infinite where the reduced model excludes what the full one does not.
 
     Raises
     ------
@@ -71,7 +70,7 @@ def jensen_shannon(
 
     Returns
     -------
-    `[query]` nats, float32 in [0, ln 2]; NaN where logits hold NaN.
+    `[query]` float32.
 
     Raises
     ------
@@ -87,7 +86,7 @@ def jensen_shannon(
     dims=("query",),
     unit="1",
     bounds=(0, 1),
-    higher="the reduced model gives the whole model's answer",
+    higher="the reduced model gives the full model's answer",
     known=("equal logits: 1", "another token is the likeliest: 0"),
     undefined=NO_DISTRIBUTION,
 )
@@ -103,7 +102,7 @@ def top1_agreement(
 
     Returns
     -------
-    `[query]` float32, 0 or 1; its mean is the rate of agreement. NaN where logits hold NaN.
+    `[query]` float32, 0 or 1; its mean is the rate of agreement.
 
     Raises
     ------
@@ -119,14 +118,14 @@ def top1_agreement(
     dims=("query",),
     unit="rank",
     bounds=(1, float("inf")),
-    higher="the whole model's answer is further down the reduced model's list",
+    higher="the full model's answer is further down the reduced model's list",
     known=("equal logits: 1", "reversed logits of V tokens: V"),
     undefined=NO_DISTRIBUTION,
 )
 def answer_rank(
     whole_logits: Float[Tensor, "*queries vocabulary"], reduced_logits: Float[Tensor, "..."]
 ) -> Float[Tensor, "*queries"]:
-    """Rank of the whole model's top answer in the reduced model's distribution, 1 = first; ties to the lowest index.
+    """Rank of the full model's top answer in the reduced model's distribution, 1 = first; ties to the lowest index.
 
     Parameters
     ----------
@@ -135,7 +134,7 @@ def answer_rank(
 
     Returns
     -------
-    `[query]` float32, 1..vocabulary; NaN where logits hold NaN.
+    `[query]` float32, at most the size of the vocabulary.
 
     Raises
     ------
@@ -154,7 +153,7 @@ def answer_rank(
     dims=("layer", "query"),
     unit="1",
     bounds=(-1, 1),
-    higher="the reduced model's text sees the video as the whole model's does",
+    higher="the reduced model's text sees the video as the full model's does",
     known=("equal states: 1", "opposite states: -1", "at 60 degrees: .5"),
     undefined="next to a zero vector",
 )
@@ -170,7 +169,7 @@ def hidden_cosine(
 
     Returns
     -------
-    `[layer, query]` float32 in [-1, 1], summed in float64; NaN next to a zero vector.
+    `[layer, query]` float32, summed in float64.
 
     Raises
     ------
@@ -207,5 +206,5 @@ def _expect_same_shape(whole: Tensor, reduced: Tensor) -> None:
     """Refuse what would otherwise be broadcast in silence."""
     if whole.shape != reduced.shape:
         raise ValueError(
-            f"shape {tuple(reduced.shape)} of the reduced model given, expected {tuple(whole.shape)} of the whole one"
+            f"shape {tuple(reduced.shape)} of the reduced model given, expected {tuple(whole.shape)} of the full one"
         )

@@ -6,8 +6,10 @@ From these facts `measure`, the tests, tables and the README are made.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any, TypeVar
 
 from redundancy.metrics.kernels.sizes import of_checked_sizes
@@ -17,6 +19,8 @@ SCALINGS = ("raw", "unit")  # of the points of a trajectory
 BEHAVIOURS = ("invariant", "equivariant", "none")
 BLOCKS = ("frame", "transition", "video")
 ELEMENT_DIMS = ("frame", "transition", "token", "layer", "head", "query", "kept", "rope_axis", "grid_axis")
+
+PAPER = re.compile(r"arXiv:|doi:|\b(1[89]|20)\d\d\b")  # what a source holds that names one
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -127,6 +131,8 @@ FACTS: dict[str, Metric] = {}
 def metric(*, dims: tuple[str, ...] | Mapping[str, tuple[str, ...]], **facts: Any) -> Callable[[F], F]:
     """Note the facts of the function below, and let it refuse vectors that float32 cannot square (`check_sizes`).
 
+    The facts are written into its docstring, as the section Notes and the paragraph Source.
+
     Parameters
     ----------
     dims
@@ -137,16 +143,18 @@ def metric(*, dims: tuple[str, ...] | Mapping[str, tuple[str, ...]], **facts: An
     Raises
     ------
     ValueError
-        If a fact is missing or unknown, or the name is taken.
+        If a fact is missing or unknown, or the name is that of another metric; one that is defined again (a cell of a
+        notebook, a reloaded module) takes its own place.
     """
 
     def note(function: F) -> F:
         name = str(function.__name__)
-        if name in FACTS:
-            raise ValueError(f"there is a metric {name!r} already")
+        if name in FACTS and FACTS[name].function.__module__ != function.__module__:
+            raise ValueError(f"there is a metric {name!r} of {FACTS[name].function.__module__} already")
         named = dict(dims) if isinstance(dims, Mapping) else {name: dims}
         checked = of_checked_sizes(function)
         FACTS[name] = Metric(checked, named, **{"group": _group_of(function.__module__)} | facts)
+        checked.__doc__ = with_facts(function.__doc__ or "", FACTS[name])
         return checked
 
     return note
@@ -155,3 +163,29 @@ def metric(*, dims: tuple[str, ...] | Mapping[str, tuple[str, ...]], **facts: An
 def _group_of(module: str) -> str:
     names = module.split(".")
     return names[2] if names[:2] == ["redundancy", "metrics"] else names[-1]
+
+
+def with_facts(text: str, m: Metric) -> str:
+    """A docstring with the facts of its metric: Notes before any Examples, and Source as its last paragraph.
+
+    Parameters
+    ----------
+    text
+        As it was written.
+    m
+        The facts; a source that is no paper is not named.
+    """
+    low, high = (f"{bound:g}".replace("inf", "infinity") for bound in m.bounds)
+    notes = [f"Unit: {m.unit}." if m.unit != "1" else "Unit: none."]
+    notes += [f"Range: {low} to {high}.", f"Higher: {m.higher}."]
+    notes += [f"NaN: {m.undefined}."] if m.undefined else []
+    notes += [f"Known answers: {'; '.join(m.known)}."]
+    section = "\n".join(["Notes", "-----", *(_item(note) for note in notes)])
+    body, examples, shown = inspect.cleandoc(text).partition("\n\nExamples\n--------\n")
+    paper = m.source.removeprefix("own").removesuffix("own").strip(";, ")
+    parts = [body, section, (examples + shown).strip(), f"Source: {paper}." if PAPER.search(paper) else ""]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _item(note: str) -> str:
+    return fill(note, width=112, initial_indent="- ", subsequent_indent="  ")

@@ -19,6 +19,8 @@ from redundancy.models.wrapped import unwrapped
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 _lock = threading.Lock()
+# Shared by all contexts of the process: one that opens must see those of other threads on the same model. Weak, so that
+# a model which is let go is freed.
 _holders: WeakKeyDictionary[nn.Module, tuple[int, int]] = WeakKeyDictionary()  # thread and its open contexts, by model
 _eager: list[Any] = []  # what torch.compile's stance was before the first open context, once per open context
 

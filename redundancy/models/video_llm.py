@@ -94,7 +94,7 @@ class VideoLLM:
 
         Takes the arguments of `redundancy.load_video` and raises its errors.
 
-        Source: own; the conventions and their sources are `redundancy.video.SAMPLINGS`.
+        Source: of the conventions: `redundancy.video.SAMPLINGS`.
         """
         return load_video(path, **{"sampling": self.family.sampling, **arguments})
 
@@ -176,8 +176,6 @@ class VideoLLM:
         ------
         ValueError
             If the checkpoint's chat template is faulty.
-
-        Source: own; the template is the checkpoint's.
         """
         from jinja2 import TemplateError
 

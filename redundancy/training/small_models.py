@@ -88,7 +88,7 @@ def build_model(family: str, size: ModelSize) -> Any:
     ValueError
         If the family is unknown.
 
-    Source: own; architectures arXiv:2408.03326, arXiv:2502.13923, arXiv:2511.21631.
+    Source: architectures arXiv:2408.03326, arXiv:2502.13923, arXiv:2511.21631.
     """
     require_known(family, "nano")
     special = [vocabulary(family).index(word) for word in _special(family)]

@@ -25,7 +25,7 @@ class Damage:
     failed
         Damaged packets.
 
-    Source: own; H.264 (recovery points), H.265 (leading and trailing pictures).
+    Source: H.264 (recovery points), H.265 (leading and trailing pictures).
     """
 
     def __init__(

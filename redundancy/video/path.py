@@ -51,7 +51,7 @@ def video_path(name: str | os.PathLike[str]) -> Path:
     >>> video_path("~/videos/a.mp4")  # doctest: +SKIP
     PosixPath('/home/me/videos/a.mp4')
 
-    Source: own; RFC 8089 (`file://`).
+    Source: RFC 8089 (`file://`).
     """
     text = os.fsdecode(name)  # refuses what is no name
     if not text:

@@ -30,8 +30,6 @@ def resize_frames(
     size
         None (the same frames), the shorter side in pixels (the longer one is rounded to the nearest pixel), or
         `(height, width)`.
-
-    Source: own; `torch.nn.functional.interpolate`.
     """
     height, width = frames.shape[1:3]
     if isinstance(size, int):

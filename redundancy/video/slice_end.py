@@ -26,7 +26,7 @@ class SliceEnd:
     context
         The decoder of the file, for its settings alone.
 
-    Source: own; ITU-T H.264, 7.3.4 and 7.4.1 (slice data, units).
+    Source: ITU-T H.264, 7.3.4 and 7.4.1 (slice data, units).
     """
 
     def __init__(self, context: Any) -> None:

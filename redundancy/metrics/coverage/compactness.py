@@ -102,8 +102,6 @@ def kcentre_error(
     ------
     ValueError
         If the tokens are not those of the reduction's video, or the sample is below 1.
-
-    Source: own; Gonzalez 1985.
     """
     points, K = fixed_sample(tokens, seed=seed, sample=sample), len(video_outputs(tokens, reduction))
     if _too_few(points, tokens, K):
@@ -141,8 +139,6 @@ def pca_error(tokens: Float[Tensor, "frames tokens channels"], reduction: Reduct
     ------
     ValueError
         If the tokens are not those of the reduction's video.
-
-    Source: own; Eckart and Young 1936.
     """
     x, K = tokens.flatten(0, 1).double(), len(video_outputs(tokens, reduction))
     gram = x.T @ x if x.shape[0] > x.shape[1] else x @ x.T

@@ -49,8 +49,6 @@ def nearest_distance(tokens: Float[Tensor, "frames tokens channels"], reduction:
     ------
     ValueError
         If the tokens are not those of the reduction's video.
-
-    Source: own; the radius is that of Sener and Savarese 2018 (arXiv:1708.00489), section 4.
     """
     outputs = _unit(video_outputs(tokens, reduction))
     outputs = outputs[~outputs.isnan().any(1)]

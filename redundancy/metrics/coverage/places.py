@@ -68,7 +68,7 @@ def frames_covered(reduction: Reduction) -> Float[Tensor, ""]:
 
     Returns
     -------
-    A scalar in [0, 1].
+    A scalar.
     """
     return (anchors_per_frame(reduction) > 0).float().mean()
 
@@ -95,7 +95,7 @@ def turn_coverage(
 
     Returns
     -------
-    A scalar in [0, 1].
+    A scalar.
 
     Raises
     ------

@@ -95,7 +95,7 @@ def component_labels(linked: Bool[Tensor, "*graphs points points"]) -> Int64[Ten
     Label propagation in all graphs at once: each point takes the lowest label among its neighbours, hands it to the
     point that its old label names, and jumps to the label of its label, so that long paths need few rounds.
 
-    Source: own, after FastSV (Zhang, Azad and Hu 2020).
+    Source: after FastSV (Zhang, Azad and Hu 2020).
     """
     N = linked.shape[-1]
     label = torch.arange(N, device=linked.device).expand(linked.shape[:-1])
@@ -118,7 +118,7 @@ def quantiles(
     ValueError
         If a quantile is not in 0..1.
 
-    Source: own; torch.nanquantile refuses more than 16 million points.
+    torch.nanquantile refuses more than 16 million points.
     """
     if not all(0 <= q <= 1 for q in quantile):
         raise ValueError(f"quantile={tuple(quantile)} given, expected numbers in 0..1")

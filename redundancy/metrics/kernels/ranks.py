@@ -12,7 +12,7 @@ from torch import Tensor
 def average_rank(values: Num[Tensor, "*rows points"]) -> Float64[Tensor, "*rows points"]:
     """Rank of each value in its row, 1 for the lowest; equal values share the mean of their ranks.
 
-    Source: own; scipy.stats.rankdata with method="average".
+    As scipy.stats.rankdata does with method="average".
     """
     given = values.contiguous()
     ordered = given.sort(-1).values

@@ -132,7 +132,7 @@ def null_score(observed: Float[Tensor, "*shape"], draws: Float[Tensor, "draws *s
     ValueError
         If there are no draws, or they are of another shape.
 
-    Source: own; p after Phipson and Smyth 2010 (doi:10.2202/1544-6115.1585).
+    Source: p after Phipson and Smyth 2010 (doi:10.2202/1544-6115.1585).
     """
     if not len(draws):
         raise ValueError("0 draws given, expected at least 1")

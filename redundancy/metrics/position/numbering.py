@@ -109,7 +109,7 @@ def inversions(reduction: Reduction) -> Float[Tensor, ""]:
 
     Returns
     -------
-    A scalar in [0, 1].
+    A scalar.
     """
     order = reduction.anchor_token[reduction.anchor_token >= 0]
     pairs = len(order) * (len(order) - 1) / 2

@@ -62,10 +62,7 @@ def directions(features: Float[Tensor, "frames channels"]) -> Directions:
 
 
 def effective_number(unit: Float64[Tensor, "frames channels"]) -> Float64[Tensor, ""]:
-    """Exponential of the entropy of the eigenvalues of `unit @ unit.T / T`; NaN without vectors.
-
-    Source: own, the exponential of the von Neumann entropy.
-    """
+    """Exponential of the entropy of the eigenvalues of `unit @ unit.T / T`; NaN without vectors."""
     if not len(unit):
         return unit.new_tensor(torch.nan)
     eigenvalues = torch.linalg.eigvalsh(unit @ unit.mT / len(unit)).clamp(min=0)

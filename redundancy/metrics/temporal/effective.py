@@ -41,9 +41,7 @@ def effective_frames(frame_features: Float[Tensor, "frames channels"]) -> Float[
 
     Returns
     -------
-    Float32 in 1..T; NaN if all frames are zero vectors. Computed in float64.
-
-    Source: own, the exponential of the von Neumann entropy of the frames' cosines.
+    Float32, at most T. Computed in float64.
     """
     return effective_number(directions(frame_features).unit).float()
 
@@ -69,7 +67,7 @@ def temporal_redundancy(frame_features: Float[Tensor, "frames channels"]) -> Flo
 
     Returns
     -------
-    Float32 in [0, 1]; NaN with fewer than two frames that are no zero vectors.
+    Float32.
     """
     unit = directions(frame_features).unit
     T = len(unit)

@@ -49,9 +49,7 @@ def autocorrelation(frame_features: Float[Tensor, "frames channels"]) -> Float[T
 
     Returns
     -------
-    `[T // 2 + 1]` float32 in [-1, 1], 1 at lag 0; NaN if all frames are equal. Computed in float64.
-
-    Source: own, the biased sample autocorrelation.
+    `[T // 2 + 1]` float32, computed in float64.
     """
     return _autocorrelation(frame_features).float()
 
@@ -103,7 +101,7 @@ def correlation_length(
 
     Returns
     -------
-    Seconds, float32, NaN if the frames are all equal or r never falls below 1/e; `censored`, True for the latter.
+    Float32, and `censored`: True where r never falls below 1/e.
 
     Raises
     ------

@@ -70,8 +70,7 @@ def motion_compensated_similarity(
 
     Returns
     -------
-    Similarity `[T-1, N]` in [-1, 1] and displacement `[T-1, N, 2]` (rows, columns) in cells, float32; NaN at a zero
-    token and where all tokens within reach are zero.
+    Similarity `[T-1, N]` and displacement `[T-1, N, 2]` (rows, columns), float32.
 
     Raises
     ------

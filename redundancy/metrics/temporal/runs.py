@@ -41,14 +41,12 @@ def static_fraction(
 
     Returns
     -------
-    `[len(tau)]` float32 in [0, 1]; NaN if no persistence is defined.
+    `[len(tau)]` float32.
 
     Raises
     ------
     ValueError
         If a threshold is no cosine.
-
-    Source: own, after HoliTom (arXiv:2505.21334), section 3.2.
     """
     _require_cosines(tau)
     known = token_persistence[~token_persistence.isnan()]
@@ -103,15 +101,12 @@ def run_length(
 
     Returns
     -------
-    `[N]` frames in 1..T and `[N]` seconds, float32. A video of one frame has runs of 1 frame and, as it has no step,
-    of NaN seconds. NaN at a place none of whose T-1 persistences is defined.
+    `[N]` frames, at most T, and `[N]` seconds, float32. A video of one frame has runs of 1 frame.
 
     Raises
     ------
     ValueError
         If tau is no cosine, or `frame_time` is not `[T]` or does not ascend.
-
-    Source: own, after HoliTom (arXiv:2505.21334), section 3.2.
     """
     _require_cosines(tau)
     transitions = len(token_persistence)

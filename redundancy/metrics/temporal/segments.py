@@ -39,7 +39,7 @@ def segment_contrast(
 
     Returns
     -------
-    Float32 in [-2, 2]; NaN if there is no pair inside or none between. Computed in float64.
+    Float32, computed in float64.
 
     Raises
     ------
@@ -80,14 +80,12 @@ def segment_silhouette(
 
     Returns
     -------
-    Float32 in [-1, 1]; NaN with one segment or if all segments hold one frame. Computed in float64.
+    Float32, computed in float64.
 
     Raises
     ------
     ValueError
         If the lengths are not positive, or do not add up to T.
-
-    Source: Rousseeuw 1987, Journal of Computational and Applied Mathematics 20, 53-65.
     """
     sums = segment_sums(frame_features, segments)
     if not 1 < int((sums.size > 0).sum()) < len(sums.label):

@@ -75,9 +75,7 @@ def persistence_skill(tokens: Float[Tensor, "frames tokens channels"]) -> Float[
 
     Returns
     -------
-    Float32, at most 1; NaN for one frame. Differences in float32, their squares summed in float64.
-
-    Source: own, the skill score of a persistence forecast.
+    Float32. Differences in float32, their squares summed in float64.
     """
     T, N, D = tokens.shape
     total = tokens.new_zeros(N, D, dtype=torch.float64)

@@ -35,10 +35,8 @@ def transition_similarity(frame_features: Float[Tensor, "frames channels"]) -> F
 
     Returns
     -------
-    `[T-1]` float32 in [-1, 1], 1 for a repeated frame; NaN next to a zero vector. Norms and products are summed in
-    float64, so that equal pairs of frames have exactly equal similarities.
-
-    Source: FastVID (arXiv:2503.11187), section 3.2.
+    `[T-1]` float32. Norms and products are summed in float64, so that equal pairs of frames have exactly equal
+    similarities.
     """
     f = frame_features.double()
     unit = f / torch.linalg.vector_norm(f, dim=-1, keepdim=True)
@@ -69,9 +67,7 @@ def token_persistence(tokens: Float[Tensor, "frames tokens channels"]) -> Float[
 
     Returns
     -------
-    `[T-1, N]` float32 in [-1, 1]; NaN next to a zero token.
-
-    Source: HoliTom (arXiv:2505.21334), section 3.2.
+    `[T-1, N]` float32.
     """
     x = tokens.float()
     T, N, D = x.shape

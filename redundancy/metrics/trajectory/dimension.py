@@ -37,9 +37,7 @@ def intrinsic_dimension(points: Float[Tensor, "frames channels"]) -> Float[Tenso
 
     Returns
     -------
-    A scalar from 1 to min(T - 1, F); NaN with a single frame and where all frames are equal.
-
-    Source: Gao et al. 2017 (bioRxiv 214262), dimensionality of neural population activity.
+    A scalar, at most min(T - 1, F).
     """
     f = points.double()
     f = f - f.mean(0)
@@ -86,14 +84,12 @@ def twonn_dimension(
 
     Returns
     -------
-    A scalar; NaN with fewer than three different tokens, or where r1 = r2 for all that enter the fit.
+    A scalar.
 
     Raises
     ------
     ValueError
         If a setting is outside its range.
-
-    Source: Facco et al. 2017 (Scientific Reports 7, 12140), "Estimating the intrinsic dimension of datasets".
     """
     if sample < 3:
         raise ValueError(f"sample={sample} given, expected at least 3 tokens")

@@ -52,7 +52,7 @@ def polyline_error(
 
     Returns
     -------
-    Three `[k]` float32 in squared feature units; NaN where k exceeds the number of frames.
+    Three `[k]` float32.
 
     Raises
     ------

@@ -47,7 +47,7 @@ def speed(points: Float[Tensor, "frames channels"], frame_time: Float[Tensor, "f
 
     Returns
     -------
-    Two `[T-1]` float32, per frame and per second; the second is NaN where the time does not advance.
+    Two `[T-1]` float32, per frame and per second.
     """
     length = norm(steps(points))
     seconds = frame_time.double().diff().to(length.device)
@@ -75,7 +75,7 @@ def arc_length(points: Float[Tensor, "frames channels"]) -> Float[Tensor, ""]:
 
     Returns
     -------
-    A scalar in feature units; NaN with a single frame, 0 where nothing moves.
+    A scalar.
     """
     length: Tensor = norm(steps(points)).sum()
     return length.float() if len(points) > 1 else torch.full_like(length, torch.nan, dtype=torch.float32)
@@ -101,7 +101,7 @@ def straightness(points: Float[Tensor, "frames channels"]) -> Float[Tensor, ""]:
 
     Returns
     -------
-    A scalar in [0, 1]; NaN with a single frame and where nothing moves.
+    A scalar.
     """
     f = points.double()
     ratio: Tensor = norm(f[-1] - f[0]) / norm(steps(points)).sum()  # 0 / 0 is NaN: no motion

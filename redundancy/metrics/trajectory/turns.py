@@ -51,9 +51,7 @@ def turning_angle(points: Float[Tensor, "frames channels"]) -> Float[Tensor, "fr
 
     Returns
     -------
-    `[T]` float32 in degrees; NaN at both ends and where one of the two steps has no length.
-
-    Source: Henaff et al. 2019 (Nature Neuroscience 22), perceptual straightening.
+    `[T]` float32.
     """
     sine, cosine = _half_turns(points)
     return _between_the_ends(torch.rad2deg(2 * torch.atan2(sine, cosine)), len(points))
@@ -83,14 +81,12 @@ def curvature(points: Float[Tensor, "frames channels"], *, convention: str = "vc
 
     Returns
     -------
-    `[T]` float32 in [0, 2]: 0 straight on, 1 a right angle, 2 back.
+    `[T]` float32.
 
     Raises
     ------
     ValueError
         If the convention is neither.
-
-    Source: V-CAST (arXiv:2603.27650), section 3.2, eq. 2.
     """
     if convention not in ("vcast", "geometric"):
         raise ValueError(f"convention={convention!r} given, expected 'vcast' or 'geometric'")
@@ -129,9 +125,7 @@ def menger_curvature(points: Float[Tensor, "frames channels"]) -> Float[Tensor, 
 
     Returns
     -------
-    `[T]` float32 per feature unit; NaN at both ends and where two of the three points coincide.
-
-    Source: Menger 1930 (Mathematische Annalen 103).
+    `[T]` float32.
     """
     sine, cosine = _half_turns(points)
     f = points.double()
@@ -164,7 +158,7 @@ def turn_frames(points: Float[Tensor, "frames channels"], *, share: int | float 
 
     Returns
     -------
-    `[T]` float32, 1 for turn frames and 0 for others; NaN throughout where no frame has a curvature: T < 3, no motion.
+    `[T]` float32, 1 for turn frames and 0 for others.
 
     Raises
     ------

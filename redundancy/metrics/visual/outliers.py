@@ -96,8 +96,6 @@ def sinks(
     ------
     ValueError
         If factor or share is out of range.
-
-    Source: own, after Darcet et al. 2024 (arXiv:2309.16588).
     """
     return _sinks(_outlying_norms(None, tokens, None, factor=factor, share=share), factor=factor, share=share)
 
@@ -135,7 +133,5 @@ def sinks_salience(
     ------
     ValueError
         If factor or share is out of range.
-
-    Source: own, after Darcet et al. 2024 (arXiv:2309.16588).
     """
     return SalienceSinks(*_usual(_outlying(salience.float(), factor), share))

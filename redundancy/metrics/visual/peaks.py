@@ -36,14 +36,12 @@ def density(tokens: Float[Tensor, "frames tokens channels"], *, k: int = 4) -> F
 
     Returns
     -------
-    `[T, N]` float32 in (0, 1].
+    `[T, N]` float32.
 
     Raises
     ------
     ValueError
         If k is below 1.
-
-    Source: FastVID (arXiv:2503.11187), section 3.3.
     """
     return frame_peaks(tokens, k=k)[0]
 
@@ -77,8 +75,6 @@ def parent_distance(tokens: Float[Tensor, "frames tokens channels"], *, k: int =
     ------
     ValueError
         If k is below 1.
-
-    Source: FastVID (arXiv:2503.11187), section 3.3.
     """
     return frame_peaks(tokens, k=k)[1]
 
@@ -112,7 +108,5 @@ def density_score(tokens: Float[Tensor, "frames tokens channels"], *, k: int = 4
     ------
     ValueError
         If k is below 1.
-
-    Source: FastVID (arXiv:2503.11187), section 3.3.
     """
     return frame_peaks(tokens, k=k)[2]

@@ -48,9 +48,7 @@ def effective_rank(tokens: Float[Tensor, "frames tokens channels"]) -> Ranks:
 
     Returns
     -------
-    `[T]` each, float32 in [1, min(N, D)]; NaN in frames of zero tokens.
-
-    Source: Roy and Vetterli 2007; stable rank: Rudelson and Vershynin 2007.
+    `[T]` each, float32, at most min(N, D).
     """
     sigma = singular_values(tokens)
     entropy = torch.special.entr(sigma / sigma.sum(-1, keepdim=True)).sum(-1)
@@ -81,9 +79,7 @@ def visual_redundancy(tokens: Float[Tensor, "frames tokens channels"]) -> Float[
 
     Returns
     -------
-    `[T]` float32 in [0, 1]; NaN in frames of zero tokens, and for M = 1.
-
-    Source: own, from Roy and Vetterli 2007.
+    `[T]` float32.
     """
     most = min(tokens.shape[1:])
     missing = most - effective_rank(tokens).effective_rank

@@ -64,15 +64,12 @@ def salience_concentration(
 
     Returns
     -------
-    `salience_concentration` (Gini) and `salience_entropy_deficit` `[T]`, `salience_top_mass` `[T, top]`, float32 in
-    [0, 1]; NaN in frames with negative salience or without any, the entropy deficit also for one token.
+    `salience_concentration` (Gini) and `salience_entropy_deficit` `[T]`, `salience_top_mass` `[T, top]`, float32.
 
     Raises
     ------
     ValueError
         If a share is not in (0, 1].
-
-    Source: Gini 1912; own.
     """
     N = salience.shape[-1]
     s = salience.double().sort(-1).values
@@ -118,8 +115,7 @@ def salience_density_agreement(
 
     Returns
     -------
-    `salience_density_agreement` `[T]` in [-1, 1], NaN where salience or score is constant;
-    `salience_density_overlap` `[T]` in [0, 1]; float32.
+    `salience_density_agreement` `[T]` and `salience_density_overlap` `[T]` in [0, 1]; float32.
 
     Raises
     ------

@@ -61,8 +61,7 @@ def within_frame_similarity(
 
     Returns
     -------
-    `within_frame_similarity` `[T]` in [-1 / (N - 1), 1] and `within_frame_quantile` `[T, quantile]`, float32; NaN in
-    frames with fewer than two tokens that are not zero.
+    `within_frame_similarity` `[T]`, at least -1 / (N - 1), and `within_frame_quantile` `[T, quantile]`, float32.
 
     Raises
     ------
@@ -109,7 +108,7 @@ def duplicate_fraction(
 
     Returns
     -------
-    `[T, tau]` float32 in [0, 1 - 1 / N]; N counts tokens that are not zero, and without any it is NaN.
+    `[T, tau]` float32, at most 1 - 1 / N; N counts tokens that are not zero.
 
     Raises
     ------
@@ -161,8 +160,7 @@ def spatial_smoothness(tokens: Float[Tensor, "frames tokens channels"], grid: To
 
     Returns
     -------
-    `[T]` float32 in [-2, 2], 0 in expectation where places are shuffled; NaN in frames without two neighbours that are
-    not zero.
+    `[T]` float32, 0 in expectation where places are shuffled.
 
     Raises
     ------
