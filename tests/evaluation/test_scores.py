@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from redundancy.evaluation.statistics.scores import accuracy, fidelity_means, paired_accuracy, paired_measure
+from redundancy.evaluation.statistics.scores import (
+    accuracy,
+    fidelity_means,
+    paired_accuracy,
+    paired_measure,
+    separating,
+    separations,
+)
 
 
 def table(correct: list[list[int]], **more: object) -> pd.DataFrame:
@@ -127,3 +135,34 @@ def test_paired_measure():
     assert shown["difference"].tolist() == [0.5, 0.5, 0.5]
     assert shown.loc["all", "first"] == 2.5
     assert "p" not in shown
+
+
+def test_methods_are_told_apart_on_videos_where_they_keep_as_many_tokens():
+    rows = pd.concat(
+        rows_of(name, right=right, kept=lambda video, name=name: 20 + (name == "b" and video == 0))
+        for name, right in (("a", 1.0), ("b", 0.0), ("c", 1.0))
+    )
+    found = separations(rows, {"A": "a", "B": "b", "C": "c"})
+    pairs = found.drop_duplicates(["one", "other"])
+    assert pairs[["one", "other", "clips"]].values.tolist() == [["A", "B", 9], ["A", "C", 10], ["B", "C", 9]]
+    clear = separating(found)
+    assert clear[["skill", "one", "other", "difference"]].values.tolist() == [["s", "A", "B", 1], ["s", "B", "C", -1]]
+    assert separations(rows.assign(kept=range(len(rows))), {"A": "a", "B": "b"}).empty
+    assert separating(pd.DataFrame()).empty
+    few = separations(rows[rows["video"] < "v7"], {"A": "a", "B": "b"})
+    assert separating(few).empty  # six videos mark nothing
+
+
+def rows_of(condition: str, *, right: float, kept: Callable[[int], int]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "condition": condition,
+            "video": f"v{video}",
+            "question": 0,
+            "text": "?",
+            "skill": "s",
+            "correct": right,
+            "kept": kept(video),
+        }
+        for video in range(10)
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from redundancy.evaluation.answers import answered
 from redundancy.evaluation.rows import FIDELITY, KEY
 from redundancy.evaluation.same_grid import check_comparable
 from redundancy.evaluation.statistics.bounds import bounds_of
-from redundancy.evaluation.statistics.intervals import interval_name, mean_interval, paired_difference
+from redundancy.evaluation.statistics.intervals import interval_name, is_marked, mean_interval, paired_difference
 
 ALL = "all"
 
@@ -167,6 +168,44 @@ def paired_measure(first: pd.DataFrame, second: pd.DataFrame, column: str, *, se
     """
     pairs = _by_skill(_pairs(first, second, column))
     return pd.DataFrame([{"skill": skill, **_difference(of_skill, seed, column)} for skill, of_skill in pairs])
+
+
+def separations(rows: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
+    """Which methods answer which skill differently although they keep equally many tokens of every video compared.
+
+    Of each pair of methods, the videos on which both keep as many tokens are compared by `paired_accuracy`.
+
+    Parameters
+    ----------
+    rows
+        One row per question and seed: columns of `evaluate`, with `kept`, and `condition`.
+    labels
+        By name of a method the condition that stands for it, for example those asked for the same retention.
+
+    Returns
+    -------
+    One row per pair and skill: columns of `paired_accuracy`, `one`, `other` (names) and `clips` (videos compared);
+    empty where no pair shares a video.
+    """
+    tables = {n: rows[rows["condition"] == label].astype({"correct": float}) for n, label in labels.items()}
+    found = []
+    for one, other in combinations(tables, 2):
+        kept = [tables[name].groupby("video")["kept"].agg(["min", "max"]) for name in (one, other)]
+        same = kept[0].index[(kept[0] == kept[1].reindex(kept[0].index)).all(axis=1)]
+        if not len(same):
+            continue
+        pair = [tables[name][tables[name]["video"].isin(same)] for name in (one, other)]
+        found.append(paired_accuracy(*pair).assign(one=one, other=other, clips=len(same)))
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
+def separating(table: pd.DataFrame) -> pd.DataFrame:
+    """The lines of `separations` whose interval leaves out 0: single skills, at least 8 videos (`is_marked`)."""
+    if not len(table):
+        return table
+    clear = np.array([is_marked(*row) for row in table[["low", "high", "videos"]].itertuples(index=False)], dtype=bool)
+    columns = ["skill", "one", "other", "first", "second", "difference", "low", "high", "clips", "p"]
+    return table[clear & (table["skill"] != ALL).to_numpy()][columns].sort_values(["skill", "one", "other"])
 
 
 def _difference(pairs: pd.DataFrame, seed: int, column: str) -> dict[str, float | int | str]:

@@ -34,10 +34,15 @@ def spearman(first: Num[Tensor, "*rows points"], second: Num[Tensor, "*others po
 
     Source: Spearman 1904.
     """
+    return spearman64(first, second).float()
+
+
+def spearman64(first: Num[Tensor, "*rows points"], second: Num[Tensor, "*others points"]) -> Float64[Tensor, "*both"]:
+    """`spearman` in float64."""
     middle = (first.shape[-1] + 1) / 2
     a, b = average_rank(first) - middle, average_rank(second) - middle
     size = a.square().sum(-1).sqrt() * b.square().sum(-1).sqrt()
-    return ((a * b).sum(-1) / size).float()
+    return (a * b).sum(-1) / size
 
 
 def top_count(share: int | float, count: int) -> int:
