@@ -120,7 +120,9 @@ class Options(StudyOptions):
     def conditions(self) -> list[Condition]:
         """Every segmenter at every number of segments and threshold that it takes."""
         swept = (condition for name in self.segmenters for condition in self._sweep(name, SEGMENTERS[name]))
-        return list({condition.label: condition for condition in swept}.values())  # one segment at tau is in both sweeps
+        return list(
+            {condition.label: condition for condition in swept}.values()
+        )  # one segment at tau is in both sweeps
 
     def _sweep(self, name: str, segmenter: Segmenter) -> Iterator[Condition]:
         """One segmenter: over the numbers of segments, and over the thresholds with nothing else cutting."""

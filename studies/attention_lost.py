@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
 
+import pandas as pd
 import torch
 import xarray as xr
 from jaxtyping import Float
@@ -40,7 +41,7 @@ from redundancy.sources import VideoSource
 from studies.core.conditions import Condition
 from studies.core.panels import by_layer, over_retention, panel, retention_near
 from studies.core.report import Column, Table
-from studies.core.study import MethodOptions, Row, Study
+from studies.core.study import Facts, MethodOptions, Row, Study
 from studies.core.summary import Contrast, Values
 
 ALL = "all"
@@ -196,7 +197,7 @@ def figure(summary: xr.Dataset) -> Figure:
     """What methods throw away of the attention, by retention and layer, and what salience tells of it."""
     together, asked = {"layer": "all"}, retention_near(summary)
     best = {"random choice": {"measure": "expected"}, "most attended kept": {"measure": "least"}}
-    share = summary["video_share"].sel(statistic="estimate")
+    share = summary["video_share"].sel(measure="video_share", statistic="estimate")
     layers = partial(panel, by_layer, share=share)
     told = partial(layers, lines="source", variable="prediction")
     none = "needs methods with a retention"
@@ -219,6 +220,12 @@ def figure(summary: xr.Dataset) -> Figure:
         ),
     }
     return compose(summary, panels, height=7.8)
+
+
+def with_kinds(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Options) -> xr.Dataset:
+    """Adds which sources are salience, and which are there for reference."""
+    kinds = ["salience" if source in SALIENCE else "reference" for source in summary["source"].values]
+    return summary.assign_coords(source_kind=("source", kinds))
 
 
 STUDY = Study(
@@ -248,6 +255,7 @@ STUDY = Study(
             where=ABOUT_SALIENCE,
         )
     },
+    derive=with_kinds,
     flags=("merges",),
     tables=(
         Table(

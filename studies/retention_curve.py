@@ -93,7 +93,8 @@ def pairs_told_apart(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, opti
     """Adds, as text, which skills separate methods that keep equally many tokens, at a half and at a quarter."""
     lines = []
     for retention in (r for r in options.retentions if r in (0.5, 0.25)):
-        clear = separating(separations(rows, retention))
+        asked = {str(c.factors["method"]): c.label for c in options.conditions() if c.factors["requested"] == retention}
+        clear = separating(separations(rows, asked))
         lines.append(
             f"Skills that separate methods asked for {retention:g}, on clips where both keep equally many tokens"
             f" (at least {MARKED} clips; {interval_name(MARKED, FEW)}):\n"
@@ -105,7 +106,10 @@ def pairs_told_apart(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, opti
 
 def figure(summary: xr.Dataset) -> Figure:
     """Accuracy, fidelity, drift and attention lost of every method and control over the achieved share of tokens."""
-    over, chance = partial(panel, over_retention), {"chance": float(summary["chance"].mean())}
+    over, chance = (
+        partial(panel, over_retention),
+        {"chance": float(summary["chance"].sel(measure="chance", statistic="estimate").mean())},
+    )
     panels = {
         "accuracy": over("correct", label="share of questions", levels=chance),
         "agreement with full model": over("agreement", label="share of questions"),

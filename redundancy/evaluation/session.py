@@ -26,8 +26,9 @@ from redundancy.models.identity import tensor_versions
 from redundancy.models.video_llm import Prepared, VideoLLM
 from redundancy.provenance import commit
 from redundancy.pruning import base
-from redundancy.pruning.methods.controls import RandomTokens, generator_of
+from redundancy.pruning.methods.controls import RandomTokens
 from redundancy.pruning.named import as_inner, as_method
+from redundancy.pruning.parts.draw import generator_of
 from redundancy.questions import Question
 from redundancy.recording.attention import Rows
 from redundancy.recording.encode import encode

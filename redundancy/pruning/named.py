@@ -258,7 +258,7 @@ def _of_class(cls: type[Any]) -> Any:
 # labels ---------------------------------------------------------------------------------------------------------------
 
 
-def label_of(method: Any) -> str:
+def label_of(method: Any, *, rate: bool = True) -> str:
     """The text of a method: its name, its retention where it has one, and the settings that differ from the default.
 
     `as_method` (of a method inside the language model: `as_inner`) makes an equal method of it, if the method's class
@@ -268,6 +268,8 @@ def label_of(method: Any) -> str:
     ----------
     method
         A method in front of or inside the language model.
+    rate
+        False: without the retention, which is what methods at several retentions have in common.
 
     Raises
     ------
@@ -287,8 +289,8 @@ def label_of(method: Any) -> str:
     key = min(alike, key=lambda name: len(_differing(method, alike[name])), default=None)
     everything = {f.name: getattr(method, f.name) for f in fields(method)}
     changed = everything if key is None else _differing(method, alike[key])
-    rate = changed.pop("retention", getattr(method, "retention", None))
-    inside = [] if rate is None else [written(float(rate))]
+    asked = changed.pop("retention", getattr(method, "retention", None))
+    inside = [] if asked is None or not rate else [written(float(asked))]
     inside += [f"{name}={_text(value, method, name)}" for name, value in changed.items()]
     name = type(method).__name__ if key is None else key
     return f"{name}({', '.join(inside)})" if inside else name

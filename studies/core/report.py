@@ -21,7 +21,7 @@ class Column:
     Parameters
     ----------
     measure
-        Its name.
+        Its name; empty where the rows of the table are the measures.
     form
         Of the numbers: ".3f", with "+" in front for differences.
     of
@@ -43,7 +43,8 @@ class Column:
 
     def cells(self, summary: xr.Dataset, places: list[dict[str, Any]]) -> list[str]:
         """The text of every row."""
-        chosen = summary[self.of].sel(measure=self.measure, **self.at)
+        at = self.at if not self.measure else {"measure": self.measure, **self.at}
+        chosen = summary[self.of].sel(at)
         return [interval_text(self.scale * chosen.sel(place), self.form, alone=self.alone) for place in places]
 
 
@@ -110,7 +111,8 @@ def retention_columns(summary: xr.Dataset) -> dict[str, list[str]]:
 
 def interval_text(cell: xr.DataArray, form: str, *, alone: bool = False) -> str:
     """An estimate with its interval in brackets, a dash where there is none."""
-    estimate, low, high = (float(v) for v in cell.values[:3])
+    alone = alone or not cell.ndim
+    estimate, low, high = np.broadcast_to(cell.values, 3 if not cell.ndim else cell.shape)[:3]
     if np.isnan(estimate):
         return "-"
     return f"{estimate:{form}}" if alone else f"{estimate:{form}} [{low:{form}}, {high:{form}}]"

@@ -102,6 +102,8 @@ def summarise_rows(
     flags
         Columns of True and False: whether any row of a condition is True becomes a coordinate.
     """
+    if not variables:
+        return xr.Dataset(attrs={"interval": INTERVAL})
     labels = [c.label for c in conditions]
     rows = rows[rows["condition"].isin(labels)]
     levels = {"condition": labels}
