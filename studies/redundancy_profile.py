@@ -12,10 +12,37 @@ Contrast and silhouette of segments are those of the known scenes, and undefined
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from matplotlib.figure import Figure
+
+from redundancy import plot
+from redundancy.evaluation.session import VideoSession
+from redundancy.evaluation.statistics.aggregate import aggregate, widened, with_all
+from redundancy.evaluation.statistics.intervals import MARKED, UNBOUNDED
+from redundancy.evaluation.statistics.measures import Measure
+from redundancy.evaluation.statistics.separation import separation
+from redundancy.metrics.registry import NULLS, Metric
 from redundancy.metrics.table import METRICS
+from redundancy.plot import compose, readable
+from redundancy.plot.methods import names_of
+from redundancy.pruning.parts.segment import cuts_to_lengths
+from redundancy.sources import cuts_on_steps
+from studies.core.conditions import Condition
+from studies.core.panels import forest, over_kinds, panel
+from studies.core.report import Column, Table
+from studies.core.study import Facts, Row, Study, StudyOptions
 
 GROUPS = ("temporal", "visual", "trajectory")
 PROFILED = tuple(n for n, m in METRICS.items() if m.group in GROUPS and m.default)
+LEVEL = 0.05
 SCORES = ("null_mean", "null_sd", "z", "p")
 OUTPUT_UNITS = {  # of further outputs of a metric, whose facts give the unit of the main one
     "displacement": "cells",
@@ -127,7 +154,8 @@ def profile(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Opti
     loose = {name: replace(measure, bounds=UNBOUNDED) for name, measure in about.items()}
     by = {"names": "statistic", "by": ("video", "kind")}
     own = widened(rows, **by)
-    made = {"value": aggregate(with_all(own, "kind"), over=("kind",), measures=about)}
+    kinds = [*sorted(set(own["kind"])), "all"]
+    made = {"value": aggregate(with_all(own, "kind"), over={"kind": kinds}, measures=about)}
     scores = {
         "null_mean": (lambda null: rows[f"null_mean_{null}"], about),
         "z": (lambda null: rows[f"z_{null}"], loose),
@@ -139,7 +167,7 @@ def profile(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Opti
         parts = [
             widened(rows.assign(value=column(null).astype(float)), **by).assign(null=null) for null in options.nulls
         ]
-        made[name] = aggregate(with_all(pd.concat(parts), "kind"), over=("kind", "null"), measures=measures)
+        made[name] = aggregate(with_all(pd.concat(parts), "kind"), over={"kind": kinds, "null": options.nulls}, measures=measures)
     of = rows.drop_duplicates("statistic").set_index("statistic").loc[list(about)]
     shown = [
         output == metric and all(v == SHOWN_AT.get(n) for n, v in (p.split("=") for p in told.split(", ") if p))
@@ -164,7 +192,7 @@ def profile(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Opti
 
 
 def group_tables(summary: xr.Dataset) -> str:
-    """By group of metrics: means by kind; mean z against each null over all videos, and how far kinds are told apart."""
+    """By group of metrics: means by kind; mean z against each null, and how far kinds are told apart."""
     texts = []
     for group in [g for g in GROUPS if (summary["group"] == g).any()]:
         part = summary.isel(measure=(summary["shown"].astype(bool) & (summary["group"] == group)).values)
@@ -184,7 +212,8 @@ def group_tables(summary: xr.Dataset) -> str:
         f"z against draws of each null model: p is {summary.attrs['least_p']:.3g} or more.\n"
         "separation: share of the variance of ranks between kinds of videos; q: adjusted for all statistics.\n"
         f"Kinds are told apart (q < {LEVEL}) by: {', '.join(clear['measure'].values[order]) or 'no measure'}; "
-        f"that takes {MARKED} videos or more.\nFurther outputs and values of parameters are in the rows and the summary."
+        f"that takes {MARKED} videos or more.\n"
+        "Further outputs and values of parameters are in the rows and the summary."
     )
     return "\n\n".join(texts)
 
