@@ -35,7 +35,6 @@ from redundancy.evaluation.statistics.bounds import bounds_of
 from redundancy.evaluation.statistics.intervals import mean_interval, paired_difference
 from redundancy.metrics.temporal import transition_similarity
 from redundancy.models import VideoLLM
-from redundancy.models.tower_once import tower_once
 from redundancy.pruning.parts.segment import SEGMENTERS, DySeg, RandomCuts, Segmenter, lengths_to_cuts
 from redundancy.recording import open_dataset
 from redundancy.sources import VideoSource, cuts_on_steps
@@ -184,17 +183,14 @@ def measure_video(
 
     asked = asked_of(source, clip, model=model, options=options)
     answers = Answers(asked, tokens, [min(options.retentions)], draws=options.answer_draws)
-    with tower_once(model):
-        for label in missing:
-            lengths, answered = segmenters[label](tokens).tolist(), is_answered(label)
-            row = measured(tuple(lengths)) | {"setting": label, "seed": -1, "control": False}
-            rows.append(row | (answers.row(lengths, beside=True) if answered else {}))
-            for seed in range(options.seeds):
-                random = RandomCuts(segments=len(lengths), seed=seed)(tokens).tolist()
-                row = measured(tuple(random)) | {"setting": label, "seed": seed, "control": True}
-                rows.append(
-                    row | (answers.row(random, beside=False) if answered and seed < options.answer_draws else {})
-                )
+    for label in missing:
+        lengths, answered = segmenters[label](tokens).tolist(), is_answered(label)
+        row = measured(tuple(lengths)) | {"setting": label, "seed": -1, "control": False}
+        rows.append(row | (answers.row(lengths, beside=True) if answered else {}))
+        for seed in range(options.seeds):
+            random = RandomCuts(segments=len(lengths), seed=seed)(tokens).tolist()
+            row = measured(tuple(random)) | {"setting": label, "seed": seed, "control": True}
+            rows.append(row | (answers.row(random, beside=False) if answered and seed < options.answer_draws else {}))
     facts = {
         "frame_time": tokens.frame_time.tolist(),
         "transition_similarity": transition_similarity(tokens.frame_features_from("mean")).tolist(),

@@ -35,7 +35,8 @@ from redundancy.metrics.kernels.sample import fixed_sample
 from redundancy.models import VideoLLM
 from redundancy.pruning.table import METHODS
 from redundancy.recording import open_dataset
-from redundancy.recording.tokens import PromptEnd, record_prompt
+from redundancy.recording.call_tokens import PromptEnd
+from redundancy.recording.tokens import record_prompt
 from redundancy.reduction import Reduction
 from redundancy.sources import VideoSource
 from redundancy.tokens import VideoTokens

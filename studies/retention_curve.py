@@ -29,7 +29,6 @@ from redundancy.evaluation.rows import grid_text
 from redundancy.evaluation.statistics.intervals import FEW, MARKED, interval_name
 from redundancy.evaluation.statistics.scores import paired_accuracy
 from redundancy.models import VideoLLM
-from redundancy.models.tower_once import tower_once
 from redundancy.pruning.table import METHODS
 from redundancy.questions import Question
 from redundancy.recording import open_dataset
@@ -144,14 +143,13 @@ def measure_video(
     if WHOLE in missing:
         answered = whole.assign(agreement=1.0, kl=0.0)
         rows += _rows(answered, {"setting": WHOLE, "seed": -1, "replaced": ""} | _cost(every, shape))
-    with tower_once(model):
-        for label in (m for m in missing if m != WHOLE):
-            for seed, reduction, note in decisions(conditions[label], tokens, seeds=options.seeds):
-                answered = evaluate(model, clip, reduction, questions=questions, reference=whole)
-                measured = rd.measure(capture, reduction, METRICS)
-                values = {m: _mean(measured[m]) for m in MEASURED}
-                about = {"setting": label, "seed": seed, "replaced": note} | values | _cost(reduction.kept, shape)
-                rows += _rows(answered, about)
+    for label in (m for m in missing if m != WHOLE):
+        for seed, reduction, note in decisions(conditions[label], tokens, seeds=options.seeds):
+            answered = evaluate(model, clip, reduction, questions=questions, reference=whole)
+            measured = rd.measure(capture, reduction, METRICS)
+            values = {m: _mean(measured[m]) for m in MEASURED}
+            about = {"setting": label, "seed": seed, "replaced": note} | values | _cost(reduction.kept, shape)
+            rows += _rows(answered, about)
     facts = {"questions": len(questions), "decoder": clip.decoder, "tokens": every}
     return VideoResult(rows, {**facts, "grid": grid_text(tokens.grid)})
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from redundancy.evaluation.answers import evaluate as evaluate
     from redundancy.evaluation.order import order_sensitivity as order_sensitivity
     from redundancy.evaluation.scoring import score_questions as score_questions
+    from redundancy.evaluation.session import VideoSession as VideoSession
     from redundancy.evaluation.statistics.intervals import mean_interval as mean_interval
     from redundancy.evaluation.statistics.intervals import paired_difference as paired_difference
     from redundancy.evaluation.statistics.scores import accuracy as accuracy
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from redundancy.evaluation.statistics.summary import summarise as summarise
 
 _HOME = {
+    "VideoSession": "session",
     "accuracy": "statistics.scores",
     "compare": "statistics.summary",
     "evaluate": "answers",

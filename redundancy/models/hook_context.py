@@ -18,6 +18,7 @@ from redundancy.models.wrapped import unwrapped
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
+# by model, since contexts are opened by verbs that know nothing of each other; weak, so that no model is kept for it
 _lock = threading.Lock()
 _holders: WeakKeyDictionary[nn.Module, tuple[int, int]] = WeakKeyDictionary()  # thread and its open contexts, by model
 _eager: list[Any] = []  # what torch.compile's stance was before the first open context, once per open context
