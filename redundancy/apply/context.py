@@ -20,8 +20,7 @@ from redundancy.pruning.base import InnerMethod, Method
 from redundancy.pruning.named import as_inner, as_method
 from redundancy.reduction import Reduction
 
-# Models that are being pruned, so that a second `prune` on one is refused; kept here, as a model is not modified, and
-# weakly, so that this list keeps no model alive.
+# which models are inside `prune`, whoever opened it; beside them, so that a copy of a model is not inside too
 _open: WeakSet[nn.Module] = WeakSet()
 
 

@@ -18,8 +18,8 @@ from redundancy.metrics.kernels.placement import assigned_positions
 from redundancy.models.base import Family, VideoSpan
 from redundancy.models.hooks import Hooks, ShortVideo, TextEntry, on_text_entry
 from redundancy.pruning.named import require_reduction, require_whole_video
+from redundancy.recording.call_tokens import tokens_of_call
 from redundancy.recording.salience import TowerRecord, record_tower
-from redundancy.recording.tokens import tokens_of_call
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
 
@@ -37,6 +37,30 @@ class _Prompt(CachedPrompt):
     @property
     def short(self) -> int:
         return self.valid.shape[1]
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What a method reads inside the vision tower: sources of salience and of frame features, and keys."""
+
+    salience: tuple[str, ...] = ()
+    frame_features: tuple[str, ...] = ()
+    keys: bool = False
+
+    @classmethod
+    def of(cls, method: object, family: Family) -> Reads:
+        """Of a method; nothing of what does not say it, such as a function or a ready reduction."""
+        needs = method.needs(family.layout) if hasattr(method, "needs") else None
+        salience, features = (
+            () if source is None else (source,)
+            for source in (getattr(needs, name, None) for name in ("salience", "frame_features"))
+        )
+        return cls(salience, features, bool(getattr(needs, "keys", False)))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What is recorded in the tower for both."""
+        return tuple(dict.fromkeys((*self.salience, *(s for s in self.frame_features if s != "mean"))))
 
 
 class OuterReducer:
@@ -65,17 +89,13 @@ class OuterReducer:
     ) -> None:
         self.family, self.head, self.method, self.decided, self.lease = family, head, method, decided, lease
         self.entering: _Prompt | None = None
-        needs = method.needs(family.layout) if hasattr(method, "needs") else None
-        self.salience = tuple(s for s in (getattr(needs, "salience", None),) if s)
-        self.frame_features = tuple(s for s in (getattr(needs, "frame_features", None),) if s)
-        self.keys = bool(getattr(needs, "keys", False))
-        self.sources = tuple(dict.fromkeys((*self.salience, *(s for s in self.frame_features if s != "mean"))))
+        self.reads = Reads.of(method, family)
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
         """Reduce while the context is open."""
         with (
-            record_tower(self.family, self.sources, pooling_head=self.head, keys=self.keys) as tower,
+            record_tower(self.family, self.reads.sources, pooling_head=self.head, keys=self.reads.keys) as tower,
             on_text_entry(self.family, lambda entry: self.shorten(entry, tower)),
             Hooks(self.family.core) as hooks,
         ):
@@ -129,8 +149,10 @@ class OuterReducer:
 
     @torch.no_grad()
     def _decide(self, entry: TextEntry, tower: Callable[[], TowerRecord]) -> list[Reduction]:
-        sources = {"salience": self.salience, "frame_features": self.frame_features}
-        tokens = tokens_of_call(self.family, entry, tower(), **sources)
+        reads = self.reads
+        tokens = tokens_of_call(
+            self.family, entry, tower(), salience=reads.salience, frame_features=reads.frame_features
+        )
         if isinstance(self.method, Reduction):
             reductions = [self.method] * len(tokens)
         elif callable(self.method):

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from redundancy.evaluation.answers import evaluate as evaluate
     from redundancy.evaluation.order import order_sensitivity as order_sensitivity
     from redundancy.evaluation.scoring import score_questions as score_questions
+    from redundancy.evaluation.session import VideoSession as VideoSession
     from redundancy.evaluation.statistics.aggregate import aggregate as aggregate
     from redundancy.evaluation.statistics.aggregate import contrast as contrast
     from redundancy.evaluation.statistics.intervals import mean_interval as mean_interval
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Measure": "statistics.measures",
+    "VideoSession": "session",
     "accuracy": "statistics.scores",
     "aggregate": "statistics.aggregate",
     "compare": "statistics.summary",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,9 +13,11 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from redundancy.checks import described, require_type, whole_number
+from redundancy.apply.outer import Reads
+from redundancy.checks import require_type, whole_number
 from redundancy.evaluation.cells import CannotStoreError, Cell, Cells, NothingMeasuredError, open_cells, own_folder
 from redundancy.evaluation.failures import FAILURE, failure_of, with_failures
+from redundancy.evaluation.given import NamedVideo, Questions, Video, check_questions, questions_of, videos_of
 from redundancy.evaluation.rows import Asking, Inner, Method
 from redundancy.evaluation.scoring import NORMALISE
 from redundancy.evaluation.session import Against, VideoSession
@@ -26,27 +27,11 @@ from redundancy.models.video_llm import VideoLLM
 from redundancy.provenance import digest_of
 from redundancy.pruning.base import require_choice
 from redundancy.pruning.named import as_inner, as_method
-from redundancy.questions import Question
 from redundancy.recording import model_provenance
-from redundancy.sources import VideoSource, list_videos
-from redundancy.video import VideoClip, VideoReader
+from redundancy.sources import VideoSource
+from redundancy.video import VideoReader
 
-Video = VideoSource | VideoClip | str | Path
 VERSION = 2  # of the rows; those of another are computed again
-
-
-@dataclass(frozen=True)
-class _Named:
-    """A video that may still have to be read."""
-
-    name: str
-    kind: str
-    given: VideoSource | VideoClip
-
-    @property
-    def digest(self) -> object:
-        """What stands for its content."""
-        return self.given if isinstance(self.given, VideoClip) else [self.given.digest, self.given.record]
 
 
 @dataclass(frozen=True)
@@ -67,7 +52,7 @@ def evaluate(
     *,
     inner: InnerGiven = (),
     frames: int | None = None,
-    questions: Sequence[Question] | Mapping[str, Sequence[Question]] | None = None,
+    questions: Questions = None,
     seed: int | None = None,
     normalise: str = "sum",
     max_new_tokens: int = 0,
@@ -141,7 +126,7 @@ def evaluate(
         If `out` holds something else, or another run works there.
     """
     require_type("model", model, VideoLLM, expected="what load_model returns")
-    _check_questions(questions)
+    check_questions(questions)
     require_choice("normalise", normalise, NORMALISE)
     whole_number("max_new_tokens", max_new_tokens, least=0)
     if fidelity and reference is not None:
@@ -152,7 +137,7 @@ def evaluate(
     run = _Run(model, method, tuple(inside), settings, questions, reference)
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(decoder=decoder, timeout=decode_timeout))
-        found = _found(videos, reader)
+        found = videos_of(videos, reader)
         cells = None
         if out is not None:
             folder = Path(out).expanduser()
@@ -195,57 +180,6 @@ def _seeded(method: Method, inner: Inner, seed: int | None) -> tuple[Method, Inn
     return with_seed(method), tuple(with_seed(m) for m in inner)
 
 
-# what is read -----------------------------------------------------------------------------------------------------
-
-
-def _found(videos: Video | Sequence[Video], reader: VideoReader) -> list[_Named]:
-    """The videos under names that differ, files with what reads them."""
-    one = VideoSource | VideoClip | str | os.PathLike  # type: ignore[type-arg]
-    expected = "sources, paths, world:N or clips"
-    require_type("videos", videos, one | Iterable, expected=expected)
-    given = [videos] if isinstance(videos, one) else list(videos)
-    for i, video in enumerate(given):
-        require_type(f"videos[{i}]", video, one, expected=expected)
-    found: list[VideoSource | VideoClip] = []
-    for video in given:
-        if isinstance(video, VideoSource) and video.reader is None:
-            video = replace(video, reader=reader)
-        found += list_videos([video], reader=reader) if isinstance(video, str | os.PathLike) else [video]
-    named = [_Named(v.name, v.kind, v) if isinstance(v, VideoSource) else _Named(v.source, "user", v) for v in found]
-    names = [v.name for v in named]
-    if not found or len(set(names)) < len(names):
-        raise ValueError(f"videos {names} given, expected at least one, with names that differ")
-    return named
-
-
-def _check_questions(questions: Sequence[Question] | Mapping[str, Sequence[Question]] | None) -> None:
-    """Refuse what are no questions before a video is read."""
-    lists: Mapping[Any, Any] = questions if isinstance(questions, Mapping) else {"every video": questions or ()}
-    for name, asked in lists.items():
-        if isinstance(asked, str | Question) or not all(isinstance(q, Question) for q in asked):
-            raise TypeError(
-                f"questions: {described(asked)} given for {name}, expected a list of "
-                "redundancy.questions.Question(skill, text, answer, options)"
-            )
-
-
-def _questions_of(
-    video: VideoSource | VideoClip,
-    name: str,
-    questions: Sequence[Question] | Mapping[str, Sequence[Question]] | None,
-) -> tuple[Question, ...]:
-    if isinstance(questions, Mapping):
-        asked = tuple(questions.get(name, ()))
-    elif questions is not None:
-        asked = tuple(questions)
-    else:
-        record = video.record if isinstance(video, VideoSource) else None
-        asked = () if record is None else record.questions
-    if not asked:
-        raise ValueError(f"no question about {name!r} given, expected questions=... or a source that brings its own")
-    return asked
-
-
 # rows -------------------------------------------------------------------------------------------------------------
 
 
@@ -257,12 +191,12 @@ class _Run:
     method: Method
     inner: Inner
     settings: _Settings
-    questions: Sequence[Question] | Mapping[str, Sequence[Question]] | None
+    questions: Questions
     reference: pd.DataFrame | None
 
-    def table_of(self, named: _Named) -> pd.DataFrame:
+    def table_of(self, named: NamedVideo) -> pd.DataFrame:
         """Rows of one video."""
-        asked = _questions_of(named.given, named.name, self.questions)
+        asked = questions_of(named.given, named.name, self.questions)
         clip = named.given
         if isinstance(clip, VideoSource):
             clip = clip.load(self.model, frames=self.settings.frames)
@@ -273,8 +207,9 @@ class _Run:
         against: Against = "full" if settings.fidelity else None
         if self.reference is not None:
             against = answered(self.reference)
-        with VideoSession(self.model, clip, asked) as session:
-            return session.ask(self.method, self.inner, asking, against, settings.keep_logits)
+        reads = Reads.of(self.method, self.model.family)  # and no more: attention over a large tower takes its time
+        with VideoSession(self.model, clip, asked, salience=reads.sources, keys=reads.keys) as session:
+            return session.ask(self.method, self.inner, asking, against=against, keep_logits=settings.keep_logits)
 
     def context(self, decoder: str) -> dict[str, Any]:
         """All that rows depend on beside the video and what is asked about it."""
@@ -289,12 +224,12 @@ class _Run:
             "settings": self.settings,
         }
 
-    def asked_of(self, named: _Named) -> object:
+    def asked_of(self, named: NamedVideo) -> object:
         """Questions about a video, and what the reference says about it."""
         reference = None
         if self.reference is not None:
             reference = self.reference[self.reference["video"] == named.name].to_dict("list")
-        return [_questions_of(named.given, named.name, self.questions), reference]
+        return [questions_of(named.given, named.name, self.questions), reference]
 
 
 def _precision(device: str) -> list[str]:
@@ -303,7 +238,7 @@ def _precision(device: str) -> list[str]:
     return [lower, torch.get_float32_matmul_precision()]
 
 
-def _tables(run: _Run, found: Sequence[_Named], cells: Cells | None, decoder: str) -> list[pd.DataFrame]:
+def _tables(run: _Run, found: Sequence[NamedVideo], cells: Cells | None, decoder: str) -> list[pd.DataFrame]:
     """A table per video; an only video raises its error."""
     context = None if cells is None else digest_of(run.context(decoder))
     tables: list[pd.DataFrame] = []
@@ -319,7 +254,7 @@ def _tables(run: _Run, found: Sequence[_Named], cells: Cells | None, decoder: st
     return tables
 
 
-def _stored(run: _Run, named: _Named, cells: Cells, context: object) -> pd.DataFrame:
+def _stored(run: _Run, named: NamedVideo, cells: Cells, context: object) -> pd.DataFrame:
     """Rows of one video from its cell, which is made if need be."""
     key = digest_of([context, named.digest, run.asked_of(named)])[:24]
     cell = cells.load(key)

@@ -12,9 +12,11 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from redundancy.checks import require_type, whole_number
+from redundancy.evaluation.prompts import prompts_of
 from redundancy.evaluation.same_grid import on_one_grid
 from redundancy.metrics.fidelity import next_token_kl, top1_agreement
 from redundancy.models.video_llm import VideoLLM
+from redundancy.recording.encode import encode
 from redundancy.video import VideoClip
 
 
@@ -78,7 +80,7 @@ def order_sensitivity(
     ValueError
         If there is no prompt, `draws` is below 1, or the grid cannot be held.
 
-    Source: own; after FastVID (arXiv:2503.11187), figure 1.
+    Source: FastVID (arXiv:2503.11187), figure 1, of which this is an extension.
     """
     require_type("model", model, VideoLLM, expected="what load_model returns")
     require_type("clip", clip, VideoClip, expected="what load_video returns")
@@ -108,8 +110,11 @@ def order_sensitivity(
 
 @torch.no_grad()
 def _logits(model: VideoLLM, clip: VideoClip, prompts: Sequence[str]) -> Float[Tensor, "prompts vocabulary"]:
+    shown = prompts_of(
+        model, clip, prompts, inputs=encode(model, model.prepare(clip, prompts[0]), salience=(), keys=False)
+    )
     with model.family.state_kept():
-        return torch.cat([model.prefill(model.prepare(clip, prompt)).logits[:, -1].float() for prompt in prompts])
+        return torch.cat([model.prefill(shown.inputs_of(i)).logits[:, -1].float() for i in range(len(prompts))])
 
 
 def _stacked(values: Sequence[Tensor]) -> Shaped[np.ndarray, "conditions prompts"]:

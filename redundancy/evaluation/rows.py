@@ -67,8 +67,8 @@ def rows_of(
     model: VideoLLM,
     clip: VideoClip,
     prompts: Prompts,
-    questions: Sequence[Question],
     *,
+    questions: Sequence[Question],
     method: Method,
     inner: Inner,
     asking: Asking,
@@ -77,10 +77,10 @@ def rows_of(
 
     Parameters
     ----------
-    model, clip, questions
+    model, clip
         What is asked about what.
-    prompts
-        Of these questions, by `prompts_of`.
+    prompts, questions
+        Prompts of these questions, by `prompts_of`.
     method, inner
         As `prune` takes them; the full model without.
     asking

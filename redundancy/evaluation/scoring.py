@@ -15,6 +15,7 @@ from redundancy.evaluation.prompts import Prompts, Running, prompts_of
 from redundancy.models.video_llm import VideoLLM
 from redundancy.pruning.base import require_choice
 from redundancy.questions import Question
+from redundancy.recording.encode import encode
 from redundancy.video import VideoClip
 
 NORMALISE = ("sum", "token", "character")
@@ -127,9 +128,10 @@ def score_questions(
 ) -> list[Scored]:
     """Score the options of questions about one video, each teacher-forced after the question's prompt.
 
-    1. Run the prompt: with `shared` once up to where the questions begin to differ, and then each question's rest on a
+    1. Run the vision tower once.
+    2. Run the prompt: with `shared` once up to where the questions begin to differ, and then each question's rest on a
        cache that is cut back afterwards; else each prompt by itself.
-    2. The first token of every option is scored by the logits behind the prompt; an option of several tokens is run on
+    3. The first token of every option is scored by the logits behind the prompt; an option of several tokens is run on
        the cache but for its last, and cut off again.
 
     Parameters
@@ -162,6 +164,8 @@ def score_questions(
     if len(prompts.ids) != len(questions):
         raise ValueError(f"prompts of {len(prompts.ids)} questions given, expected those of {len(questions)}")
     start = prompts.common if shared and _can_share(model, prompts) else None
+    if start is None and len(questions) > 1 and not model.model.training and prompts.inputs.encoded is None:
+        prompts = replace(prompts, inputs=encode(model, prompts.inputs))  # prompts differ behind the tower only
     scored = []
     with ExitStack() as stack:
         stack.enter_context(model.family.state_kept())

@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pandas as pd
 import torch
 import xarray as xr
 
 from redundancy.apply.context import refuse_inside
+from redundancy.apply.outer import Reads
 from redundancy.checks import described, require_type, whole_number
 from redundancy.evaluation.cost.flops import DecoderShape, fastvid_flops, holitom_flops
+from redundancy.evaluation.decisions import Draw, decisions, random_like, suited
 from redundancy.evaluation.prompts import Prompts, prompts_of
 from redundancy.evaluation.rows import Asking, Inner, Method, compared, grid_text, rows_of
 from redundancy.evaluation.sharing import share
-from redundancy.evaluation.suit import suited
 from redundancy.metrics import coverage
 from redundancy.metrics.kernels.sample import fixed_sample
 from redundancy.metrics.measure import measure
-from redundancy.models.identity import tensor_versions
+from redundancy.models.identity import running_state
 from redundancy.models.video_llm import Prepared, VideoLLM
 from redundancy.provenance import commit
 from redundancy.pruning import base
-from redundancy.pruning.methods.controls import RandomTokens
 from redundancy.pruning.named import as_inner, as_method
-from redundancy.pruning.parts.draw import generator_of
 from redundancy.questions import Question
 from redundancy.recording.attention import Rows
+from redundancy.recording.call_tokens import PromptEnd
 from redundancy.recording.encode import encode
 from redundancy.recording.record import capture_prompt
-from redundancy.recording.tokens import PromptEnd, TokenRecorder, check_asked, record_prompt
+from redundancy.recording.tokens import (
+    TokenRecorder,
+    available_frame_features,
+    available_salience,
+    check_asked,
+    record_prompt,
+)
 from redundancy.reduction import Reduction
 from redundancy.sources import VideoSource
 from redundancy.tokens import VideoTokens
@@ -41,15 +47,8 @@ from redundancy.video import VideoClip
 
 T = TypeVar("T")
 SAMPLE = 2000  # tokens on which k-means runs, as `reconstruction_gap` does by default
+__all__ = ["Draw", "VideoSession"]
 Against = Literal["full"] | pd.DataFrame | None
-
-
-class Draw(NamedTuple):
-    """What a method decided: with which seed (-1: nothing is drawn), and which of its sources were replaced."""
-
-    seed: int
-    reduction: Reduction
-    note: str
 
 
 class VideoSession:
@@ -73,13 +72,17 @@ class VideoSession:
         Text beside the video for `tokens` and `capture`; None: the first question, if there is one.
     source
         Where the clip comes from, and what is known about it; for whoever asks.
+    salience, keys
+        What is read inside the tower beside its output: sources of salience and frame features (None: all that the
+        model gives), and the keys of its last layer (None: with all sources). Less takes less time and memory; a
+        method that reads what was not recorded is refused.
 
     Raises
     ------
     NotImplementedError
         In a verb, if the model is in training mode, or inside `prune`, whose decisions would be taken for the model's.
     RuntimeError
-        In a verb, if the model's weights were changed since the tower ran, or the session is closed.
+        In a verb, if weights, adapters or torch's precision were changed since the tower ran, or the session is closed.
 
     Examples
     --------
@@ -96,6 +99,8 @@ class VideoSession:
         *,
         prompt: str | None = None,
         source: VideoSource | None = None,
+        salience: Sequence[str] | None = None,
+        keys: bool | None = None,
     ) -> None:
         check_asked(model, clip, prompt)
         self.model, self.clip, self.questions, self.source = model, clip, tuple(questions), source
@@ -103,10 +108,11 @@ class VideoSession:
             require_type("questions", question, Question, expected="a list of Question(skill, text, answer, options)")
         first = self.questions[0].text if self.questions else None
         self.prompt = first if prompt is None else prompt
+        self._reads: dict[str, Any] = {"salience": salience, "keys": keys}
         self._captures: dict[tuple[str | None, Any], xr.Dataset] = {}
         self._kmeans: dict[int, float] = {}
         self._made: dict[object, Any] = {}
-        self._weights: object = None
+        self._state: object = None
         self._closed = False
 
     # what is shown ----------------------------------------------------------------------------------------------
@@ -114,8 +120,8 @@ class VideoSession:
     @cached_property
     def _shown(self) -> Prepared:
         """The prompt behind the tower; the one place where the tower runs."""
-        self._weights = tensor_versions(self.model.model)
-        return encode(self.model, self.model.prepare(self.clip, self.prompt))
+        self._state = running_state(self.model)
+        return encode(self.model, self.model.prepare(self.clip, self.prompt), **self._reads)
 
     def _prepared(self, prompt: str | None) -> Prepared:
         """Another prompt about the clip, behind the tower."""
@@ -146,16 +152,32 @@ class VideoSession:
             raise NotImplementedError(
                 "a model in training mode given, whose dropout makes every run another one; call model.model.eval()"
             )
-        if self._weights is not None and tensor_versions(self.model.model) != self._weights:
+        if self._state is not None and running_state(self.model) != self._state:
             raise RuntimeError(
-                "the model's weights were changed since this session ran its vision tower; open another session"
+                "the model's weights, its active adapters or torch's precision were changed since this session ran the "
+                "vision tower; open another session"
             )
 
     # what is recorded -------------------------------------------------------------------------------------------
 
     @cached_property
     def _recorded(self) -> TokenRecorder:
-        return record_prompt(self.model, self._prepared(self.prompt))
+        return record_prompt(self.model, self._prepared(self.prompt), **self._sources)
+
+    @cached_property
+    def _with_keys(self) -> VideoTokens:
+        return record_prompt(self.model, self._prepared(self.prompt), **self._sources, keys=True).tokens[0]
+
+    @property
+    def _sources(self) -> dict[str, Any]:
+        """What recordings can find, of what was read inside the tower."""
+        read = self._reads["salience"]
+        if read is None:
+            return {}
+        return {
+            "salience": [s for s in available_salience(self.model) if s in (*read, "norm")],
+            "frame_features": [s for s in available_frame_features(self.model) if s in (*read, "mean")],
+        }
 
     @property
     def tokens(self) -> VideoTokens:
@@ -188,7 +210,10 @@ class VideoSession:
         asked = self.prompt if prompt is None else prompt
         key = (asked, rows if rows is None or isinstance(rows, str) else tuple(rows))
         if key not in self._captures:
-            self._captures[key] = capture_prompt(self.model, self.clip, asked, self._prepared(asked), rows=rows)
+            inputs = self._prepared(asked)
+            found = capture_prompt(self.model, self.clip, asked, inputs=inputs, sources=self._sources, rows=rows)
+            first = next(iter(self._captures.values()), None)
+            self._captures[key] = found if first is None else with_arrays_of(first, found)
         return self._captures[key].copy()
 
     def attention(self, rows: Rows = "last", over: Sequence[Question | str] | None = None) -> xr.Dataset:
@@ -239,13 +264,8 @@ class VideoSession:
         """
         whole_number("seeds", seeds, least=1)
         made, note = self.suited(method)
-        tokens = self.tokens
-        if "seed" not in {f.name for f in fields(made)}:
-            yield Draw(-1, made(tokens), note)
-            return
-        for seed in range(seeds):
-            drawn: Any = replace(made, seed=seed)  # type: ignore[call-arg]
-            yield Draw(seed, drawn(tokens), note)
+        tokens = self._with_keys if Reads.of(made, self.model.family).keys else self.tokens
+        yield from decisions(made, tokens, seeds=seeds, note=note)
 
     def random_like(self, reduction: Reduction, *, seed: int, per_frame: bool = False) -> Reduction:
         """As many tokens as a reduction keeps, drawn over the whole video, or frame by frame.
@@ -264,26 +284,13 @@ class VideoSession:
         ValueError
             If another number is drawn, which would be no control.
         """
-        tokens = self.tokens
-        T, N = tokens.grid.frames, tokens.grid.tokens_per_frame
-        if per_frame:
-            anchors = reduction.anchor_token
-            counts = torch.bincount(anchors[anchors >= 0].cpu() // N, minlength=T)
-            draw = torch.rand(T, N, generator=generator_of(tokens, seed))
-            rank = draw.argsort(dim=1, stable=True).argsort(dim=1)
-            chosen = (rank < counts[:, None]).flatten().nonzero().flatten().to(tokens.features.device)
-            drawn = Reduction.from_selection(chosen, grid=tokens.grid, method="random_tokens")
-        else:
-            drawn = RandomTokens(retention=reduction.kept / (T * N), seed=seed, across_frames=True)(tokens)
-        if drawn.kept != reduction.kept:
-            raise ValueError(f"{drawn.kept} random tokens drawn, expected {reduction.kept}")
-        return drawn
+        return random_like(reduction, self.tokens, seed=seed, per_frame=per_frame)
 
     # what is answered -------------------------------------------------------------------------------------------
 
     @cached_property
     def _full(self) -> pd.DataFrame:
-        return self._rows(None, (), Asking(self.clip.source))
+        return self._run(None, (), Asking(self.clip.source))
 
     @property
     def full(self) -> pd.DataFrame:
@@ -316,29 +323,38 @@ class VideoSession:
             As `evaluate` takes them.
         """
         self._ready()
-        inside = as_inner(inner)
+        method, inside = None if reduction is None else as_method(reduction), as_inner(inner)
         asking = Asking(
             self.clip.source, normalise=normalise, max_new_tokens=max_new_tokens, shared=share(inside, shared)
         )
-        rows = self.ask(None if reduction is None else as_method(reduction), inside, asking, against, keep_logits)
+        rows = self.ask(method, inside, asking, against=against, keep_logits=keep_logits)
         return rows.assign(model=self.model.name, commit=commit())
 
-    def ask(self, method: Method, inner: Inner, asking: Asking, against: Against, keep_logits: bool) -> pd.DataFrame:
+    def ask(self, method: Method, inner: Inner, asking: Asking, *, against: Against, keep_logits: bool) -> pd.DataFrame:
         """`answers` with everything said, for `evaluate`."""
         rows = self._rows(method, inner, asking)
         if against is not None:
-            rows = compared(rows, self._full_as(asking) if isinstance(against, str) else against)
+            full = replace(asking, shared=True, seed=None, max_new_tokens=0)
+            rows = compared(rows, self._full_as(full) if isinstance(against, str) else against)
         return rows if keep_logits else rows.drop(columns="logits")
 
     def _full_as(self, asking: Asking) -> pd.DataFrame:
-        """The full model's rows under another name or another norm of options."""
-        if asking.normalise == "sum":
-            return self.full.assign(video=asking.video, kind=asking.kind)
-        return self._rows(None, (), replace(asking, shared=True, max_new_tokens=0))
+        """The full model's rows; those that are kept, wherever they are what is asked for."""
+        usual = Asking(asking.video, asking.kind)
+        if asking != usual:
+            return self._run(None, (), asking)
+        return self.full.assign(video=asking.video, kind=asking.kind)
 
     def _rows(self, method: Method, inner: Inner, asking: Asking) -> pd.DataFrame:
+        if method is None and not inner:
+            return self._full_as(asking)
+        return self._run(method, inner, asking)
+
+    def _run(self, method: Method, inner: Inner, asking: Asking) -> pd.DataFrame:
         self._ready()
-        return rows_of(self.model, self.clip, self._prompts, self.questions, method=method, inner=inner, asking=asking)
+        return rows_of(
+            self.model, self.clip, self._prompts, questions=self.questions, method=method, inner=inner, asking=asking
+        )
 
     # what it costs ----------------------------------------------------------------------------------------------
 
@@ -379,7 +395,7 @@ class VideoSession:
         self._closed = True
         self._captures.clear()
         self._made.clear()
-        for name in ("_shown", "_prompts", "_recorded", "_full"):
+        for name in ("_shown", "_prompts", "_recorded", "_with_keys", "_full"):
             self.__dict__.pop(name, None)
 
     def __enter__(self) -> VideoSession:
@@ -389,3 +405,13 @@ class VideoSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def with_arrays_of(first: xr.Dataset, other: xr.Dataset) -> xr.Dataset:
+    """Another capture of the same clip, whose arrays are those of the first wherever they hold the same values."""
+    held = {
+        name: variable.copy(data=first[name].values)
+        for name, variable in other.data_vars.items()
+        if name in first and variable.dtype == first[name].dtype and variable.equals(first[name])
+    }
+    return other.assign(held)

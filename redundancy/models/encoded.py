@@ -1,7 +1,8 @@
 """What the vision tower made of the videos of a prompt, so that further prompts about them begin behind the tower.
 
-Transformers from 5.20 on takes these features in place of pixels (`mm_encoder_outputs`, what its own `generate` does).
-Older versions have no such argument: there the core's `get_video_features` hands them out, for one call at a time.
+Transformers 5.23 takes these features in place of pixels (`mm_encoder_outputs`, as its own `generate` does). 5.17 has
+no such argument, and a hook cannot keep a module from running: there the core's `get_video_features` hands the features
+out, for as long as one call of the model takes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from redundancy.models.base import Family
 from redundancy.models.hook_context import Hooks
 from redundancy.models.tower_calls import TowerCall, same_values, showing
+from redundancy.models.wrapped import parameters_loaded
 
 PIXELS = "pixel_values_videos"
 FEATURES = "mm_encoder_outputs"
@@ -56,8 +58,9 @@ def run_tower(family: Family, tensors: Mapping[str, Any]) -> Any:
     core: Any = family.core
     pixels, *names = [name for name in inspect.signature(core.get_video_features).parameters if name != "kwargs"]
     more = {name: tensors[name] for name in names if name in tensors}
-    output = core.get_video_features(**{pixels: tensors[PIXELS]}, **more, return_dict=True)
-    read = {"pooler_output", "deepstack_features"}  # the states of every layer of the tower are not kept
+    with parameters_loaded(core):  # the newline is the core's own
+        output = core.get_video_features(**{pixels: tensors[PIXELS]}, **more, return_dict=True)
+    read = {"pooler_output", "deepstack_features"}  # by the core; states of every layer of the tower are not kept
     return type(output)(**{name: value for name, value in output.items() if name in read})
 
 
@@ -92,7 +95,7 @@ def features_given(family: Family, tensors: Mapping[str, Any], encoded: Encoded 
 
 @contextmanager
 def _handed_out(core: Any, encoded: Encoded) -> Iterator[None]:
-    """Transformers before 5.20: the core gets what was made of these pixels when it asks for their features."""
+    """For transformers 5.17: the core gets what was made of these pixels when it asks for their features."""
     if "get_video_features" in vars(core):
         raise NotImplementedError(
             "the model's get_video_features was replaced by something else, so its features cannot be shared; put the "

@@ -18,6 +18,7 @@ from redundancy.models.wrapped import unwrapped
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
+# by model, since contexts are opened by verbs that know nothing of each other; weak, so that no model is kept for it
 _lock = threading.Lock()
 # Shared by all contexts of the process: one that opens must see those of other threads on the same model. Weak, so that
 # a model which is let go is freed.

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
 
 from redundancy.models.video_llm import VideoLLM
@@ -157,17 +158,37 @@ def _is_known(function: Any) -> bool:
 
 
 def _tensors_once(module: nn.Module) -> str:
-    state = tensor_versions(module)
+    state = _versions(module)
     if state is None or _known.get(module, (None, ""))[0] != state:
         _known[module] = (state, _tensors(module, None))
     return _known[module][1]
 
 
-def tensor_versions(module: nn.Module) -> object:
+def _versions(module: nn.Module) -> object:
     """Where each tensor lies and how often it was changed; None where tensors do not count that."""
     try:
         return tuple((name, tensor.data_ptr(), tensor._version) for name, tensor in _named(module))
     except RuntimeError:  # tensors made in inference mode
+        return None
+
+
+def running_state(model: VideoLLM) -> object:
+    """What changes when a model begins to give other numbers, as far as that is seen without reading its tensors.
+
+    Parameters are told by place and counter, which writing to `.data` evades; beside them stand the adapters that are
+    active, and how torch rounds at the moment.
+    """
+    device = model.device.type
+    lower = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else ""
+    adapted = (part for part in model.model.modules() if hasattr(part, "_disable_adapters"))  # layers of PEFT
+    adapters = [(bool(part._disable_adapters), str(getattr(part, "active_adapters", ""))) for part in adapted]
+    return _places(model.model), adapters, lower, torch.get_float32_matmul_precision()
+
+
+def _places(module: nn.Module) -> object:
+    try:
+        return [(parameter.data_ptr(), parameter._version) for parameter in module.parameters()]
+    except RuntimeError:  # made in inference mode, where nothing is counted
         return None
 
 

@@ -15,6 +15,7 @@ from redundancy.apply import prune
 from redundancy.evaluation.prompts import Running, prompts_of
 from redundancy.evaluation.scoring import Scored, lettered, option_tokens, score_questions
 from redundancy.models import Prepared, VideoLLM, load_model
+from redundancy.models.hooks import on_text_entry
 from redundancy.pruning import RandomInner
 from redundancy.questions import Question
 from redundancy.reduction import Reduction
@@ -134,15 +135,18 @@ def test_the_processor_sees_the_frames_once(family_model: VideoLLM, monkeypatch:
 
 
 def test_the_video_is_run_once(family_model: VideoLLM):
-    runs: list[int] = []
-    handle = family_model.family.tower.register_forward_hook(lambda *_: runs.append(1))
+    """Shared by the language model and the tower, else by the tower alone, which no question reaches."""
+    towers: list[int] = []
+    prefills: list[int] = []
+    handle = family_model.family.tower.register_forward_hook(lambda *_: towers.append(1))
     try:
-        score_questions(family_model, CLIP, QUESTIONS, shared=True)
-        once = len(runs)
-        score_questions(family_model, CLIP, QUESTIONS)
+        with on_text_entry(family_model.family, lambda _: prefills.append(1)):
+            score_questions(family_model, CLIP, QUESTIONS, shared=True)
+            assert (len(towers), len(prefills)) == (1, 1)
+            score_questions(family_model, CLIP, QUESTIONS)
     finally:
         handle.remove()
-    assert len(runs) - once == len(QUESTIONS) * once
+    assert (len(towers), len(prefills)) == (2, 1 + len(QUESTIONS))
 
 
 def hooks_of(model: VideoLLM) -> int:

@@ -17,7 +17,7 @@ from redundancy.pruning.methods.controls import AveragePool, UniformTokens
 from redundancy.pruning.methods.fastvid import FastVID
 from redundancy.pruning.methods.holitom import HoliTom
 from redundancy.recording import open_dataset
-from redundancy.recording.tokens import PromptEnd
+from redundancy.recording.call_tokens import PromptEnd
 from redundancy.sources import list_videos
 from redundancy.tokens import VideoTokens
 from studies import position_drift
