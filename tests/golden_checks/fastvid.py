@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from redundancy.metrics.kernels.peaks import density_peaks
 from redundancy.metrics.temporal import transition_similarity
-from redundancy.metrics.visual import density_peaks
 from redundancy.pruning.base import Entries
 from redundancy.pruning.methods.fastvid import fastvid
 from redundancy.pruning.parts.segment import lengths_to_cuts

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from redundancy.metrics.kernels.peaks import density_peaks
 from redundancy.metrics.temporal import token_persistence
-from redundancy.metrics.visual import density_peaks
 from redundancy.pruning.base import Entries
 from redundancy.pruning.methods.holitom import holitom
 from redundancy.pruning.methods.holitom_inner import holitom_inner

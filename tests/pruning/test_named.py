@@ -107,7 +107,7 @@ def test_inner_methods() -> None:
         ("fastvid:merger=drob", r"merger='drob' given, expected one of .*did you mean 'drop'"),
         ("fastvid:merger=drob(beta=1)", r"merger='drob' given, expected one of .*did you mean 'drop'"),
         ("fastvid:merger=drop(beta=1)", r"drop has no setting 'beta'"),
-        ("fastvid:c=drop()", r"c=drop\\(\\.\\.\\.\\) is no part: only parts have brackets"),
+        ("fastvid:c=drop()", r"c=drop\(...\) is no part: only parts have brackets"),
         ("fastvid:segmenter=fixed_interval(segments=0)", r"segments=0 given, expected"),
         ("fastvd:d=0.2", r"there is no method 'fastvd' \(did you mean fastvid\?\)"),
         ("holitom_inner:layer=2", "belongs elsewhere: give it as inner"),
