@@ -235,8 +235,8 @@ class VideoTokens:
         ValueError
             If the features do not fit the grid, or `seconds_per_frame` is not positive.
 
-        Example
-        -------
+        Examples
+        --------
         >>> VideoTokens.from_features(torch.randn(8, 16, 32), rows=4, cols=4)
         VideoTokens(8 x 4 x 4 tokens of 32 channels, float32, cpu, unknown; carries frame features mean)
         """

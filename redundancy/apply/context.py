@@ -87,6 +87,13 @@ def prune(
     ValueError
         If the tokens lack what a method needs, a reduction does not fit the video, a layer does not exist, or a method
         keeps nothing.
+
+    Examples
+    --------
+    >>> with rd.prune(model, "fastvid(0.25)") as pruned:
+    ...     answer = model.generate(clip, "which digit flash ?", max_new_tokens=4)
+    >>> pruned.reductions[-1].kept
+    48
     """
     require_type("model", model, VideoLLM | nn.Module, expected="what load_model returns, or a Hugging Face model")
     method, inner = None if method is None else as_method(method), as_inner(inner)

@@ -41,6 +41,11 @@ def anchor_jaccard(reduction: Reduction, other: Reduction) -> Float[Tensor, ""]:
     ------
     ValueError
         If their grids differ.
+
+    Examples
+    --------
+    >>> anchor_jaccard(Reduction.from_selection([0, 5], grid=tokens.grid), Reduction.keep_all(tokens.grid)) < 0.02
+    tensor(True)
     """
     _expect_same_grid(reduction, other)
     return _jaccard(*(_marked(r, r.anchor_token, reduction.anchor.device) for r in (reduction, other)))

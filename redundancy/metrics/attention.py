@@ -69,6 +69,11 @@ def video_share(attention_mass: Float[Tensor, "*rows parts"]) -> Float[Tensor, "
     ------
     ValueError
         If there are not three parts.
+
+    Examples
+    --------
+    >>> video_share(torch.tensor([0.5, 0.1, 0.4]))
+    tensor(0.5000)
     """
     if attention_mass.shape[-1] != len(PARTS):
         raise ValueError(f"attention_mass with {attention_mass.shape[-1]} parts given, expected {PARTS}")

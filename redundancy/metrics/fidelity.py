@@ -108,6 +108,11 @@ def top1_agreement(
     ------
     ValueError
         If the two do not have the same shape.
+
+    Examples
+    --------
+    >>> top1_agreement(torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 3.0]]))
+    tensor([1.])
     """
     _expect_same_shape(whole_logits, reduced_logits)
     same = whole_logits.argmax(-1) == reduced_logits.argmax(-1)

@@ -64,6 +64,12 @@ class VideoLLM:
         Where the weights lie, or None for a model object that was given.
     pooling_head
         The SigLIP pooling head that fits the vision tower, or None.
+
+    Examples
+    --------
+    >>> model = rd.load_model("tiny-llava-onevision", device="cpu")
+    >>> model.generate(clip, "which digit flash ?", max_new_tokens=1)
+    '3'
     """
 
     model: nn.Module
@@ -94,7 +100,7 @@ class VideoLLM:
 
         Takes the arguments of `redundancy.load_video` and raises its errors.
 
-        Source: of the conventions: `redundancy.video.SAMPLINGS`.
+        The conventions and their sources are `redundancy.video.SAMPLINGS`.
         """
         return load_video(path, **{"sampling": self.family.sampling, **arguments})
 

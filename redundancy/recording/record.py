@@ -82,6 +82,12 @@ def capture(
         If the model, the clip or the prompt is something else, or a number is none.
     ValueError
         If a source is asked for that the model does not give, or a layer that it does not have.
+
+    Examples
+    --------
+    >>> cap = rd.capture(model, clip, prompt="which digit flash ?", attention_rows="last")
+    >>> dict(cap["attention"].sizes)
+    {'layer': 4, 'query': 1, 'frame': 4, 'token': 49}
     """
     check_asked(model, clip, prompt)
     whole_number("salience_layer", salience_layer)

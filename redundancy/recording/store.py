@@ -196,6 +196,12 @@ def save_capture(
         If something is at `path`, and `overwrite` is False or it is not a store with a whole manifest.
     ValueError
         If the dataset is no capture, `dtype` is another one, or a value is too large for float16.
+
+    Examples
+    --------
+    >>> path = rd.save_capture(cap, "results/clip_000.zarr")
+    >>> path.name
+    'clip_000.zarr'
     """
     require_type("capture", capture, xr.Dataset, expected="what redundancy.recording returns")
     if "tokens" not in capture:
@@ -240,6 +246,12 @@ def open_capture(path: str | os.PathLike[str], *, chunks: Mapping[str, int] | No
         If the store lacks a file or a file is not what was written, see `open_dataset`.
     ValueError
         If the store holds something else than a capture.
+
+    Examples
+    --------
+    >>> path = rd.save_capture(cap, "results/again.zarr")
+    >>> rd.open_capture(path).equals(cap)
+    True
     """
     dataset = open_dataset(path, chunks=chunks)
     if "tokens" not in dataset:

@@ -243,6 +243,11 @@ def video_tokens(
     ------
     ValueError
         If a source is asked for that the model does not give.
+
+    Examples
+    --------
+    >>> rd.video_tokens(model, clip).grid
+    TokenGrid(frames=4, rows=7, cols=7)
     """
     check_asked(model, clip, prompt)
     (tokens,) = tokens_of_prompt(

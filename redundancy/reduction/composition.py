@@ -23,6 +23,13 @@ def compose(first: Reduction, second: Reduction) -> Reduction:
         If one of them is no reduction.
     ValueError
         If the second does not start from the outputs of the first.
+
+    Examples
+    --------
+    >>> first = Reduction.from_selection([0, 5, 7], grid=tokens.grid)
+    >>> second = Reduction.from_selection([2], grid=tokens.grid, slots=first.anchor)
+    >>> compose(first, second).anchor
+    tensor([7])
     """
     require_type("first", first, Reduction)
     require_type("second", second, Reduction)

@@ -126,8 +126,8 @@ class Reduction:
         ValueError
             If an index is out of range.
 
-        Example
-        -------
+        Examples
+        --------
         >>> Reduction.from_selection([0, 5, 7], grid=TokenGrid(frames=2, rows=2, cols=2))
         Reduction(unnamed: 3 of 8 tokens (0.375) kept as they are, placement 'anchor', before the model; 2 x 2 x 2)
         """

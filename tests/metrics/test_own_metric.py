@@ -61,7 +61,9 @@ def test_a_metric_of_a_plug_in_file_is_measured(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_another_metrics_is_refused() -> None:
-    with pytest.raises(ValueError, match="there is a metric 'speed' of redundancy.metrics.trajectory.steps already"):
+    with pytest.raises(
+        ValueError, match=r"there is a metric 'speed' of redundancy\.metrics\.trajectory\.steps already"
+    ):
 
         @metric(dims=(), unit="1", bounds=(0, 1), higher="more", known=("none",))
         def speed(tokens: object) -> None:

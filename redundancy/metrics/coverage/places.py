@@ -69,6 +69,11 @@ def frames_covered(reduction: Reduction) -> Float[Tensor, ""]:
     Returns
     -------
     A scalar.
+
+    Examples
+    --------
+    >>> frames_covered(Reduction.from_selection([0, 1], grid=tokens.grid))
+    tensor(0.2500)
     """
     return (anchors_per_frame(reduction) > 0).float().mean()
 

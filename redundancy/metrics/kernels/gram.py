@@ -113,12 +113,12 @@ def quantiles(
 ) -> Float[Tensor, "*rows quantiles"]:
     """Quantiles of each row, linear between the points as numpy's, NaN left out; NaN where nothing is left.
 
+    `torch.nanquantile` does the same for at most 16 million points.
+
     Raises
     ------
     ValueError
         If a quantile is not in 0..1.
-
-    torch.nanquantile refuses more than 16 million points.
     """
     if not all(0 <= q <= 1 for q in quantile):
         raise ValueError(f"quantile={tuple(quantile)} given, expected numbers in 0..1")

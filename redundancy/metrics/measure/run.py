@@ -81,6 +81,12 @@ def measure(
         If the reduction is of another grid, a metric, null model or source does not exist, the input lacks what a named
         metric reads, or tokens are NaN, infinite, or of a norm outside 1e-15 to 1e15, which float32 cannot square
         (naming the frame; on a lazy source when it is computed).
+
+    Examples
+    --------
+    >>> measured = rd.measure(tokens, reduction)
+    >>> dict(measured["transition_similarity"].sizes)
+    {'transition': 3}
     """
     _check_given(source, reduction, segments=segments, last_position=last_position, settings=settings)
     draws, seed = whole_number("draws", draws, least=1), whole_number("seed", seed, least=0)

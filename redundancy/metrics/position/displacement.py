@@ -109,6 +109,11 @@ def grid_spread(reduction: Reduction) -> Float[Tensor, "kept grid_axis"]:
     Returns
     -------
     `[K, 3]` over (t, row, col).
+
+    Examples
+    --------
+    >>> grid_spread(Reduction.keep_all(tokens.grid)).max()
+    tensor(0.)
     """
     sources = video_sources(reduction)
     coordinates = grid_coordinates(sources.token, reduction.grid)

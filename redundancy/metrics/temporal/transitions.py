@@ -37,6 +37,11 @@ def transition_similarity(frame_features: Float[Tensor, "frames channels"]) -> F
     -------
     `[T-1]` float32. Norms and products are summed in float64, so that equal pairs of frames have exactly equal
     similarities.
+
+    Examples
+    --------
+    >>> transition_similarity(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]))
+    tensor([1., 0.])
     """
     f = frame_features.double()
     unit = f / torch.linalg.vector_norm(f, dim=-1, keepdim=True)

@@ -87,6 +87,11 @@ def curvature(points: Float[Tensor, "frames channels"], *, convention: str = "vc
     ------
     ValueError
         If the convention is neither.
+
+    Examples
+    --------
+    >>> curvature(torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [2.0, 1.0]]), convention="geometric")
+    tensor([nan, 0., 1., nan])
     """
     if convention not in ("vcast", "geometric"):
         raise ValueError(f"convention={convention!r} given, expected 'vcast' or 'geometric'")

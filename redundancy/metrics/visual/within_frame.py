@@ -67,6 +67,11 @@ def within_frame_similarity(
     ------
     ValueError
         If a quantile is not in 0..1.
+
+    Examples
+    --------
+    >>> within_frame_similarity(torch.eye(3)[None]).within_frame_similarity
+    tensor([0.])
     """
     means, values = [], []
     for block in frame_blocks(tokens):
