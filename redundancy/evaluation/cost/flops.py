@@ -131,8 +131,6 @@ def tokens_per_layer(tokens: int | float, shape: DecoderShape, *, layer: int, ke
     ------
     ValueError
         If there is no such layer, or the share is not in [0, 1].
-
-    Source: own; the schedule of FastV and of HoliTom's inner merging.
     """
     if not 0 <= layer <= shape.layers:
         raise ValueError(f"layer={layer} given, expected 0..{shape.layers}")

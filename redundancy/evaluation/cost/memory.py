@@ -46,7 +46,7 @@ def peak_memory(
     inputs
         What `model.prepare` returned for one prompt.
     method
-        As `prune` takes it; None: the whole model.
+        As `prune` takes it; None: the full model.
     new_tokens
         Length of the answer.
 
@@ -54,8 +54,6 @@ def peak_memory(
     ------
     ValueError
         If the model is neither on a CPU nor on a CUDA device.
-
-    Source: own; V-CAST (arXiv:2603.27650) reports `torch.cuda.max_memory_allocated` with the weights.
     """
     meters = {"cpu": _peak_on_cpu, "cuda": _peak_on_cuda}
     if model.device.type not in meters:

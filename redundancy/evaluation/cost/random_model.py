@@ -77,8 +77,6 @@ def random_model(shape: str | OneVisionShape, *, seed: int = 0, device: torch.de
     ------
     ValueError
         If there is no shape of that name.
-
-    Source: own; the sizes are those of the published configurations (arXiv:2408.03326).
     """
     if isinstance(shape, str) and shape not in SHAPES:
         raise ValueError(f"shape={shape!r} given, expected one of {list(SHAPES)}")

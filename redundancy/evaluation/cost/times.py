@@ -47,7 +47,7 @@ class RunTimes:
     prompt
         Columns of the prompt that entered the language model.
     reduction
-        What the method decided; None for the whole model.
+        What the method decided; None for the full model.
     """
 
     seconds: dict[str, float]
@@ -203,7 +203,7 @@ def time_answer(
     prompt
         The question.
     method
-        As `prune` takes it; None: the whole model.
+        As `prune` takes it; None: the full model.
     frames
         Frames sampled; None: the family's convention.
     new_tokens
@@ -213,9 +213,6 @@ def time_answer(
     ------
     ValueError
         If `new_tokens` is less than 2, or the method cannot run on the model.
-
-    Source: own; the stages are those of HoliTom (arXiv:2505.21334), figure of the time to the first token, with the
-    reduction told apart.
     """
     if new_tokens < 2:
         raise ValueError(f"new_tokens={new_tokens} given, expected at least 2: the first token is no step of decoding")

@@ -35,8 +35,6 @@ BOUNDS: dict[str, Bounds] = {
 
 def bounds_of(measure: str) -> Bounds:
     """Least and largest value of a metric's main output or of a measure of `evaluate`; without end where none is known.
-
-    Source: own; the facts of metrics are `redundancy.metrics.table.METRICS`.
     """
     if measure in BOUNDS:
         return BOUNDS[measure]

@@ -76,7 +76,7 @@ def mean_interval(
     Parameters
     ----------
     values
-        One per video, with its questions and draws averaged.
+        One per video, with its questions and seeds averaged.
     confidence
         Of the interval, in (0, 1).
     method, resamples, seed
@@ -229,8 +229,6 @@ def group_mean_interval(
     Returns
     -------
     A percentile bootstrap interval; below 20 videos Student's t, see `jackknife_interval`.
-
-    Source: own; scipy.stats.bootstrap over videos.
     """
     given = np.asarray(values, dtype=np.float64)
     given = given[~np.isnan(given).all(axis=1)]

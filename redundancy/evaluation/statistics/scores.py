@@ -94,7 +94,7 @@ def paired_accuracy(first: pd.DataFrame, second: pd.DataFrame, *, seed: int = 0)
     ValueError
         If there is no row, the two are not of the same questions, or of other numbers of frames on other grids.
 
-    Source: `mean_interval`; McNemar 1947, scipy.stats.binomtest.
+    Source: McNemar 1947, scipy.stats.binomtest.
     """
     pairs = _pairs(first, second, "correct")
     table = []
@@ -124,8 +124,6 @@ def fidelity_means(rows: pd.DataFrame, *, columns: Sequence[str] | None = None, 
     ------
     ValueError
         If there is no row, a column is missing, or a value is infinite, which has no mean.
-
-    Source: own; `mean_interval`.
     """
     chosen = ("agreement", *FIDELITY) if columns is None else tuple(columns)
     rows = answered(rows)
@@ -163,8 +161,6 @@ def paired_measure(first: pd.DataFrame, second: pd.DataFrame, column: str, *, se
     ------
     ValueError
         If there is no row, the column is missing, or the two are not of the same questions.
-
-    Source: own; `mean_interval`.
     """
     pairs = _by_skill(_pairs(first, second, column))
     return pd.DataFrame([{"skill": skill, **_difference(of_skill, seed, column)} for skill, of_skill in pairs])
