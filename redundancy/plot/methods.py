@@ -46,29 +46,33 @@ def series_looks(
         Colours by name, for what is no method.
     """
     if isinstance(series, tuple):
-        kinds = {
-            n: k for c in series for n, k in zip(names_of(summary[c]), names_of(summary[f"{c}_kind"]), strict=True)
-        }
-        own = looks(kinds)
-        pairs = dict.fromkeys(zip(*(names_of(summary[c]) for c in series), strict=True))
-        face = {m: {"markerfacecolor": own[m]["color"], "markeredgecolor": own[m]["color"]} for m in own}
-        return {f"{a} & {b}": own[a] if a == b else own[a] | {"marker": own[b]["marker"]} | face[b] for a, b in pairs}
-    names = list(dict.fromkeys(names_of(summary[series])))
+        return _pair_looks(summary, series)
     if series == "method":
         return method_styles(summary)
-    kinds = dict.fromkeys(names, "")
+    names = list(dict.fromkeys(names_of(summary[series])))
+    kinds: dict[str, str] = {}
     if f"{series}_kind" in summary.coords:
-        kinds = dict(zip(names_of(summary[series]), names_of(summary[f"{series}_kind"]), strict=True))
-    greys = [n for n in names if kinds[n] == "reference"]
-    styles: dict[str, Any] = {
-        n: {"color": "0.5", "marker": m, "linestyle": ":", "markerfacecolor": "white"}
-        for n, m in zip(greys, "pHd8", strict=False)
-    }
-    coloured = [n for n in names if n not in styles]
+        kinds |= zip(names_of(summary[series]), names_of(summary[f"{series}_kind"]), strict=True)
+    greys = [name for name in names if kinds.get(name) == "reference"]
+    coloured = [name for name in names if name not in greys]
     # no method's colour: both may stand in one figure
-    colour = palette(coloured) if palette else {n: FURTHER[i % len(FURTHER)] for i, n in enumerate(coloured)}
-    made = {n: {"color": colour[n], "marker": MARKERS[i % len(MARKERS)]} for i, n in enumerate(coloured)}
-    return {n: made[n] if n in made else styles[n] for n in names}
+    given = palette(coloured) if palette else {n: FURTHER[i % len(FURTHER)] for i, n in enumerate(coloured)}
+    made = {n: {"color": given[n], "marker": MARKERS[i % len(MARKERS)]} for i, n in enumerate(coloured)}
+    grey = {"color": "0.5", "linestyle": ":", "markerfacecolor": "white"}
+    made |= {name: grey | {"marker": "<*dH"[i % 4]} for i, name in enumerate(greys)}
+    return {name: made[name] for name in names}
+
+
+def _pair_looks(summary: xr.Dataset, pair: tuple[str, str]) -> dict[str, dict[str, Any]]:
+    kinds: dict[str, str] = {}
+    for side in pair:
+        kinds |= zip(names_of(summary[side]), names_of(summary[f"{side}_kind"]), strict=True)
+    own, made = looks(kinds), {}
+    for first, second in zip(*(names_of(summary[side]) for side in pair), strict=True):
+        marks = {"marker": own[second]["marker"]}
+        marks |= dict.fromkeys(("markerfacecolor", "markeredgecolor"), own[second]["color"])
+        made[f"{first} & {second}"] = own[first] | ({} if first == second else marks)
+    return made
 
 
 def names_of(labels: xr.DataArray) -> Shaped[np.ndarray, "entries"]:

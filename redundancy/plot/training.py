@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from redundancy.plot.looks import colours
-from redundancy.plot.methods import lines_over_retention, method_styles
+from redundancy.plot.methods import FULL, lines_over_retention, method_styles, names_of
 from redundancy.plot.style import CONTROL, new_figure, style
 
 SMOOTH = 5  # lines of the history that a point of a curve averages
@@ -70,17 +70,18 @@ def accuracy_over_retention(summary: xr.Dataset) -> Figure:
     Parameters
     ----------
     summary
-        `accuracy` (setting, statistic) with the coordinates `method`, `method_kind` and `achieved`; a setting of kind
-        `"whole"` is drawn as a line across. `random` (share, skill, statistic) and `chance` (skill); `mean_chance`.
+        `accuracy` (condition, statistic) with the coordinates `method`, `method_kind` and `achieved`; a condition of
+        kind `"full"` is drawn as a line across. `random` (share, skill, statistic) and `chance` (skill); `mean_chance`.
+        The statistics are estimate, low and high.
     """
-    whole = summary["method_kind"].values == "whole"
-    reduced = summary.isel(setting=np.flatnonzero(~whole))
+    full = names_of(summary["method_kind"]) == FULL
+    reduced = summary.isel(condition=np.flatnonzero(~full))
     with style():
         figure, axes = new_figure(1, 2, height=3.5)
         methods, skills = axes[0]
         lines_over_retention(methods, reduced["accuracy"], styles=method_styles(reduced))
         for value, line, text in (
-            (float(summary["accuracy"].isel(setting=np.flatnonzero(whole))[0, 0]), "-", "all tokens"),
+            (float(summary["accuracy"].isel(condition=np.flatnonzero(full))[0, 0]), "-", "full model"),
             (float(summary["mean_chance"]), ":", "chance"),
         ):
             methods.axhline(value, color=CONTROL, linewidth=0.8, linestyle=line)
@@ -90,8 +91,8 @@ def accuracy_over_retention(summary: xr.Dataset) -> Figure:
         palette = colours([str(s) for s in summary["skill"].values])
         for skill, colour in palette.items():
             here = summary["random"].sel(skill=skill)
-            mean, low, high = (here.sel(statistic=name).values for name in ("mean", "low", "high"))
-            skills.plot(here["share"], mean, color=colour, marker="o", label=skill)
+            estimate, low, high = (here.sel(statistic=name).values for name in ("estimate", "low", "high"))
+            skills.plot(here["share"], estimate, color=colour, marker="o", label=skill)
             skills.fill_between(here["share"], low, high, color=colour, alpha=0.12, linewidth=0)
         skills.set(title="(b) skills, random tokens", ylabel="accuracy", ylim=(0, 1.02))
         skills.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.22))
@@ -99,7 +100,7 @@ def accuracy_over_retention(summary: xr.Dataset) -> Figure:
             ax.set_xscale("log")
             ax.set_xticks(_TICKS, [f"{t:g}" for t in _TICKS])
             ax.minorticks_off()
-            ax.set_xlabel("share of tokens kept (achieved)")
+            ax.set_xlabel("achieved share of tokens")
     return figure
 
 

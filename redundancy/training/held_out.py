@@ -98,7 +98,7 @@ def answer_held_out(
         random.append(_skills(rows, share))
         say(f"{share:.0%} random tokens: mean accuracy {random[-1]['accuracy'].iloc[-1]:.3f}")
         drawn[share] = rows[rows["video"].isin(names)]
-    methods.append({"method": "all tokens", "kind": "whole", "requested": 1.0, **_mean_row(drawn[1.0])})
+    methods.append({"method": "all tokens", "kind": "full", "requested": 1.0, **_mean_row(drawn[1.0])})
     for name, (kind, make) in METHODS.items():
         for share in RANDOM_SHARES:
             asked_before = name == "random_tokens"  # of more videos, above
@@ -134,18 +134,19 @@ def as_dataset(held_out: HeldOut) -> xr.Dataset:
     chance = of_skill["chance"].xs(1.0, level="share").loc[skills].to_numpy(float)
     return xr.Dataset(
         {
-            "accuracy": (("setting", "statistic"), methods[list(names)].to_numpy(float)),
+            "accuracy": (("condition", "statistic"), methods[list(names)].to_numpy(float)),
             "random": (("share", "skill", "statistic"), np.array(table, float)),
             "chance": ("skill", chance),
             "mean_chance": float(np.mean(chance)),
         },
         coords={
-            "method": ("setting", list(methods["method"])),
-            "method_kind": ("setting", list(methods["kind"])),
-            "achieved": ("setting", methods["achieved"].to_numpy(float)),
+            "method": ("condition", list(methods["method"])),
+            # files of released models call the full model "whole"
+            "method_kind": ("condition", list(methods["kind"].replace("whole", "full"))),
+            "achieved": ("condition", methods["achieved"].to_numpy(float)),
             "share": [float(random.loc[random["share"] == share, "achieved"].iloc[0]) for share in shares],
             "skill": skills,
-            "statistic": ["mean", "low", "high"],
+            "statistic": ["estimate", "low", "high"],
         },
     )
 

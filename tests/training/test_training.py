@@ -203,7 +203,7 @@ def test_held_out_answers_come_with_their_controls():
     assert whole.loc["mean", "accuracy"] == pytest.approx(skills["accuracy"].mean())
     assert (random["low"] <= random["accuracy"] + 1e-12).all()
     assert (random["accuracy"] <= random["high"] + 1e-12).all()
-    assert set(methods["kind"]) == {"whole", "method", "control"}
+    assert set(methods["kind"]) == {"full", "method", "control"}
     assert len(methods) == 1 + 6 * 4
     assert (methods["achieved"] <= 1).all()
     assert methods["videos"].eq(3).all()
@@ -211,7 +211,7 @@ def test_held_out_answers_come_with_their_controls():
     assert beaten == [s for s in skills.index if skills.loc[s, "low"] > skills.loc[s, "chance"]]
     assert "count" in beaten
     drawn = as_dataset(answers)
-    assert drawn.sizes == {"setting": 25, "statistic": 3, "share": 5, "skill": 8}
+    assert drawn.sizes == {"condition": 25, "statistic": 3, "share": 5, "skill": 8}
     assert float(drawn["random"].sel(skill="count").isel(share=-1, statistic=0)) == whole.loc["count", "accuracy"]
 
 
