@@ -19,11 +19,11 @@ import torch
 import xarray as xr
 from jaxtyping import Float
 
-from redundancy.evaluation.answers import grid_text
 from redundancy.evaluation.cells import NothingMeasuredError
 from redundancy.evaluation.cost.memory import PeakMemory, peak_memory
 from redundancy.evaluation.cost.times import PromptFlops, RunTimes, prompt_flops, time_answer, video_size
 from redundancy.evaluation.failures import failure_of
+from redundancy.evaluation.rows import grid_text
 from redundancy.evaluation.statistics.aggregate import condition_coords, measure_coords
 from redundancy.evaluation.statistics.measures import Measure
 from redundancy.models import VideoLLM
