@@ -150,6 +150,7 @@ def measures_of(rows: pd.DataFrame) -> dict[str, Measure]:
 
 def profile(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Options) -> xr.Dataset:
     """Means with intervals by kind of video and over all, beside those of the nulls, and what tells kinds apart."""
+    rows = rows[rows["condition"].notna()]
     about = measures_of(rows)
     loose = {name: replace(measure, bounds=UNBOUNDED) for name, measure in about.items()}
     by = {"names": "statistic", "by": ("video", "kind")}

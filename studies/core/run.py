@@ -128,7 +128,7 @@ def _summary(study: Study, done: Run, conditions: Sequence[Condition], *, option
         rows, {**study.values, **study.contrasts}, measures=measures, conditions=conditions, flags=study.flags
     )
     if study.derive is not None:
-        summary = study.derive(summary, rows, done.facts, options)
+        summary = study.derive(summary, done.rows, done.facts, options)
     told = {name: getattr(options, name) for name in ("frames", "seeds", *study.depends) if hasattr(options, name)}
     told |= {"failed": [f"{name}: {message}" for name, message in done.errors.items()]}
     told |= {"videos": len(done.facts), "replaced": replaced_sources(rows), "study": study.name}
@@ -139,8 +139,8 @@ def report(study: Study, summary: xr.Dataset, done: Run, *, folder: Path) -> str
     """All that a study prints."""
     texts = [part.text(summary) if isinstance(part, Table) else part(summary) for part in study.tables]
     seeds = f"; {summary.attrs['seeds']} seeds of random controls" if "seeds" in summary.attrs else ""
-    below = f"{below_tables(summary, len(done.facts))}{seeds}."
-    last = [below, *summary.attrs["replaced"], say_what_ran(done), f"Rows, summary and figures: {folder}"]
+    below = [f"{below_tables(summary, len(done.facts))}{seeds}."] if study.stored else []  # others are no means
+    last = [*below, *summary.attrs["replaced"], say_what_ran(done), f"Rows, summary and figures: {folder}"]
     return "\n\n".join([*(text for text in texts if text), "\n".join(last)])
 
 
