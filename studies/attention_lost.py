@@ -26,8 +26,8 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from redundancy.evaluation.decisions import SALIENCE
 from redundancy.evaluation.session import VideoSession
-from redundancy.evaluation.suit import SALIENCE
 from redundancy.metrics.attention import (
     attention_lost,
     salience_attention_agreement,

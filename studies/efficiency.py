@@ -95,8 +95,7 @@ def measure(video: VideoSession, conditions: Sequence[Condition], options: Optio
 def medians(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Options) -> xr.Dataset:
     """Medians and quartiles over pairs, and where they were measured."""
     weights = "loaded" if options.shape is None else "random, seed 0"
-    cuda = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return summarise_pairs(rows).assign_attrs(machine(cuda), weights=weights)
+    return summarise_pairs(rows).assign_attrs(next(iter(facts.values())), weights=weights)
 
 
 def alone(measure: str, form: str, of: str = "value") -> Column:
@@ -146,6 +145,7 @@ STUDY = Study(
     measure_all=measure,
     depends=("prompt", "new_tokens", "repeats", "shape", "threads"),
     questions=lambda source, options: (),
+    facts=lambda video, options: machine(video.model),
     values={},
     derive=medians,
     tables=(

@@ -1,12 +1,20 @@
-"""Draw every figure again from stored results, without a model."""
+"""Draw every figure again from stored results, without a model.
+
+python -m studies.figures
+python -m studies.figures retention_curve --results results
+"""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import tyro
+
+from studies.core.run import draw, exit_status, parsed
 from studies.registry import RESULTS, STUDIES, study
-from studies.runner import command_line
 
 
 @dataclass(frozen=True)
@@ -15,14 +23,14 @@ class Options:
 
     Parameters
     ----------
-    results
-        Folder that holds one folder per study.
     studies
         Studies to draw; those without results are named and left out.
+    results
+        Folder that holds one folder per study.
     """
 
+    studies: Annotated[tuple[str, ...], tyro.conf.Positional] = STUDIES
     results: Path = RESULTS
-    studies: tuple[str, ...] = STUDIES
 
 
 def main(options: Options) -> list[Path]:
@@ -35,9 +43,9 @@ def main(options: Options) -> list[Path]:
     """
     drawn: list[Path] = []
     for name in options.studies:
-        folder = options.results / name
+        chosen, folder = study(name), options.results / name
         if (folder / "summary.zarr").is_dir():
-            drawn += study(name).draw(folder)
+            drawn += draw(chosen, folder)
         else:
             print(f"{name}: no results in {folder}; run python -m studies.{name}")
     if not drawn:
@@ -47,4 +55,5 @@ def main(options: Options) -> list[Path]:
 
 
 if __name__ == "__main__":
-    command_line(Options, main)
+    with exit_status():
+        main(parsed(Options, sys.argv[1:]))

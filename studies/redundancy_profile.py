@@ -168,7 +168,9 @@ def profile(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Opti
         parts = [
             widened(rows.assign(value=column(null).astype(float)), **by).assign(null=null) for null in options.nulls
         ]
-        made[name] = aggregate(with_all(pd.concat(parts), "kind"), over={"kind": kinds, "null": options.nulls}, measures=measures)
+        made[name] = aggregate(
+            with_all(pd.concat(parts), "kind"), over={"kind": kinds, "null": options.nulls}, measures=measures
+        )
     of = rows.drop_duplicates("statistic").set_index("statistic").loc[list(about)]
     shown = [
         output == metric and all(v == SHOWN_AT.get(n) for n, v in (p.split("=") for p in told.split(", ") if p))

@@ -1,10 +1,11 @@
-"""The studies: name -> module. A new study is one line here."""
+"""The studies. A new study is one file and one line here."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+
+from studies.core.study import Study
 
 STUDIES: tuple[str, ...] = (
     "ablate_segments",
@@ -16,23 +17,24 @@ STUDIES: tuple[str, ...] = (
     "metric_prediction",
     "efficiency",
 )
-TOOLS: tuple[str, ...] = ("ask",)
+TOOLS: tuple[str, ...] = ("ask", "figures")
 RESULTS = Path("results")
 
 
-def study(name: str) -> ModuleType:
-    """The module of a study: `Options`, `main(options)` and `draw(folder)`.
+def study(name: str) -> Study:
+    """The study of that name.
 
     Raises
     ------
     ValueError
-        If there is no such study.
+        If there is none.
     """
     if name not in STUDIES:
         raise ValueError(f"there is no study {name!r}; the studies are {', '.join(STUDIES)}")
-    return import_module(f"studies.{name}")
+    found: Study = import_module(f"studies.{name}").STUDY
+    return found
 
 
 def one_line(name: str) -> str:
-    """First line of a study's docstring."""
-    return (study(name).__doc__ or "").strip().splitlines()[0]
+    """First line of a study's or a tool's docstring."""
+    return (import_module(f"studies.{name}").__doc__ or "").strip().splitlines()[0]
