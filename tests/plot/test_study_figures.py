@@ -95,29 +95,21 @@ def position_drift_coverage(summary: xr.Dataset) -> Figure:
 
 def attention_lost(summary: xr.Dataset) -> Figure:
     """What methods throw away of the attention, by retention and layer, and what salience tells of it."""
-    together, asked = {"layer": "all"}, retention_near(summary)
-    best = {"random choice": {"measure": "expected"}, "most attended kept": {"measure": "least"}}
-    share = summary["video_share"].sel(statistic="estimate")
-    layers = partial(panel, by_layer, share=share)
+    asked, share = retention_near(summary), summary["video_share"].sel(statistic="estimate")
+    over, layers = partial(panel, over_retention, at={"layer": "all"}), partial(panel, by_layer, share=share)
     told = partial(layers, lines="source", variable="prediction")
-    none = "needs methods with a retention"
+    best = {"random choice": {"measure": "expected"}, "most attended kept": {"measure": "least"}}
+    excess = layers(
+        "excess", at={"requested": asked}, zero=True, label="lost - expected by chance", empty="fixed rates"
+    )
+    correlation, held = "salience_attention_agreement", "attention on each frame's top quarter"
     panels = {
-        "attention lost, all layers together": panel(
-            over_retention, "attention_lost", at=together, curves=best, label="share of attention"
-        ),
-        "lost beyond chance" + f", {asked:g} requested" * (asked > 0): layers(
-            "excess", at={"requested": asked}, label="lost - expected by chance", zero=True, empty=none
-        ),
-        "from a random choice (0) to the best (1)": panel(
-            over_retention, "reached", at=together, label="part of the way", zero=True
-        ),
-        "attention on each frame's top quarter": told("held", label="share of attention", levels={"by chance": 0.25}),
-        "does salience rank as attention does?": told(
-            "salience_attention_agreement", label="rank correlation", levels={"by chance": 0}
-        ),
-        "does it find the most attended tenth?": told(
-            "salience_auc", label="area under the ROC curve", levels={"by chance": 0.5}
-        ),
+        "attention lost, all layers together": over("attention_lost", curves=best, label="share of attention"),
+        "lost beyond chance" + f", {asked:g} requested" * (asked > 0): excess,
+        "from a random choice (0) to the best (1)": over("reached", label="part of the way", zero=True),
+        held: told("held", label="share of attention", levels={"by chance": 0.25}),
+        "does salience rank as attention does?": told(correlation, label="rank correlation", levels={"by chance": 0}),
+        "does it find the most attended tenth?": told("salience_auc", label="ROC area", levels={"by chance": 0.5}),
     }
     return compose(summary, panels, height=7.8)
 
@@ -131,22 +123,15 @@ def method_agreement(summary: xr.Dataset) -> Figure:
     published = list(dict.fromkeys(names_of(summary["first"])[names_of(summary["first_kind"]) == "method"]))
     pairs = [" & ".join(pair) for pair in combinations(published, 2)] + ["random_tokens & random_tokens"]
     among = partial(panel, matrix, at={"requested": asked})
-    over = partial(
-        panel,
-        sweep,
-        x="requested",
-        series=("first", "second"),
-        only=pairs,
-        label="Jaccard - expected",
-        zero=True,
-        empty="needs two published methods",
-    )
+    over = partial(panel, sweep, x="requested", series=("first", "second"), only=pairs, zero=True)
+    over = partial(over, label="Jaccard - expected", empty="needs two published methods")
+    even = "all keep equally many tokens of every frame"
     panels = {
         f"places kept, Jaccard, {asked:g} requested": among("anchor_jaccard"),
         "the same, beyond chance": among("anchor_excess", span=(-0.5, 0.5), cmap="RdBu_r"),
         "content kept, Jaccard": among("source_jaccard"),
         "tokens per frame, Spearman (blank: even)": among(
-            "budget_spearman", span=(-1.0, 1.0), cmap="RdBu_r", empty="all keep equally many tokens of every frame"
+            "budget_spearman", span=(-1.0, 1.0), cmap="RdBu_r", empty=even
         ),
         "places, beyond chance": over("anchor_excess"),
         "places, beyond chance and budgets": over("anchor_excess_in_frames"),
@@ -170,18 +155,15 @@ def metric_prediction(summary: xr.Dataset) -> Figure:
 
 # redundancy_profile ------------------------------------------------------------------------------------------------
 
-NULLS = {
-    "frames shuffled": {"variable": "null_mean", "null": "shuffle_frames"},
-    "tokens shuffled": {"variable": "null_mean", "null": "shuffle_tokens"},
-    "normal tokens": {"variable": "null_mean", "null": "gaussian"},
-}
+NULLS = {"frames shuffled": "shuffle_frames", "tokens shuffled": "shuffle_tokens", "normal tokens": "gaussian"}
 
 
 def profile_values(summary: xr.Dataset) -> Figure:
     """Each shown measure that has a null model, by kind of video, beside the same of its null models."""
     has_null = summary["null_mean"].sel(statistic="estimate").notnull().any(("kind", "null"))
     part = summary.isel(measure=(summary["shown"].astype(bool) & has_null).values)
-    series = {"videos as they are": {"variable": "value"}, **NULLS}
+    of_null = {name: {"variable": "null_mean", "null": null} for name, null in NULLS.items()}
+    series = {"videos as they are": {"variable": "value"}, **of_null}
     groups: dict[str, dict[str, plot.Panel]] = {}
     for name, group in zip(names_of(part["measure"]), names_of(part["group"]), strict=True):
         heading = f"{group}, frame features at unit length" if group == "trajectory" else group
@@ -198,30 +180,16 @@ def profile_scores(summary: xr.Dataset) -> Figure:
     part = part.assign_coords(long_name=("measure", [readable(name) for name in names_of(part["measure"])]))
     z = part["z"].sel(kind="all", statistic=["low", "high"])
     limits = (min(1.5 * float(z.min()), -3.0), max(1.5 * float(z.max()), 3.0))
-    looks = zip(plot.colours(list(NULLS)).values(), "^sD", strict=True)
+    row = partial(panel, forest, "z", grey=(-1.96, 1.96), symlog=True, limits=limits)
+    row = partial(row, label="mean z of videos\n(grey: |z| < 1.96)")
     panels = {
-        name: panel(
-            forest,
-            "z",
-            at={"kind": "all", "null": where["null"]},
-            style={"color": colour, "marker": marker},
-            grey=(-1.96, 1.96),
-            symlog=True,
-            limits=limits,
-            label="mean z of videos\n(grey: |z| < 1.96)",
-        )
-        for (name, where), (colour, marker) in zip(NULLS.items(), looks, strict=True)
-        if where["null"] in names_of(part["null"])
+        name: row(at={"kind": "all", "null": null}, style={"color": colour, "marker": marker})
+        for (name, null), colour, marker in zip(NULLS.items(), plot.colours(list(NULLS)).values(), "^sD", strict=True)
+        if null in names_of(part["null"])
     }
-    panels["kinds told apart"] = panel(
-        forest,
-        "separation",
-        grey="separation_chance",
-        limits=(0, 1.02),
-        groups=True,
-        label="share of rank variance\n(grey: 95% of chance)",
-        empty="needs two kinds of two videos",
-    )
+    apart = partial(panel, forest, "separation", grey="separation_chance", limits=(0, 1.02), groups=True)
+    grey, empty = "share of rank variance\n(grey: 95% of chance)", "needs two kinds of two videos"
+    panels["kinds told apart"] = apart(label=grey, empty=empty)
     return compose(part, panels, columns=len(panels), height=1.3 + 0.17 * part.sizes["measure"], sharey=True)
 
 
@@ -233,25 +201,17 @@ def ablate_segments(summary: xr.Dataset) -> Figure:
     example = json.loads(summary.attrs["example"])
     retentions = [m.removeprefix("error_") for m in names_of(summary["measure"]) if m.startswith("error_")][:2]
     known = bool(summary["value"].sel(measure="f1", statistic="estimate").notnull().any())
-    over = partial(
-        panel, sweep, x="segments", series="series", palette=plot.segmenter_colours, xlabel="segments per clip"
-    )
-    gained = partial(over, variable="difference", zero=True)
-    cuts = {
-        "agreement with scene cuts": over(
-            "f1", control="random_cuts", label=f"F1 within {summary.attrs['cut_tolerance']} frame"
-        )
-    }
-    across = {"similarity across cuts": over("across_cut", control="random_cuts", label="cosine")}
+    over = partial(panel, sweep, x="segments", series="series", xlabel="segments per clip")
+    over = partial(over, palette=plot.segmenter_colours)
+    gained = partial(over, variable="difference", zero=True, label="difference from random cuts")
+    first = ("agreement with scene cuts", "f1", f"F1 within {summary.attrs['cut_tolerance']} frame")
+    title, measure, label = first if known else ("similarity across cuts", "across_cut", "cosine")
     series = dict(zip(names_of(summary["condition"]), names_of(summary["series"]), strict=True))
     colour = plot.segmenter_colours(dict.fromkeys(series.values()))
     panels = {
-        **(cuts if known else across),
-        "contrast, within - across segments": gained("contrast", label="difference from random cuts"),
-        **{
-            f"reconstruction error, FastVID at {r}": gained(f"error_{r}", label="difference from random cuts")
-            for r in retentions
-        },
+        title: over(measure, control="random_cuts", label=label),
+        "contrast, within - across segments": gained("contrast"),
+        **{f"reconstruction error, FastVID at {r}": gained(f"error_{r}") for r in retentions},
         example["video"]: panel(similarity, example, label="cosine of neighbours"),
         "its segments": panel(segments, example, palette={c: colour[series[c]] for c in example["lengths"]}),
     }
@@ -273,11 +233,9 @@ def efficiency(summary: xr.Dataset) -> Figure:
     """Stages until the first token, and what each method saves against the share of tokens that it keeps."""
     over = partial(panel, over_retention, variable="ratio", label="ratio to full model", limits=(0, None))
     flops = {"FLOPs (FastVID's formula)": {"measure": "flops_fastvid"}}
-    asked = retention_near(summary)
+    asked, bars = retention_near(summary), panel(stacked_bars, STAGES, label="ms, median")
     panels = {
-        "until the first token" + f", {asked:g} requested" * (asked > 0): panel(
-            stacked_bars, STAGES, label="ms, median"
-        ),
+        "until the first token" + f", {asked:g} requested" * (asked > 0): bars,
         "decision, shortening, language model": over("prefill", curves=flops),
         "time to the first token": over("first_token", curves=flops),
         "peak memory, language model": over("peak_language"),
