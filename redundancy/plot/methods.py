@@ -26,9 +26,8 @@ def method_styles(summary: xr.Dataset) -> dict[str, dict[str, Any]]:
     summary
         With the coordinates `method` and `method_kind`.
     """
-    kind = summary["method_kind" if "method_kind" in summary.variables else "kind"]
-    kinds = dict(zip(names_of(summary["method"]), names_of(kind), strict=True))
-    return looks({name: kind for name, kind in kinds.items() if kind not in (FULL, "whole")})
+    kinds = dict(zip(names_of(summary["method"]), names_of(summary["method_kind"]), strict=True))
+    return looks({name: kind for name, kind in kinds.items() if kind != FULL})
 
 
 def series_looks(
