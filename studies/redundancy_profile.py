@@ -165,12 +165,10 @@ def profile(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Opti
         "extreme": (lambda null: (rows[f"p_{null}"] < LEVEL + 1e-6).where(rows[f"p_{null}"].notna()), loose),
     }
     for name, (column, measures) in scores.items():
-        parts = [
-            widened(rows.assign(value=column(null).astype(float)), **by).assign(null=null) for null in options.nulls
-        ]
-        made[name] = aggregate(
-            with_all(pd.concat(parts), "kind"), over={"kind": kinds, "null": options.nulls}, measures=measures
-        )
+        each = {null: rows.assign(value=column(null).astype(float)) for null in options.nulls}
+        wide = pd.concat([widened(part, **by).assign(null=null) for null, part in each.items()])
+        over = {"kind": kinds, "null": options.nulls}
+        made[name] = aggregate(with_all(wide, "kind"), over=over, measures=measures)
     of = rows.drop_duplicates("statistic").set_index("statistic").loc[list(about)]
     shown = [
         output == metric and all(v == SHOWN_AT.get(n) for n, v in (p.split("=") for p in told.split(", ") if p))
@@ -230,7 +228,7 @@ NULL_CURVES = {
 
 def profile_values(summary: xr.Dataset) -> Figure:
     """Each shown measure that has a null model, by kind of video, beside the same of its null models."""
-    has_null = summary["null_mean"].sel(statistic="estimate").notnull().any(("kind", "null"))
+    has_null = (summary["null_mean"].sel(statistic="n") > 0).any(("kind", "null"))
     part = summary.isel(measure=(summary["shown"].astype(bool) & has_null).values)
     series = {"videos as they are": {"variable": "value"}, **NULL_CURVES}
     groups: dict[str, dict[str, plot.Panel]] = {}
@@ -243,7 +241,7 @@ def profile_values(summary: xr.Dataset) -> Figure:
 
 def profile_scores(summary: xr.Dataset) -> Figure:
     """Every shown measure in a row: mean z against each null over all videos, and how far it tells kinds apart."""
-    told = summary[["z", "separation"]].sel(statistic="estimate").notnull()
+    told = ~np.isnan(summary[["z", "separation"]].sel(statistic="estimate"))
     known = told["z"].any(("kind", "null")) | told["separation"]
     part = summary.isel(measure=(summary["shown"].astype(bool) & known).values)
     part = part.assign_coords(long_name=("measure", [readable(name) for name in names_of(part["measure"])]))

@@ -255,13 +255,29 @@ class Store(NamedTuple):
         rows, facts = compute([*missing, *passing])
         if missing:
             digests = {name: digest for name in missing if (digest := wanted[name]) is not None}
-            self.own.save(key, _joined(cell, Cell(rows, facts, digests), missing))
-            cell = self.own.load(key)
-            if cell is None:
-                raise CannotStoreError(f"{self.own.damaged[-1]} is not what was written: does the disk fail?")
+            cell = self._saved(key, _joined(cell, Cell(rows, facts, digests), missing))
         if passing:
             cell = _joined(cell, Cell(rows, facts, dict.fromkeys(passing, "")), passing)
         return cell if cell is not None else Cell(rows, facts, {}), True
+
+    def rows_of(self, key: str, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """The rows of a key that stands for everything they depend on, computed and stored if they are not there yet.
+
+        Raises
+        ------
+        CannotStoreError
+            As `cell_of`.
+        """
+        cell = self.own.load(key)
+        return (self._saved(key, Cell(compute(), {}, {})) if cell is None else cell).rows
+
+    def _saved(self, key: str, cell: Cell) -> Cell:
+        """A cell as it is read back from the disk."""
+        self.own.save(key, cell)
+        stored = self.own.load(key)
+        if stored is None:
+            raise CannotStoreError(f"{self.own.damaged[-1]} is not what was written: does the disk fail?")
+        return stored
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from redundancy.evaluation.cells import CannotStoreError
-from redundancy.evaluation.run import Run, VideoResult, run_videos, say_what_ran, write_rows
+from redundancy.evaluation.run import Run, VideoResult, open_store, run_videos, say_what_ran, write_rows
 from redundancy.paths import data_folder
 from redundancy.provenance import digest_of
 from redundancy.pruning import FastVID
@@ -349,3 +349,16 @@ def test_a_folder_of_hostile_files_is_measured_but_for_those(tmp_path: Path):
     assert set(result.errors) == hostile
     write_rows(result.rows, tmp_path / "rows.parquet")
     assert "5 measured, 7 failed" in say_what_ran(result)
+
+
+def test_rows_of_a_key_are_computed_once(tmp_path: Path):
+    calls = []
+
+    def compute() -> pd.DataFrame:
+        calls.append(1)
+        return pd.DataFrame({"value": [1.0]})
+
+    for _ in range(2):
+        with open_store(tmp_path) as store:
+            assert store.rows_of("k", compute)["value"].tolist() == [1.0]
+    assert len(calls) == 1

@@ -63,7 +63,7 @@ class DecoderShape:
             If the configuration has experts and does not say how many a token visits, or how wide they are; if it has
             layers whose attention is not the full one that the formulas count.
 
-        Source: own; the rules are those of the layers in transformers.
+        The rules are those of the layers in transformers.
         """
         others = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
         if others:
