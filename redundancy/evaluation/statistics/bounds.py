@@ -34,11 +34,7 @@ BOUNDS: dict[str, Bounds] = {
 
 
 def bounds_of(measure: str) -> Bounds:
-<<<<<<< HEAD
-    """Least and largest value of a metric's main output or of a measure of `evaluate`; without end where none is known."""
-=======
     """Least and largest value of a metric's main output or of a measure of `evaluate`, infinite where none is known."""
->>>>>>> h/T
     if measure in BOUNDS:
         return BOUNDS[measure]
     return METRICS[measure].bounds if measure in METRICS else UNBOUNDED
