@@ -25,6 +25,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from redundancy import plot
+from redundancy.evaluation.conditions import Condition
 from redundancy.evaluation.segmentation import cut_agreement, segment_similarity
 from redundancy.evaluation.session import VideoSession
 from redundancy.evaluation.statistics.bounds import bounds_of
@@ -37,7 +38,6 @@ from redundancy.pruning import FastVID
 from redundancy.pruning.parts.segment import SEGMENTERS, DySeg, GivenSegments, RandomCuts, Segmenter, lengths_to_cuts
 from redundancy.reduction import Reduction
 from redundancy.sources import cuts_on_steps
-from studies.core.conditions import Condition
 from studies.core.panels import panel, segments, similarity, sweep
 from studies.core.report import Column, Table
 from studies.core.study import Facts, Row, Study, StudyOptions

@@ -17,6 +17,7 @@ import torch
 
 import redundancy as rd
 from redundancy.apply import prune
+from redundancy.command_line import exit_status, parsed
 from redundancy.evaluation.cells import NothingMeasuredError
 from redundancy.models import Prepared, VideoLLM
 from redundancy.pruning.base import Method
@@ -25,7 +26,6 @@ from redundancy.pruning.table import METHODS
 from redundancy.reduction import Reduction
 from redundancy.sources import VideoSource, list_videos
 from redundancy.video import VideoReader
-from studies.runner import command_line
 
 
 @dataclass(frozen=True)
@@ -168,4 +168,5 @@ def main(options: Options) -> dict[str, Answer]:
 
 
 if __name__ == "__main__":
-    command_line(Options, main)
+    with exit_status():
+        main(parsed(Options))

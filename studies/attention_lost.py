@@ -26,6 +26,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from redundancy.evaluation.conditions import Condition
 from redundancy.evaluation.decisions import SALIENCE
 from redundancy.evaluation.session import VideoSession
 from redundancy.metrics.attention import (
@@ -38,7 +39,6 @@ from redundancy.metrics.attention import (
 from redundancy.plot import compose
 from redundancy.questions import Question
 from redundancy.sources import VideoSource
-from studies.core.conditions import Condition
 from studies.core.panels import by_layer, over_retention, panel, retention_near
 from studies.core.report import Column, Table
 from studies.core.study import Facts, MethodOptions, Row, Study

@@ -23,13 +23,13 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import redundancy as rd
+from redundancy.evaluation.conditions import FULL, Condition, grid
 from redundancy.evaluation.cost.pairs import PairedAnswers, machine, summarise_pairs, time_pairs
 from redundancy.evaluation.cost.random_model import random_model
 from redundancy.evaluation.session import VideoSession
 from redundancy.models import VideoLLM
 from redundancy.plot import compose
 from redundancy.pruning.table import METHODS
-from studies.core.conditions import FULL, Condition, grid
 from studies.core.panels import over_retention, panel, retention_near, stacked_bars
 from studies.core.report import Column, Table
 from studies.core.study import Facts, Row, Study, StudyOptions

@@ -6,14 +6,14 @@ python -m studies.figures retention_curve --results results
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from studies.core.run import draw, exit_status, parsed
+from redundancy.command_line import exit_status, parsed
+from studies.core.run import draw
 from studies.registry import RESULTS, STUDIES, study
 
 
@@ -56,4 +56,4 @@ def main(options: Options) -> list[Path]:
 
 if __name__ == "__main__":
     with exit_status():
-        main(parsed(Options, sys.argv[1:]))
+        main(parsed(Options))

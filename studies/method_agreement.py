@@ -19,6 +19,7 @@ from itertools import combinations, combinations_with_replacement
 import xarray as xr
 from matplotlib.figure import Figure
 
+from redundancy.evaluation.conditions import Condition, grid
 from redundancy.evaluation.session import VideoSession
 from redundancy.metrics.agreement import (
     anchor_jaccard,
@@ -30,7 +31,6 @@ from redundancy.metrics.agreement import (
 from redundancy.plot import compose
 from redundancy.plot.methods import names_of
 from redundancy.reduction import Reduction
-from studies.core.conditions import Condition, grid
 from studies.core.panels import matrix, panel, retention_near, sweep
 from studies.core.report import Column, Table
 from studies.core.study import MethodOptions, Row, Study

@@ -26,10 +26,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from redundancy.evaluation.conditions import Condition
 from redundancy.evaluation.session import VideoSession
 from redundancy.plot import compose
 from redundancy.reduction import Reduction
-from studies.core.conditions import Condition
 from studies.core.panels import over_retention, panel
 from studies.core.report import Column, Table
 from studies.core.study import MethodOptions, Row, Study

@@ -24,6 +24,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from redundancy import plot
+from redundancy.evaluation.conditions import Condition
 from redundancy.evaluation.session import VideoSession
 from redundancy.evaluation.statistics.aggregate import aggregate, widened, with_all
 from redundancy.evaluation.statistics.intervals import MARKED, UNBOUNDED
@@ -35,7 +36,6 @@ from redundancy.plot import compose, readable
 from redundancy.plot.methods import names_of
 from redundancy.pruning.parts.segment import cuts_to_lengths
 from redundancy.sources import cuts_on_steps
-from studies.core.conditions import Condition
 from studies.core.panels import forest, over_kinds, panel
 from studies.core.report import Column, Table
 from studies.core.study import Facts, Row, Study, StudyOptions

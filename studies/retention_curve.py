@@ -19,11 +19,11 @@ import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
+from redundancy.evaluation.conditions import FULL, Condition, grid
 from redundancy.evaluation.session import VideoSession
 from redundancy.evaluation.statistics.intervals import FEW, MARKED, interval_name
 from redundancy.evaluation.statistics.scores import separating, separations
 from redundancy.plot import compose
-from studies.core.conditions import FULL, Condition, grid
 from studies.core.panels import over_retention, panel
 from studies.core.report import Column, Table
 from studies.core.study import Facts, MethodOptions, Row, Study, required_questions

@@ -20,7 +20,7 @@ FLOORS: tuple[set[str], ...] = (
     {"plot", "recording"},
     {"accessor", "apply"},
     {"evaluation"},
-    {"training"},
+    {"command_line", "training"},
     {"studies"},
 )
 FLOOR = {part: i for i, parts in enumerate(FLOORS) for part in parts}

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
-from itertools import groupby, takewhile
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 from redundancy import plot
+from redundancy.command_line import exit_status, parsed
 from redundancy.evaluation.cells import NothingMeasuredError, own_folder
+from redundancy.evaluation.conditions import Condition
 from redundancy.evaluation.run import Run, VideoResult, run_videos, say_what_ran, write_rows
 from redundancy.evaluation.session import VideoSession
 from redundancy.models import VideoLLM
@@ -23,8 +24,7 @@ from redundancy.plugins import load_plugin
 from redundancy.provenance import digest_of
 from redundancy.recording import model_provenance, open_dataset, save_dataset
 from redundancy.sources import VideoSource, list_videos
-from redundancy.video import VideoError, VideoReader
-from studies.core.conditions import Condition
+from redundancy.video import VideoReader
 from studies.core.report import Table, below_tables, replaced_sources
 from studies.core.study import Study
 from studies.core.summary import summarise_rows
@@ -152,51 +152,14 @@ def draw(study: Study, folder: Path) -> list[Path]:
 
 
 def command_line(study: Study, arguments: Sequence[str] | None = None) -> None:
-    """Run a study from the command line: options by tyro, errors as one line.
+    """Run a study from the command line.
 
     Exit status 0: everything was measured; 2: an error of the user; 3: videos failed, all or some, which are named.
     """
-    study = _as_imported(study)
-    given = list(sys.argv[1:] if arguments is None else arguments)
     with exit_status():
-        for plugin in plugins_of(given):
-            load_plugin(plugin)
-        summary = run(study, parsed(study.options, given))
-        if len(summary.attrs.get("failed", ())):
+        study = _as_imported(study)
+        if len(run(study, parsed(study.options, arguments)).attrs["failed"]):
             sys.exit(3)
-
-
-def parsed(options: type[Any], arguments: Sequence[str]) -> Any:
-    """Options from a command line."""
-    import tyro
-
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    program = f"python -m {spec.name}" if spec is not None else None
-    return tyro.cli(options, prog=program, args=list(arguments), description=(options.__doc__ or "").partition("\n")[0])
-
-
-def plugins_of(arguments: Sequence[str]) -> list[str]:
-    """What follows `--plugin`: imported before the other options are read, which may name their parts."""
-    found: list[str] = []
-    for at in (i for i, text in enumerate(arguments) if text == "--plugin"):
-        found += takewhile(lambda text: not text.startswith("-"), arguments[at + 1 :])
-    return [*found, *(text.partition("=")[2] for text in arguments if text.startswith("--plugin="))]
-
-
-@contextmanager
-def exit_status() -> Iterator[None]:
-    """Errors of the user and of videos as one line and an exit status."""
-    try:
-        yield
-    except NothingMeasuredError as error:
-        print(error, file=sys.stderr)
-        sys.exit(3)
-    except (ValueError, OSError, VideoError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nStopped. What was computed is stored; the same command goes on from there.", file=sys.stderr)
-        sys.exit(130)
 
 
 def _as_imported(study: Study) -> Study:

@@ -12,13 +12,13 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import redundancy as rd
+from redundancy.evaluation.conditions import Condition, grid
 from redundancy.evaluation.session import VideoSession
 from redundancy.evaluation.statistics.measures import Measure
 from redundancy.models import VideoLLM
 from redundancy.pruning.table import METHODS
 from redundancy.questions import Question
 from redundancy.sources import VideoSource
-from studies.core.conditions import Condition, grid
 from studies.core.report import Table
 from studies.core.summary import Contrast, Values
 

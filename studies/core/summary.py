@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from redundancy.evaluation.conditions import Condition
 from redundancy.evaluation.statistics.aggregate import (
     INTERVAL,
     aggregate,
@@ -17,7 +18,6 @@ from redundancy.evaluation.statistics.aggregate import (
     measure_coords,
 )
 from redundancy.evaluation.statistics.measures import measures_of
-from studies.core.conditions import Condition
 
 
 @dataclass(frozen=True)
