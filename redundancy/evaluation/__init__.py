@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from redundancy._lazy import lazy_names
 
 if TYPE_CHECKING:
     from redundancy.evaluation.answers import evaluate as evaluate
@@ -18,27 +19,4 @@ if TYPE_CHECKING:
     from redundancy.evaluation.statistics.summary import compare as compare
     from redundancy.evaluation.statistics.summary import summarise as summarise
 
-_HOME = {
-    "accuracy": "statistics.scores",
-    "compare": "statistics.summary",
-    "evaluate": "answers",
-    "fidelity_means": "statistics.scores",
-    "mean_interval": "statistics.intervals",
-    "order_sensitivity": "order",
-    "paired_accuracy": "statistics.scores",
-    "paired_difference": "statistics.intervals",
-    "paired_measure": "statistics.scores",
-    "score_questions": "scoring",
-    "summarise": "statistics.summary",
-}
-__all__ = [*sorted(_HOME)]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'redundancy.evaluation' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(f"redundancy.evaluation.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

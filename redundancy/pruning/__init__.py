@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from redundancy._lazy import lazy_names
 
 if TYPE_CHECKING:
     from redundancy.pruning.methods.controls import AveragePool as AveragePool
@@ -29,38 +30,4 @@ if TYPE_CHECKING:
     from redundancy.pruning.table import INNER_METHODS as INNER_METHODS
     from redundancy.pruning.table import METHODS as METHODS
 
-_HOME = {
-    "RandomOf2x2": "methods.controls",
-    "FirstOf2x2": "methods.controls",
-    "AveragePool": "methods.controls",
-    "FrameDrop": "methods.controls",
-    "UniformTokens": "methods.controls",
-    "RandomTokens": "methods.controls",
-    "PruneVid": "methods.prunevid",
-    "VisionZip": "methods.visionzip",
-    "DyCoke": "methods.dycoke",
-    "VidCom2": "methods.vidcom2",
-    "FastV": "methods.fastv",
-    "FastVID": "methods.fastvid",
-    "PruneVidStage2": "methods.prunevid_stage2",
-    "RandomInner": "methods.random_inner",
-    "HoliTom": "methods.holitom",
-    "HoliTomInner": "methods.holitom_inner",
-    "INNER_METHODS": "table",
-    "METHODS": "table",
-    "SEGMENTERS": "parts.segment",
-    "VCast": "methods.vcast",
-    "as_inner": "named",
-    "as_method": "named",
-}
-__all__ = [*sorted(_HOME)]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'redundancy.pruning' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(f"redundancy.pruning.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
