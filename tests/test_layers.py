@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # from the ground up; parts of one floor do not know each other
 FLOORS: tuple[set[str], ...] = (
     {"_moved", "checks", "paths", "provenance", "questions"},
-    {"plugins", "records", "video"},
+    {"layout", "plugins", "records", "video"},
     {"tokens", "world"},
     {"reduction", "sources"},
     {"metrics.kernels"},
