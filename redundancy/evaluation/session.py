@@ -113,8 +113,10 @@ class VideoSession:
     @cached_property
     def _shown(self) -> Prepared:
         """The prompt behind the tower; the one place where the tower runs."""
-        self._state = running_state(self.model)
-        return encode(self.model, self.model.prepare(self.clip, self.prompt), **self._reads)
+        state = running_state(self.model)
+        shown = encode(self.model, self.model.prepare(self.clip, self.prompt), **self._reads)
+        self._state = state
+        return shown
 
     def _prepared(self, prompt: str | None) -> Prepared:
         """Another prompt about the clip, behind the tower."""
@@ -174,7 +176,7 @@ class VideoSession:
 
     @property
     def tokens(self) -> VideoTokens:
-        """The tokens as they enter the language model, with every salience and frame feature that the model gives."""
+        """The tokens as they enter the language model, with every salience and frame feature that was read."""
         self._ready()
         return self._recorded.tokens[0]
 
