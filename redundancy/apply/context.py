@@ -20,7 +20,6 @@ from redundancy.pruning.base import InnerMethod, Method
 from redundancy.pruning.named import as_inner, as_method
 from redundancy.reduction import Reduction
 
-# which models are inside `prune`, whoever opened it; beside them, so that a copy of a model is not inside too
 _open: WeakSet[nn.Module] = WeakSet()
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pandas as pd
 import torch
@@ -21,6 +21,8 @@ from redundancy.evaluation.prompts import Prompts, prompts_of
 from redundancy.evaluation.rows import Asking, Inner, Method, compared, grid_text, rows_of
 from redundancy.evaluation.sharing import share
 from redundancy.metrics import coverage
+from redundancy.metrics.kernels.outputs import error_of_outputs, video_outputs
+from redundancy.metrics.kernels.sample import fixed_sample
 from redundancy.metrics.measure import measure
 from redundancy.models.identity import running_state
 from redundancy.models.video_llm import Prepared, VideoLLM
@@ -40,9 +42,11 @@ from redundancy.recording.tokens import (
     record_prompt,
 )
 from redundancy.reduction import Reduction
+from redundancy.sources import VideoSource
 from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
 
+T = TypeVar("T")
 SAMPLE = 2000  # tokens on which k-means runs, as `reconstruction_gap` does by default
 __all__ = ["Draw", "VideoSession"]
 Against = Literal["full"] | pd.DataFrame | None
@@ -67,6 +71,8 @@ class VideoSession:
         About it, which `answers` asks.
     prompt
         Text beside the video for `tokens` and `capture`; None: the first question, if there is one.
+    source
+        Where the clip comes from, and what is known about it; for whoever asks.
     salience, keys
         What is read inside the tower beside its output: sources of salience and frame features (None: all that the
         model gives), and the keys of its last layer (None: with all sources). Less takes less time and memory; a
@@ -93,18 +99,19 @@ class VideoSession:
         questions: Sequence[Question] = (),
         *,
         prompt: str | None = None,
+        source: VideoSource | None = None,
         salience: Sequence[str] | None = None,
         keys: bool | None = None,
     ) -> None:
         check_asked(model, clip, prompt)
-        self.model, self.clip, self.questions = model, clip, tuple(questions)
+        self.model, self.clip, self.questions, self.source = model, clip, tuple(questions), source
         for question in self.questions:
             require_type("questions", question, Question, expected="a list of Question(skill, text, answer, options)")
         first = self.questions[0].text if self.questions else None
         self.prompt = first if prompt is None else prompt
         self._reads: dict[str, Any] = {"salience": salience, "keys": keys}
         self._captures: dict[tuple[str | None, Any], xr.Dataset] = {}
-        self._kmeans: dict[int, float] = {}
+        self._made: dict[object, Any] = {}
         self._state: object = None
         self._closed = False
 
@@ -362,11 +369,27 @@ class VideoSession:
 
     def kmeans_error(self, kept: int) -> float:
         """Reconstruction error of as many k-means centres as tokens are kept, to which `reconstruction_gap` refers."""
-        if kept not in self._kmeans:
+
+        def error() -> float:
             anything = Reduction.from_selection(torch.arange(kept), grid=self.tokens.grid)
-            error = coverage.kmeans_error(self.tokens.features.cpu(), anything, sample=SAMPLE)
-            self._kmeans[kept] = error.item()
-        return self._kmeans[kept]
+            return coverage.kmeans_error(self.tokens.features.cpu(), anything, sample=SAMPLE).item()
+
+        return self.once(("k-means", kept), error)
+
+    def reconstruction_gap(self, reduction: Reduction) -> float:
+        """The metric of that name, with k-means run once for all reductions that keep as many tokens."""
+        best = self.kmeans_error(reduction.kept)
+        points = self.once("sample", lambda: fixed_sample(self.tokens.features, seed=0, sample=SAMPLE))
+        error = error_of_outputs(points, video_outputs(self.tokens.features, reduction)).item()
+        return error / best if best > 0 else float("nan")
+
+    def once(self, key: object, make: Callable[[], T]) -> T:
+        """What `make` returns, called once for each key: for what several conditions of a study share."""
+        self._ready()
+        if key not in self._made:
+            self._made[key] = make()
+        made: T = self._made[key]
+        return made
 
     # its end ----------------------------------------------------------------------------------------------------
 
@@ -374,6 +397,7 @@ class VideoSession:
         """Free what the session holds; its verbs are refused from then on."""
         self._closed = True
         self._captures.clear()
+        self._made.clear()
         for name in ("_shown", "_prompts", "_recorded", "_with_keys", "_full"):
             self.__dict__.pop(name, None)
 
