@@ -118,4 +118,6 @@ def refuse_inside(family: Family, what: str) -> None:
         Naming `what` cannot be there.
     """
     if family.core in _open:
-        raise NotImplementedError(f"the model is inside a prune context, where {what} cannot be; leave the context")
+        raise NotImplementedError(
+            f"the model is inside a prune context already, where {what} cannot be; leave the context"
+        )
