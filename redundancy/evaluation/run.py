@@ -18,7 +18,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from redundancy.evaluation.cells import CannotStoreError, Cell, Cells, Facts, open_cells, write_whole
-from redundancy.evaluation.failures import failure_of, with_failures
+from redundancy.evaluation.failures import FAILURE, failure_of, with_failures
 from redundancy.provenance import commit, digest_of
 from redundancy.sources import VideoSource
 
@@ -311,10 +311,23 @@ def _rows_of(
 ) -> tuple[pd.DataFrame, Facts]:
     """Rows and facts of one video for the labels that are missing."""
     result = compute(source, [conditions[label] for label in labels])
+    _check_columns(result.rows, source)
     if strange := {row.get("condition") for row in result.rows} - set(labels):
         raise ValueError(f"rows of the conditions {sorted(map(str, strange))} made, expected those of {list(labels)}")
     rows = pd.DataFrame(result.rows) if result.rows else pd.DataFrame({"condition": pd.Series(dtype=str)})
     return rows.assign(commit=commit()), result.facts
+
+
+def _check_columns(rows: Sequence[Mapping[str, Any]], source: VideoSource) -> None:
+    """Refuse rows with columns of another meaning than those that a run adds."""
+    known = {"video": source.name, "kind": source.kind}
+    for row in rows:
+        taken = [n for n in ("video", "kind", "model", "commit") if n in row and row[n] != known.get(n)]
+        taken += [n for n in FAILURE if not isinstance(row.get(n), str | None)]
+        if taken:
+            raise ValueError(
+                f"a row with {taken[0]}={row[taken[0]]!r} given: a run has a column of that name, rename it"
+            )
 
 
 def _missing(cell: Cell | None, wanted: Mapping[str, str | None]) -> list[str]:

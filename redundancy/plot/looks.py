@@ -41,7 +41,7 @@ def look(place: int, kind: str) -> dict[str, Any]:
     colours = palette()
     return {
         "color": colours[place % len(colours)],
-        "marker": _MARKERS[place % len(_MARKERS)],
+        "marker": _MARKERS[(place + place // len(colours)) % len(_MARKERS)],  # the 13th has the 1st colour
         "linestyle": "-" if kind == "method" else "--",
     }
 

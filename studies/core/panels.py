@@ -67,7 +67,7 @@ def panel(
 
     def drawn(axes: Axes, summary: xr.Dataset) -> None:
         if not draw(axes, summary, what, **how):
-            reason = textwrap.fill(empty or f"{readable(str(what))}: undefined here", 34)
+            reason = textwrap.fill(empty or f"{readable(str(what))}: undefined here", 90 // axes.get_gridspec().ncols)
             axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", color="0.35")
             if draw is not forest:  # whose rows have names all the same
                 axes.set(xticks=[], yticks=[])
