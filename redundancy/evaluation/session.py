@@ -33,7 +33,7 @@ from redundancy.questions import Question
 from redundancy.recording.attention import Rows
 from redundancy.recording.call_tokens import PromptEnd
 from redundancy.recording.encode import encode
-from redundancy.recording.record import capture_prompt
+from redundancy.recording.record import capture_prompt, with_arrays_of
 from redundancy.recording.tokens import (
     TokenRecorder,
     available_frame_features,
@@ -199,7 +199,7 @@ class VideoSession:
         return grid_text(self.tokens.grid)
 
     def capture(self, prompt: str | None = None, rows: Rows | None = "last") -> xr.Dataset:
-        """The capture with the attention of these queries, as `redundancy.capture` gives it.
+        """The capture with the attention of these queries, as `redundancy.capture` gives it; its arrays are the session's.
 
         Parameters
         ----------
@@ -408,13 +408,3 @@ class VideoSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def with_arrays_of(first: xr.Dataset, other: xr.Dataset) -> xr.Dataset:
-    """Another capture of the same clip, whose arrays are those of the first wherever they hold the same values."""
-    held = {
-        name: variable.copy(data=first[name].values)
-        for name, variable in other.data_vars.items()
-        if name in first and variable.dtype == first[name].dtype and variable.equals(first[name])
-    }
-    return other.assign(held)

@@ -197,3 +197,13 @@ def model_provenance(model: VideoLLM) -> dict[str, Any]:
         "device": str(model.device),
         "attn_implementation": str(getattr(model.family.config, "_attn_implementation", "")),
     }
+
+
+def with_arrays_of(first: xr.Dataset, other: xr.Dataset) -> xr.Dataset:
+    """Another capture of the same clip, whose arrays are those of the first wherever they hold the same values."""
+    held = {
+        name: variable.copy(data=first[name].values)
+        for name, variable in other.data_vars.items()
+        if name in first and variable.dtype == first[name].dtype and variable.equals(first[name])
+    }
+    return other.assign(held)

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 import redundancy as rd
+from redundancy.evaluation.decisions import suited
 from redundancy.metrics.kernels.placement import assigned_positions, last_number
 from redundancy.models import VideoLLM
 from redundancy.pruning import DyCoke, HoliTom, PruneVid
 from redundancy.recording.tokens import record_prompt
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid, VideoTokens
-from studies.conditions import suited
 from tests.family_fixtures import family_model, family_name, tiny_folder
 from tests.tiny_models import make_clip
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 import redundancy as rd
+from redundancy.evaluation.decisions import suited
 from redundancy.metrics.kernels.sizes import check_sizes
 from redundancy.metrics.trajectory import curvature
 from redundancy.metrics.trajectory.projection import project_trajectory
 from redundancy.pruning import FastV
 from redundancy.pruning.table import METHODS
 from redundancy.tokens import VideoTokens
-from studies.conditions import suited
 from tests.metrics.checks.case import randn
 
 POWERS = [-100, -60, 60, 100]

@@ -183,7 +183,7 @@ def test_frame_features_by_name() -> None:
     own = VideoTokens.from_features(x, rows=2, cols=2, frame_features={"pooling_head": torch.zeros(3, 2)})
     torch.testing.assert_close(frame_features(own, "mean"), x.mean(1))
     assert frame_features(own, "pooling_head").shape == (3, 2)
-    assert DySeg(features="pooling_head").needs.frame_features == "pooling_head"
+    assert DySeg(features="pooling_head").needs().frame_features == "pooling_head"
     with pytest.raises(ValueError, match="no frame_features of source 'other'"):
         DySeg(features="other")(own)
     assert RandomCuts(segments=2)(own).tolist() in ([1, 2], [2, 1])
