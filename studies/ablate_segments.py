@@ -14,19 +14,18 @@ Random cuts with which it keeps another number of tokens, because a budget was c
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import pandas as pd
-import torch
 import xarray as xr
 from matplotlib.figure import Figure
 
 from redundancy import plot
 from redundancy.evaluation.conditions import Condition
-from redundancy.evaluation.segmentation import cut_agreement, segment_similarity
+from redundancy.evaluation.segmentation import known_cuts, segment_measures, segmenter_sweep
 from redundancy.evaluation.session import VideoSession
 from redundancy.evaluation.statistics.bounds import bounds_of
 from redundancy.evaluation.statistics.measures import Measure
@@ -35,12 +34,11 @@ from redundancy.metrics.temporal import transition_similarity
 from redundancy.plot import compose
 from redundancy.plot.methods import names_of
 from redundancy.pruning import FastVID
-from redundancy.pruning.parts.segment import SEGMENTERS, DySeg, GivenSegments, RandomCuts, Segmenter, lengths_to_cuts
+from redundancy.pruning.parts.segment import SEGMENTERS, DySeg, GivenSegments, RandomCuts
 from redundancy.reduction import Reduction
-from redundancy.sources import cuts_on_steps
 from studies.core.panels import panel, segments, similarity, sweep
 from studies.core.report import Column, Table
-from studies.core.study import Facts, Row, Study, StudyOptions
+from studies.core.study import Facts, Row, Study, StudyOptions, own_questions
 from studies.core.summary import Contrast, Values
 
 CONTROL = "random_cuts"
@@ -119,30 +117,16 @@ class Options(StudyOptions):
 
     def conditions(self) -> list[Condition]:
         """Every segmenter at every number of segments and threshold that it takes."""
-        swept = (condition for name in self.segmenters for condition in self._sweep(name, SEGMENTERS[name]))
-        return list(
-            {condition.label: condition for condition in swept}.values()
-        )  # one segment at tau is in both sweeps
-
-    def _sweep(self, name: str, segmenter: Segmenter) -> Iterator[Condition]:
-        """One segmenter: over the numbers of segments, and over the thresholds with nothing else cutting."""
-        own = {f.name for f in fields(segmenter)}
-        number = next((n for n in ("segments", "c") if n in own), None)
-        fixed = {"tau": segmenter.tau} if isinstance(segmenter, DySeg) else {}
-        swept: list[dict[str, Any]] = [] if number is None else [{number: value, **fixed} for value in self.segments]
-        if "tau" in own:
-            swept += [({} if number is None else {number: 1}) | {"tau": value} for value in self.thresholds]
-        for setting in swept:
-            made: Any = replace(segmenter, **setting)
-            made = replace(made, features=self.features) if "features" in own else made
-            over_tau = number is not None and setting[number] == 1 and "tau" in setting
-            answered = "segments" in setting or ("c" in setting and setting["tau"] == DySeg().tau)
-            yield Condition(
-                label=f"{name}({', '.join(f'{key}={setting[key]:g}' for key in setting)})",
-                parts={"segmenter": made},
-                kind="segmenter",
-                factors={"method": name, "series": f"{name}, over tau" if over_tau else name, "answered": answered},
-            )
+        made = {}  # one segment at tau is in both sweeps
+        for name in self.segmenters:
+            swept = {"segments": self.segments, "thresholds": self.thresholds}
+            for settings, segmenter, over_tau in segmenter_sweep(SEGMENTERS[name], **swept, features=self.features):
+                label = f"{name}({', '.join(f'{key}={value:g}' for key, value in settings.items())})"
+                answered = "segments" in settings or ("c" in settings and settings["tau"] == DySeg().tau)
+                series = f"{name}, over tau" if over_tau else name
+                factors: dict[str, Any] = {"method": name, "series": series, "answered": answered}
+                made[label] = Condition(label=label, parts={"segmenter": segmenter}, kind="segmenter", factors=factors)
+        return list(made.values())
 
 
 def measures_of(options: Options) -> dict[str, Any]:
@@ -160,73 +144,48 @@ def measures_of(options: Options) -> dict[str, Any]:
 def measure(video: VideoSession, condition: Condition, options: Options) -> Iterator[Row]:
     """Rows of a segmenter, of random cuts into as many segments, and of as many random tokens as FastVID keeps."""
     lengths = tuple(condition.parts["segmenter"](video.tokens).tolist())
-    answered = bool(condition.factors["answered"])
-    answers = of_answers(video, lengths, options) if answered else {}
-    yield {"seed": -1, "variant": "own"} | of_segments(video, lengths, options) | answers
+    answering = options.answer_seeds if condition.factors["answered"] and video.questions else 0
+    kept = fastvid_with(video, lengths, options.least)
+    own = answers(video, kept, lengths, options) if answering else {}
+    yield {"seed": -1, "variant": "own"} | of_segments(video, lengths, options) | own
     for seed in range(options.seeds):
-        random = tuple(RandomCuts(segments=len(lengths), seed=seed)(video.tokens).tolist())
-        answers = of_answers(video, random, options) if answered and seed < options.answer_seeds else {}
-        yield {"seed": seed, "variant": CONTROL} | of_segments(video, random, options) | answers
-    for seed in range(options.answer_seeds if answered else 0):
-        yield {"seed": seed, "variant": "random_tokens"} | of_answers(video, lengths, options, random_seed=seed)
+        cuts = tuple(RandomCuts(segments=len(lengths), seed=seed)(video.tokens).tolist())
+        found = answers(video, fastvid_with(video, cuts, options.least), cuts, options) if seed < answering else {}
+        yield {"seed": seed, "variant": CONTROL} | of_segments(video, cuts, options) | found
+    for seed in range(options.answer_seeds):
+        random = video.random_like(kept, seed=seed)
+        found = answers(video, random, (kept.kept, seed, "random"), options) if answering else {}
+        yield {"seed": seed, "variant": "random_tokens"} | found
 
 
 def of_segments(video: VideoSession, lengths: tuple[int, ...], options: Options) -> Row:
     """Measures of segments, and of what FastVID keeps with them; many settings and seeds end in the same."""
-    return video.once(("segments", lengths), lambda: _of_segments(video, lengths, options))
+
+    def measured() -> Row:
+        row: Row = {"lengths": list(lengths)}
+        row |= segment_measures(video.tokens, lengths, known=known_cuts(video), tolerance=TOLERANCE)
+        for retention in options.retentions:
+            reduction = fastvid_with(video, lengths, retention)
+            row[f"error_{retention:g}"] = reconstruction_error(video.tokens.features, reduction).item()
+            row[f"anchors_{retention:g}"] = reduction.stages["context_budget"].sum().item() / len(lengths)
+            row[f"kept_{retention:g}"] = reduction.achieved
+        return row
+
+    return video.once(("segments", lengths), measured)
 
 
-def _of_segments(video: VideoSession, lengths: tuple[int, ...], options: Options) -> Row:
-    similarity = segment_similarity(video.tokens.frame_features_from("mean"), torch.tensor(lengths))
-    row: Row = {
-        "lengths": list(lengths),
-        "segments": len(lengths),
-        "mean_length": torch.tensor(lengths).float().mean().item(),
-        "longest": max(lengths),
-        "within": similarity.within,
-        "across_cut": similarity.across_cut,
-        "contrast": similarity.within - similarity.across_cut,
-    }
-    known = known_cuts(video)
-    if known is not None:
-        cuts = lengths_to_cuts(torch.tensor(lengths)).numpy()
-        row |= cut_agreement(cuts, known, tolerance=TOLERANCE)._asdict()
-    for retention in options.retentions:
-        reduction = fastvid_with(video, lengths, retention)
-        row[f"error_{retention:g}"] = reconstruction_error(video.tokens.features, reduction).item()
-        row[f"anchors_{retention:g}"] = reduction.stages["context_budget"].sum().item() / len(lengths)
-        row[f"kept_{retention:g}"] = reduction.achieved
-    return row
+def fastvid_with(video: VideoSession, lengths: tuple[int, ...], retention: float) -> Reduction:
+    """FastVID's decision with these segments; its LLaVA-Video budgets lose no token to rounding."""
+    segmenter = GivenSegments(lengths)
+    method = FastVID(retention=retention, variant="llava_video", features="mean", segmenter=segmenter)
+    return video.once(("fastvid", lengths, retention), lambda: next(video.decide(method)).reduction)
 
 
-def of_answers(
-    video: VideoSession, lengths: tuple[int, ...], options: Options, *, random_seed: int | None = None
-) -> Row:
-    """Answers with what FastVID keeps with these segments, or with as many random tokens; nothing without questions."""
-    if not video.questions:
-        return {}
-    reduction = fastvid_with(video, lengths, options.least)
-    key: tuple[object, ...] = ("answers", lengths)
-    if random_seed is not None:
-        key = ("answers", reduction.kept, random_seed)
-        reduction = video.random_like(reduction, seed=random_seed)
-    rows = video.once(key, lambda: video.answers(reduction, against="full"))
+def answers(video: VideoSession, reduction: Reduction, key: object, options: Options) -> Row:
+    """Means over the questions with what a reduction keeps."""
+    rows = video.once(("answers", key), lambda: video.answers(reduction, against="full"))
     found = {"accuracy": rows["correct"], "agreement": rows["agreement"], "kl": rows["kl"]}
     return {f"{name}_{options.least:g}": float(values.astype(float).mean()) for name, values in found.items()}
-
-
-def fastvid_with(video: VideoSession, lengths: Sequence[int], retention: float) -> Reduction:
-    """FastVID's decision with these segments; its LLaVA-Video budgets lose no token to rounding."""
-    method = FastVID(
-        retention=retention, variant="llava_video", features="mean", segmenter=GivenSegments(tuple(lengths))
-    )
-    return next(iter(video.decide(method))).reduction
-
-
-def known_cuts(video: VideoSession) -> Any:
-    """Known scene cuts in steps of the model; None where nothing is known."""
-    record = None if video.source is None else video.source.record
-    return None if record is None else cuts_on_steps(record.scene_cuts, video.clip, video.tokens.frame_members.numpy())
 
 
 def facts(video: VideoSession, options: Options) -> dict[str, Any]:
@@ -239,50 +198,36 @@ def facts(video: VideoSession, options: Options) -> dict[str, Any]:
     }
 
 
-def segment_tables(summary: xr.Dataset) -> str:
+def tables(summary: xr.Dataset) -> str:
     """What each setting cuts, what FastVID keeps with it at each retention, and what the model then answers."""
-    tables = [
-        Table(
-            {
-                "segments": Column("segments", ".1f"),
-                "within": Column("within"),
-                "across cut": Column("across_cut"),
-                "contrast - random": Column("contrast", "+.3f", of="difference"),
-                "F1": Column("f1", ".2f"),
-                "F1 - random": Column("f1", "+.2f", of="difference"),
-            }
-        )
-    ]
+    minus = partial(Column, form="+.3f", of="difference")
+    cuts = {"segments": Column("segments", ".1f"), "within": Column("within"), "across cut": Column("across_cut")}
+    cuts |= {"contrast - random": minus("contrast"), "F1": Column("f1", ".2f"), "F1 - random": minus("f1", "+.2f")}
+    made = [Table(cuts)]
     for r in retentions_of(summary, "error"):
-        columns = {
-            "kept": Column(f"kept_{r}"),
-            "context tokens per segment": Column(f"anchors_{r}", ".1f"),
-            "error": Column(f"error_{r}"),
-            "error - random": Column(f"error_{r}", "+.3f", of="difference"),
-        }
-        tables.append(Table(columns, f"FastVID asked to keep {r} of the tokens, with these segments:"))
+        kept = {"kept": Column(f"kept_{r}"), "context tokens per segment": Column(f"anchors_{r}", ".1f")}
+        kept |= {"error": Column(f"error_{r}"), "error - random": minus(f"error_{r}")}
+        made.append(Table(kept, f"FastVID asked to keep {r} of the tokens, with these segments:"))
     for r in retentions_of(summary, "accuracy"):
-        columns = {
+        told = {
             "kept": Column(f"kept_{r}"),
             "accuracy": Column(f"accuracy_{r}"),
-            "- random cuts": Column(f"accuracy_{r}", "+.3f", of="difference"),
-            "- random tokens": Column(f"accuracy_{r}", "+.3f", of="against_tokens"),
+            "- random cuts": minus(f"accuracy_{r}"),
+            "- random tokens": minus(f"accuracy_{r}", of="against_tokens"),
             "as the full model": Column(f"agreement_{r}"),
             "KL": Column(f"kl_{r}"),
-            "KL - random cuts": Column(f"kl_{r}", "+.3f", of="difference"),
+            "KL - random cuts": minus(f"kl_{r}"),
         }
-        skills = ", ".join(summary.attrs["skills"])
-        tables.append(Table(columns, f"Answers about {skills} at {r}:", where={"answered": True}))
+        title = f"Answers about {', '.join(summary.attrs['skills'])} at {r}:"
+        made.append(Table(told, title, where={"answered": True}))
     note = "error: relative reconstruction error; -: with no random cuts FastVID keeps equally many tokens."
-    return "\n\n".join([*(text for table in tables if (text := table.text(summary))), note])
+    return "\n\n".join([*(text for table in made if (text := table.text(summary))), note])
 
 
 def retentions_of(summary: xr.Dataset, measure: str) -> list[str]:
     """Retentions at which a measure is defined for some condition."""
-    names = [str(m) for m in summary["measure"].values if str(m).startswith(f"{measure}_")]
-    found = summary["value"].sel(statistic="n") > 0
-    known = [name for name in names if found.sel(measure=name).any()]
-    return [name.removeprefix(f"{measure}_") for name in known]
+    found = (summary["value"].sel(statistic="n") > 0).any("condition")
+    return [m.removeprefix(f"{measure}_") for m in names_of(found["measure"][found]) if m.startswith(f"{measure}_")]
 
 
 def with_example(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Options) -> xr.Dataset:
@@ -297,36 +242,22 @@ def with_example(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options:
     return summary.assign_attrs(example=json.dumps(example), cut_tolerance=TOLERANCE)
 
 
-def own_questions(source: Any, options: Options) -> tuple[Any, ...]:
-    """A clip's own questions of the skills wanted."""
-    known = () if source.record is None else source.record.questions
-    return tuple(q for q in known if q.skill in options.skills)
-
-
 def figure(summary: xr.Dataset) -> Figure:
     """Segmenters against random cuts: agreement with scene cuts, contrast, and one clip in detail."""
-    example = json.loads(summary.attrs["example"])
-    retentions = [m.removeprefix("error_") for m in names_of(summary["measure"]) if m.startswith("error_")][:2]
-    known = bool((summary["value"].sel(measure="f1", statistic="n") > 0).any())
-    over = partial(
-        panel, sweep, x="segments", series="series", palette=plot.segmenter_colours, xlabel="segments per clip"
-    )
-    gained = partial(over, variable="difference", zero=True)
-    cuts = {
-        "agreement with scene cuts": over(
-            "f1", control="random_cuts", label=f"F1 within {summary.attrs['cut_tolerance']} frame"
-        )
-    }
-    across = {"similarity across cuts": over("across_cut", control="random_cuts", label="cosine")}
+    example, retentions = json.loads(summary.attrs["example"]), retentions_of(summary, "error")[:2]
+    colours = plot.segmenter_colours
+    over = partial(panel, sweep, x="segments", series="series", palette=colours, xlabel="segments per clip")
+    beside = partial(over, control=CONTROL)
+    gained = partial(over, variable="difference", zero=True, label="difference from random cuts")
+    tolerance = f"F1 within {summary.attrs['cut_tolerance']} frame"
+    cuts = {"agreement with scene cuts": beside("f1", label=tolerance)}
+    across = {"similarity across cuts": beside("across_cut", label="cosine")}
     series = dict(zip(names_of(summary["condition"]), names_of(summary["series"]), strict=True))
-    colour = plot.segmenter_colours(dict.fromkeys(series.values()))
+    colour = colours(dict.fromkeys(series.values()))
     panels = {
-        **(cuts if known else across),
-        "contrast, within - across segments": gained("contrast", label="difference from random cuts"),
-        **{
-            f"reconstruction error, FastVID at {r}": gained(f"error_{r}", label="difference from random cuts")
-            for r in retentions
-        },
+        **(cuts if (summary["value"].sel(measure="f1", statistic="n") > 0).any() else across),
+        "contrast, within - across segments": gained("contrast"),
+        **{f"reconstruction error, FastVID at {r}": gained(f"error_{r}") for r in retentions},
         example["video"]: panel(similarity, example, label="cosine of neighbouring frames"),
         "its segments": panel(segments, example, palette={c: colour[series[c]] for c in example["lengths"]}),
     }
@@ -340,7 +271,7 @@ STUDY = Study(
     conditions=Options.conditions,
     measure=measure,
     depends=("seeds", "features", "retentions", "answer_seeds", "skills"),
-    questions=own_questions,
+    questions=lambda source, options: [q for q in own_questions(source, options) if q.skill in options.skills],
     facts=facts,
     measures=measures_of,
     values={
@@ -357,7 +288,7 @@ STUDY = Study(
         "against_tokens": Contrast(plus="own", minus="random_tokens"),
     },
     derive=with_example,
-    tables=(segment_tables,),
+    tables=(tables,),
     figures={"": figure},
 )
 

@@ -14,37 +14,30 @@ about the clip. Intervals are over clips.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import pandas as pd
 import torch
 import xarray as xr
-from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from redundancy.evaluation.attention import ALL_LAYERS, layer_attention, lost_by_layer, told_by_layer
 from redundancy.evaluation.conditions import Condition
 from redundancy.evaluation.decisions import SALIENCE
 from redundancy.evaluation.session import VideoSession
-from redundancy.metrics.attention import (
-    attention_lost,
-    salience_attention_agreement,
-    top_mass,
-    top_salience_mass,
-    video_share,
-)
 from redundancy.plot import compose
 from redundancy.questions import Question
 from redundancy.sources import VideoSource
+from redundancy.tokens import VideoTokens
 from studies.core.panels import by_layer, over_retention, panel, retention_near
 from studies.core.report import Column, Table
 from studies.core.study import Facts, MethodOptions, Row, Study
 from studies.core.summary import Contrast, Values
 
-ALL = "all"
 PREDICTION = Condition(label="salience", kind="reference")
 ABOUT_SALIENCE = {"condition": PREDICTION.label}
 MEASURES = {
@@ -87,23 +80,6 @@ class Options(MethodOptions):
             raise ValueError(f"rows={self.rows!r} given, expected 'last' or 'question'")
 
 
-class Asked(NamedTuple):
-    """A question and the full model's attention `[layer, query, T, N]` to the video while it reads it.
-
-    The last layer of `attention` is the sum of the others: all layers together, each by what it gives the video. `mass`
-    is the share of each layer's rows on the video, `[layer]`, without that sum.
-    """
-
-    skill: str
-    attention: Float[Tensor, "layers queries frames tokens"]
-    mass: Float[Tensor, "real_layers"]
-
-    @property
-    def layers(self) -> list[str]:
-        """Names of the layers."""
-        return [*map(str, range(len(self.attention) - 1)), ALL]
-
-
 def questions_of(source: VideoSource, options: Options) -> tuple[Question, ...]:
     """The questions about a video: its own, one per skill, or the prompt."""
     own = () if source.record is None else source.record.questions
@@ -112,67 +88,28 @@ def questions_of(source: VideoSource, options: Options) -> tuple[Question, ...]:
     return asked or (Question("prompt", options.prompt, "", ("",)),)
 
 
-def asked_of(video: VideoSession, rows: str) -> list[Asked]:
-    """The full model's attention for every question about a video."""
-    asked = []
-    for question in video.questions:
-        capture = video.capture(question.text, rows=rows)
-        attention = torch.from_numpy(capture["attention"].transpose("layer", "query", "frame", "token").values).float()
-        mass = video_share(torch.from_numpy(capture["attention_mass"].values)).mean(1)
-        asked.append(Asked(question.skill, torch.cat([attention, attention.sum(0, keepdim=True)]), mass))
-    return asked
-
-
-def lost_rows(video: VideoSession, asked: Sequence[Asked], condition: Condition, options: Options) -> Iterator[Row]:
-    """Rows of a method: one per seed, question and layer."""
+def measure(video: VideoSession, condition: Condition, options: Options) -> Iterator[Row]:
+    """Rows of a method, one per seed, question and layer; or about salience, one per question, layer and source."""
+    asked = video.once("asked", lambda: [layer_attention(video.capture(q.text, options.rows)) for q in video.questions])
+    skills = [q.skill for q in video.questions]
+    if condition.label == PREDICTION.label:
+        scores = salience_and_order(video.tokens)
+        for i, (skill, one) in enumerate(zip(skills, asked, strict=True)):
+            for row in told_by_layer(one, scores, others=asked[:i] + asked[i + 1 :]):
+                yield {"seed": -1, "skill": skill, **row}
+        return
     for seed, reduction, note in video.decide(condition.outer, seeds=options.seeds):
-        kept = len(torch.unique(reduction.anchor_token)) / (reduction.grid.frames * reduction.grid.tokens_per_frame)
         about: Row = {"seed": seed, "replaced": note, "achieved": reduction.achieved}
-        about |= {"merges": not reduction.is_selection, "expected": 1 - kept}
-        for one in asked:
-            lost = attention_lost(one.attention, reduction)
-            least = 1 - top_mass(one.attention, top=(kept,))[..., 0] if kept else torch.ones_like(lost.attention_lost)
-            values = [x.mean(1).tolist() for x in (lost.attention_lost, lost.attention_lost_sources, least)]
-            for layer, place, content, best in zip(one.layers, *values, strict=True):
-                possible = 1 - kept - best
-                yield about | {
-                    "skill": one.skill,
-                    "layer": layer,
-                    "attention_lost": place,
-                    "attention_lost_sources": content,
-                    "least": best,
-                    "excess": place - (1 - kept),
-                    "reached": (1 - kept - place) / possible if possible > 1e-6 else float("nan"),
-                }
+        for skill, one in zip(skills, asked, strict=True):
+            for row in lost_by_layer(one, reduction):
+                yield about | {"merges": not reduction.is_selection, "skill": skill, **row}
 
 
-def prediction_rows(video: VideoSession, asked: Sequence[Asked]) -> Iterator[Row]:
-    """Rows about what tells attention beforehand: one per question, layer and source."""
-    tokens = video.tokens
+def salience_and_order(tokens: VideoTokens) -> dict[str, Tensor]:
+    """Every salience of the tokens, and for reference their mere order."""
     T, N = tokens.grid.frames, tokens.grid.tokens_per_frame
     scores = {s: tokens.salience_from(s) for s in SALIENCE if s in tokens.salience}
-    scores["order"] = torch.arange(T * N, dtype=torch.float32).view(T, N)
-    for i, one in enumerate(asked):
-        others = [a.attention.mean(1) for j, a in enumerate(asked) if j != i]
-        for at, layer in enumerate(one.layers):
-            sources = dict(scores)
-            if others:
-                sources["other questions"] = torch.stack([o[at] / o[at].sum() for o in others]).mean(0)
-            mass = one.mass[at].item() if layer != ALL else one.mass.mean().item()
-            for source, score in sources.items():
-                agreement = salience_attention_agreement(one.attention[at], score)
-                values = {name: getattr(agreement, name).nanmean().item() for name in agreement._fields}
-                values["held"] = top_salience_mass(one.attention[at], score).mean().item()
-                row = {"seed": -1, "skill": one.skill, "layer": layer, "source": source, "video_share": mass}
-                yield row | values
-
-
-def measure(video: VideoSession, condition: Condition, options: Options) -> Iterator[Row]:
-    """Rows of a method, or about salience."""
-    asked = video.once(("asked", options.rows), lambda: asked_of(video, options.rows))
-    if condition.label == PREDICTION.label:
-        return prediction_rows(video, asked)
-    return lost_rows(video, asked, condition, options)
+    return scores | {"order": torch.arange(T * N, dtype=torch.float32).view(T, N)}
 
 
 def predictions(title: str, measure: str, sign: str = "") -> dict[str, Column]:
@@ -185,7 +122,7 @@ def predictions(title: str, measure: str, sign: str = "") -> dict[str, Column]:
 
 def layer_shares(summary: xr.Dataset) -> str:
     """Attention on the video, layer by layer, and what the words of the tables mean."""
-    mass = summary["video_share"].sel(measure="video_share", statistic="estimate").drop_sel(layer=ALL).values
+    mass = summary["video_share"].sel(measure="video_share", statistic="estimate").drop_sel(layer=ALL_LAYERS).values
     return (
         f"Attention on the video, layer by layer: {', '.join(f'{share:.3f}' for share in mass)}.\n"
         "held: attention on the quarter of each frame's tokens that score highest; by chance a quarter.\n"
@@ -195,7 +132,7 @@ def layer_shares(summary: xr.Dataset) -> str:
 
 def figure(summary: xr.Dataset) -> Figure:
     """What methods throw away of the attention, by retention and layer, and what salience tells of it."""
-    together, asked = {"layer": "all"}, retention_near(summary)
+    together, asked = {"layer": ALL_LAYERS}, retention_near(summary)
     best = {"random choice": {"measure": "expected"}, "most attended kept": {"measure": "least"}}
     share = summary["video_share"].sel(measure="video_share", statistic="estimate")
     layers = partial(panel, by_layer, share=share)
@@ -240,7 +177,7 @@ STUDY = Study(
     measures=MEASURES | PREDICTIONS | {"video_share": "attention on the video"},
     values={
         "value": Values(over=("condition", "layer"), measures=list(MEASURES)),
-        "by_skill": Values(over=("condition", "skill"), measures=["attention_lost"], where={"layer": ALL}),
+        "by_skill": Values(over=("condition", "skill"), measures=["attention_lost"], where={"layer": ALL_LAYERS}),
         "prediction": Values(
             over=("source", "layer"), measures=list(PREDICTIONS), where={"condition": PREDICTION.label}
         ),
@@ -260,11 +197,11 @@ STUDY = Study(
     tables=(
         Table(
             {
-                "lost": Column("attention_lost", at={"layer": ALL}),
-                "lost with content": Column("attention_lost_sources", at={"layer": ALL}),
-                "beyond chance": Column("excess", "+.3f", at={"layer": ALL}),
-                "least": Column("least", alone=True, at={"layer": ALL}),
-                "reached": Column("reached", "+.3f", at={"layer": ALL}),
+                "lost": Column("attention_lost", at={"layer": ALL_LAYERS}),
+                "lost with content": Column("attention_lost_sources", at={"layer": ALL_LAYERS}),
+                "beyond chance": Column("excess", "+.3f", at={"layer": ALL_LAYERS}),
+                "least": Column("least", alone=True, at={"layer": ALL_LAYERS}),
+                "reached": Column("reached", "+.3f", at={"layer": ALL_LAYERS}),
             },
             "Attention on the video that is thrown away, all layers together:",
         ),

@@ -20,17 +20,10 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from redundancy.evaluation.conditions import Condition, grid
-from redundancy.evaluation.session import VideoSession
-from redundancy.metrics.agreement import (
-    anchor_jaccard,
-    budget_spearman,
-    expected_jaccard,
-    kept_per_frame,
-    source_jaccard,
-)
+from redundancy.evaluation.session import Draw, VideoSession
+from redundancy.metrics.agreement import agreement_with_chance
 from redundancy.plot import compose
 from redundancy.plot.methods import names_of
-from redundancy.reduction import Reduction
 from studies.core.panels import matrix, panel, retention_near, sweep
 from studies.core.report import Column, Table
 from studies.core.study import MethodOptions, Row, Study
@@ -76,41 +69,22 @@ class Options(MethodOptions):
         return pairs
 
 
-def compare(first: Reduction, second: Reduction) -> dict[str, float]:
-    """Every measure of one pair."""
-    T, N = first.grid.frames, first.grid.tokens_per_frame
-    anchors = [kept_per_frame(r) for r in (first, second)]
-    sources = [kept_per_frame(r, of="sources") for r in (first, second)]
-    row = {
-        "anchor_jaccard": anchor_jaccard(first, second).item(),
-        "source_jaccard": source_jaccard(first, second).item(),
-        "budget_spearman": budget_spearman(first, second).item(),
-        "anchor_expected": expected_jaccard(T * N, *(a.sum()[None] for a in anchors)),
-        "anchor_expected_in_frames": expected_jaccard(N, *anchors),
-        "source_expected": expected_jaccard(T * N, *(s.sum()[None] for s in sources)),
-        "achieved_first": first.achieved,
-        "achieved_second": second.achieved,
-    }
-    return row | {
-        "anchor_excess": row["anchor_jaccard"] - row["anchor_expected"],
-        "anchor_excess_in_frames": row["anchor_jaccard"] - row["anchor_expected_in_frames"],
-        "source_excess": row["source_jaccard"] - row["source_expected"],
-    }
-
-
 def measure(video: VideoSession, condition: Condition, options: Options) -> Iterator[Row]:
     """Rows of a pair: one per seed, where one of the two draws."""
-    # one seed more than pairs use, so that a random control can be held against another seed of itself
-    decided = lambda c: video.once(c.label, lambda: list(video.decide(c.outer, seeds=options.seeds + 1)))  # noqa: E731
-    first, second = decided(condition.parts["first"]), decided(condition.parts["second"])
+
+    def decided(which: str) -> list[Draw]:
+        """One seed more than pairs use, so that a random control can be held against another seed of itself."""
+        one: Condition = condition.parts[which]
+        return video.once(one.label, lambda: list(video.decide(one.outer, seeds=options.seeds + 1)))
+
+    first, second = decided("first"), decided("second")
     seeds = options.seeds if max(len(first), len(second)) > 1 else 1
     for seed in range(seeds):
-        a = first[seed % len(first)]
         # two controls with one seed draw the same numbers: they would agree beyond chance
-        b = second[(seed + (len(first) > 1)) % len(second)]
-        names = (condition.factors["first"], condition.factors["second"])
-        notes = dict.fromkeys(f"{name}: {one.note}" for name, one in zip(names, (a, b), strict=True) if one.note)
-        yield compare(a.reduction, b.reduction) | {"seed": seed if seeds > 1 else -1, "replaced": "; ".join(notes)}
+        pair = first[seed % len(first)], second[(seed + (len(first) > 1)) % len(second)]
+        notes = [f"{condition.factors[n]}: {d.note}" for n, d in zip(("first", "second"), pair, strict=True) if d.note]
+        about: Row = {"seed": seed if seeds > 1 else -1, "replaced": "; ".join(dict.fromkeys(notes))}
+        yield about | agreement_with_chance(*(draw.reduction for draw in pair))
 
 
 def figure(summary: xr.Dataset) -> Figure:

@@ -18,16 +18,17 @@ to the question. Intervals are over clips, differences are paired.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
 from redundancy.evaluation.conditions import Condition
+from redundancy.evaluation.decisions import anchors_alone
 from redundancy.evaluation.session import VideoSession
+from redundancy.metrics.measure import defined_mean
 from redundancy.plot import compose
 from redundancy.reduction import Reduction
 from studies.core.panels import over_retention, panel
@@ -67,13 +68,6 @@ OUTPUTS = {
     **{name: (name, name) for name in COVERAGE if name != "reconstruction_gap"},
     "largest_gap": ("largest_gap", "largest_gap_seconds"),
 }
-VARIANTS = {
-    "own": "as the method decides",
-    "anchors_alone": "its anchors with nothing merged into them",
-    "at_anchors": "its outputs at the position ids of their anchors",
-    "renumbered": "its outputs numbered consecutively",
-    "random": "as many tokens drawn at random over the whole video",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,24 +83,23 @@ class Options(MethodOptions):
     prompt: str = "how many scenes ?"
 
 
-def measured(video: VideoSession, reduction: Reduction, names: dict[str, str]) -> Row:
-    """Measures of a reduction.
+def question_is_behind(video: VideoSession) -> bool:
+    """False where the family gives the question ids from before the video's end (Qwen2.5-VL with its ids in seconds)."""
+    positions = video.tokens.positions
+    return positions is not None and video.prompt_end.last_position >= int(positions.max())
 
-    The ratio of distances to the question is NaN where the family gives the question ids from before the video's end
-    (Qwen2.5-VL with its ids in seconds).
-    """
-    chosen = [name for name in names if name in OUTPUTS]
-    assert video.tokens.positions is not None
-    behind = video.prompt_end.last_position >= int(video.tokens.positions.max())
-    metrics = {OUTPUTS[name][0] for name in chosen} - ({"distance_to_text"} if not behind else set())
-    found = video.measure(reduction, sorted(metrics), capture=video.capture(rows=None))  # knows where the prompt ends
-    row: Row = {}
-    for name in chosen:
-        metric, output = OUTPUTS[name]
-        values = found[output].values.astype(float) if metric in metrics else np.array([np.nan])
-        values = abs(values) if name == "time_warp" else values
-        row[name] = float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
-    if "reconstruction_gap" in names:
+
+def measured(video: VideoSession, reduction: Reduction, names: Iterable[str]) -> Row:
+    """Measures of a reduction; the ratio of distances is NaN where the question is not behind the video."""
+    known = {name: OUTPUTS[name] for name in names if name in OUTPUTS}
+    if not video.once("is behind", partial(question_is_behind, video)):
+        known.pop("distance_ratio", None)
+    values = video.values(reduction, sorted({metric for metric, _ in known.values()}))
+    row: Row = dict.fromkeys(names, float("nan"))
+    for name, (_, output) in known.items():
+        each = values[output].astype(float)
+        row[name] = defined_mean(abs(each) if name == "time_warp" else each)
+    if "reconstruction_gap" in row:
         row["reconstruction_gap"] = video.reconstruction_gap(reduction)
     return row
 
@@ -118,14 +111,7 @@ def variants_of(video: VideoSession, reduction: Reduction, *, seeds: int) -> Ite
         yield "anchors_alone", -1, anchors_alone(reduction)
     yield "at_anchors", -1, replace(reduction, placement="anchor")
     yield "renumbered", -1, replace(reduction, placement="renumbered")
-    for seed in range(seeds):
-        yield "random", seed, video.random_like(reduction, seed=seed)
-
-
-def anchors_alone(reduction: Reduction) -> Reduction:
-    """The outputs of a reduction with nothing merged into them: same anchors, order, placement and newlines."""
-    pruned = Reduction.from_selection(reduction.anchor, grid=reduction.grid, slots=reduction.slots)
-    return replace(pruned, placement=reduction.placement, newline=reduction.newline, requested=reduction.requested)
+    yield from (("random", seed, video.random_like(reduction, seed=seed)) for seed in range(seeds))
 
 
 def measure(video: VideoSession, condition: Condition, options: Options) -> Iterator[Row]:
@@ -134,14 +120,11 @@ def measure(video: VideoSession, condition: Condition, options: Options) -> Iter
         about: Row = {"seed": seed, "replaced": note, "achieved": reduction.achieved}
         about |= {"placement": reduction.placement, "merges": not reduction.is_selection}
         for variant, own_seed, held in variants_of(video, reduction, seeds=options.seeds):
-            row = about | {"variant": variant, "variant_seed": own_seed}
-            if variant == "random":  # many conditions keep equally many tokens
-                yield row | video.once(
-                    ("random", held.kept, own_seed), lambda held=held: measured(video, held, COVERAGE)
-                )
-            else:
-                covers = COVERAGE if variant in ("own", "anchors_alone") else {}
-                yield row | measured(video, held, DRIFT | covers)
+            names = DRIFT | COVERAGE if variant in ("own", "anchors_alone") else DRIFT
+            make = partial(measured, video, held, COVERAGE if variant == "random" else names)
+            # many conditions keep equally many tokens
+            row = video.once(("random", held.kept, own_seed), make) if variant == "random" else make()
+            yield about | {"variant": variant, "variant_seed": own_seed} | row
 
 
 def drift_figure(summary: xr.Dataset) -> Figure:

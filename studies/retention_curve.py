@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
@@ -23,6 +22,7 @@ from redundancy.evaluation.conditions import FULL, Condition, grid
 from redundancy.evaluation.session import VideoSession
 from redundancy.evaluation.statistics.intervals import FEW, MARKED, interval_name
 from redundancy.evaluation.statistics.scores import separating, separations
+from redundancy.metrics.measure import defined_mean
 from redundancy.plot import compose
 from studies.core.panels import over_retention, panel
 from studies.core.report import Column, Table
@@ -77,16 +77,10 @@ def measure(video: VideoSession, condition: Condition, options: Options) -> Iter
     for seed, reduction, note in decided:
         about: Row = {"seed": seed, "replaced": note, **video.flops(reduction)}
         if reduction is not None:
-            measured = video.measure(reduction, METRICS, capture=video.attention("last"))
-            about |= {name: mean(measured[name]) for name in MEASURED}
+            values = video.values(reduction, METRICS, rows="last")  # of attention the mean over the questions
+            about |= {name: defined_mean(values[name]) for name in MEASURED}
         answered = video.answers(reduction, condition.inner, against="full")
         yield from ({**row, **about} for row in answered[[*TOLD, *KEPT]].to_dict("records"))
-
-
-def mean(x: xr.DataArray) -> float:
-    """Mean over layers and outputs, NaN left out."""
-    known = x.values[~np.isnan(x.values)]
-    return float(known.mean()) if len(known) else float("nan")
 
 
 def pairs_told_apart(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Options) -> xr.Dataset:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+
+from redundancy.evaluation.session import VideoSession
+from redundancy.pruning.parts.segment import DySeg, Segmenter, lengths_to_cuts
+from redundancy.sources import cuts_on_steps
+from redundancy.tokens import VideoTokens
 
 
 class CutAgreement(NamedTuple):
@@ -31,7 +38,7 @@ def cut_agreement(
     ValueError
         If `tolerance` is negative.
 
-    Source: own; the usual measure of shot boundary detection.
+    The usual measure of shot boundary detection.
     """
     if tolerance < 0:
         raise ValueError(f"tolerance must be at least 0 frames, given {tolerance}")
@@ -84,3 +91,74 @@ def segment_similarity(
         within=cosine[same].nanmean().item(),
         across_cut=cosine[cuts, cuts + 1].nanmean().item(),
     )
+
+
+def known_cuts(video: VideoSession) -> Int64[np.ndarray, "cuts"] | None:
+    """Known scene cuts of a session's clip as transitions between steps of the model; None where nothing is known."""
+    record = None if video.source is None else video.source.record
+    return None if record is None else cuts_on_steps(record.scene_cuts, video.clip, video.tokens.frame_members.numpy())
+
+
+def segment_measures(
+    tokens: VideoTokens, lengths: Sequence[int], *, known: Int64[np.ndarray, "cuts"] | None = None, tolerance: int = 1
+) -> dict[str, float]:
+    """Measures of one segmentation, by mean frame features.
+
+    Parameters
+    ----------
+    lengths
+        Of the segments.
+    known, tolerance
+        Known cuts, as `cut_agreement` takes them; None: no agreement with them is told.
+
+    Returns
+    -------
+    `segments` (their number), `mean_length`, `longest`, `within`, `across_cut`, `contrast` (within - across_cut), and
+    with known cuts `precision`, `recall`, `f1`.
+    """
+    as_tensor = torch.tensor(lengths)
+    similarity = segment_similarity(tokens.frame_features_from("mean"), as_tensor)
+    measures: dict[str, float] = {
+        "segments": len(lengths),
+        "mean_length": as_tensor.float().mean().item(),
+        "longest": max(lengths),
+        **similarity._asdict(),
+        "contrast": similarity.within - similarity.across_cut,
+    }
+    if known is not None:
+        measures |= cut_agreement(lengths_to_cuts(as_tensor).numpy(), known, tolerance=tolerance)._asdict()
+    return measures
+
+
+class SweptSegmenter(NamedTuple):
+    """A segmenter at one point of a sweep: the settings that were swept, and whether it was over the threshold."""
+
+    settings: dict[str, float]
+    segmenter: Segmenter
+    over_tau: bool
+
+
+def segmenter_sweep(
+    segmenter: Segmenter, *, segments: Sequence[int], thresholds: Sequence[float], features: str | None = None
+) -> Iterator[SweptSegmenter]:
+    """One segmenter over its number of segments, and over its threshold with nothing else cutting.
+
+    Parameters
+    ----------
+    segments
+        Numbers of segments, for segmenters with the field `segments` or `c`; `DySeg` keeps its own threshold.
+    thresholds
+        Similarity thresholds, for segmenters with the field `tau`; of one that also takes a number, that is 1.
+    features
+        Source of the frame features, for segmenters that name one; None: each its own.
+    """
+    own = {f.name for f in fields(segmenter)}
+    number = next((name for name in ("segments", "c") if name in own), None)
+    fixed = {"tau": segmenter.tau} if isinstance(segmenter, DySeg) else {}
+    one = {} if number is None else {number: 1}
+    by_number: list[dict[str, Any]] = [] if number is None else [{number: n, **fixed} for n in segments]
+    by_tau = [one | {"tau": tau} for tau in thresholds] if "tau" in own else []
+    source = {"features": features} if features is not None and "features" in own else {}
+    for settings in by_number + by_tau:
+        over_tau = number is not None and settings[number] == 1 and "tau" in settings
+        yield SweptSegmenter(settings, replace(segmenter, **settings, **source), over_tau)

@@ -173,6 +173,46 @@ def expected_jaccard(total: int, first: Int64[Tensor, "groups"], second: Int64[T
     return float((probability * common / (size - common)).sum()) if size else float("nan")
 
 
+def agreement_with_chance(first: Reduction, second: Reduction) -> dict[str, float]:
+    """Every measure of agreement of two reductions of one video, beside what random choices would give.
+
+    Returns
+    -------
+    `anchor_jaccard`, `source_jaccard`, `budget_spearman`; `anchor_expected` and `source_expected`, the mean Jaccard
+    index of two random choices of the same numbers over the whole video, and `anchor_expected_in_frames`, of the same
+    numbers in every frame, see `expected_jaccard`; `anchor_excess`, `source_excess` and `anchor_excess_in_frames`, the
+    index minus that; `achieved_first`, `achieved_second`.
+
+    Raises
+    ------
+    ValueError
+        If their grids differ.
+    """
+    T, N = first.grid.frames, first.grid.tokens_per_frame
+    index = {
+        "anchor_jaccard": anchor_jaccard(first, second).item(),
+        "source_jaccard": source_jaccard(first, second).item(),
+        "budget_spearman": budget_spearman(first, second).item(),
+    }
+    anchors, sources = ([kept_per_frame(r, of=of) for r in (first, second)] for of in ("anchors", "sources"))
+    expected = {
+        "anchor_expected": expected_jaccard(T * N, *(a.sum()[None] for a in anchors)),
+        "anchor_expected_in_frames": expected_jaccard(N, *anchors),
+        "source_expected": expected_jaccard(T * N, *(s.sum()[None] for s in sources)),
+    }
+    return (
+        index
+        | expected
+        | {
+            "anchor_excess": index["anchor_jaccard"] - expected["anchor_expected"],
+            "anchor_excess_in_frames": index["anchor_jaccard"] - expected["anchor_expected_in_frames"],
+            "source_excess": index["source_jaccard"] - expected["source_expected"],
+            "achieved_first": first.achieved,
+            "achieved_second": second.achieved,
+        }
+    )
+
+
 @lru_cache(maxsize=100_000)
 def _in_common(total: int, first: int, second: int) -> Float64[np.ndarray, "common"]:
     """Probability of 0, 1, ... common elements of two random subsets of these sizes."""

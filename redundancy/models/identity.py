@@ -180,7 +180,8 @@ def running_state(model: VideoLLM) -> object:
     """
     device = model.device.type
     lower = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else ""
-    adapted = (part for part in model.model.modules() if hasattr(part, "_disable_adapters"))  # layers of PEFT
+    # layers of PEFT; asked of their class, because a module that lacks a name is slow to say so
+    adapted = (part for part in model.model.modules() if hasattr(type(part), "_disable_adapters"))
     adapters = [(bool(part._disable_adapters), str(getattr(part, "active_adapters", ""))) for part in adapted]
     return _places(model.model), adapters, lower, torch.get_float32_matmul_precision()
 
