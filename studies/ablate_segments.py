@@ -38,7 +38,7 @@ from redundancy.pruning.parts.segment import SEGMENTERS, DySeg, GivenSegments, R
 from redundancy.reduction import Reduction
 from studies.core.panels import panel, segments, similarity, sweep
 from studies.core.report import Column, Table
-from studies.core.study import Facts, Row, Study, StudyOptions, own_questions
+from studies.core.study import Facts, Row, Study, StudyOptions
 from studies.core.summary import Contrast, Values
 
 CONTROL = "random_cuts"
@@ -271,7 +271,7 @@ STUDY = Study(
     conditions=Options.conditions,
     measure=measure,
     depends=("seeds", "features", "retentions", "answer_seeds", "skills"),
-    questions=lambda source, options: [q for q in own_questions(source, options) if q.skill in options.skills],
+    questions=lambda source, options: [q for q in source.questions if q.skill in options.skills],
     facts=facts,
     measures=measures_of,
     values={

@@ -30,10 +30,11 @@ from redundancy.evaluation.conditions import Condition
 from redundancy.evaluation.decisions import SALIENCE
 from redundancy.evaluation.session import VideoSession
 from redundancy.plot import compose
+from redundancy.plot.labelled import retention_near
 from redundancy.questions import Question
 from redundancy.sources import VideoSource
 from redundancy.tokens import VideoTokens
-from studies.core.panels import by_layer, over_retention, panel, retention_near
+from studies.core.panels import by_layer, over_retention, panel
 from studies.core.report import Column, Table
 from studies.core.study import Facts, MethodOptions, Row, Study
 from studies.core.summary import Contrast, Values

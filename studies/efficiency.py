@@ -29,8 +29,9 @@ from redundancy.evaluation.cost.random_model import random_model
 from redundancy.evaluation.session import VideoSession
 from redundancy.models import VideoLLM
 from redundancy.plot import compose
+from redundancy.plot.labelled import retention_near
 from redundancy.pruning.table import METHODS
-from studies.core.panels import over_retention, panel, retention_near, stacked_bars
+from studies.core.panels import over_retention, panel, stacked_bars
 from studies.core.report import Column, Table
 from studies.core.study import Facts, Row, Study, StudyOptions
 

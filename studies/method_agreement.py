@@ -23,8 +23,9 @@ from redundancy.evaluation.conditions import Condition, grid
 from redundancy.evaluation.session import Draw, VideoSession
 from redundancy.metrics.agreement import agreement_with_chance
 from redundancy.plot import compose
+from redundancy.plot.labelled import retention_near
 from redundancy.plot.methods import names_of
-from studies.core.panels import matrix, panel, retention_near, sweep
+from studies.core.panels import matrix, panel, sweep
 from studies.core.report import Column, Table
 from studies.core.study import MethodOptions, Row, Study
 

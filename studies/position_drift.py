@@ -84,7 +84,7 @@ class Options(MethodOptions):
 
 
 def question_is_behind(video: VideoSession) -> bool:
-    """False where the family gives the question ids from before the video's end (Qwen2.5-VL with its ids in seconds)."""
+    """False where the family gives text ids from before the video's end (Qwen2.5-VL with its ids in seconds)."""
     positions = video.tokens.positions
     return positions is not None and video.prompt_end.last_position >= int(positions.max())
 

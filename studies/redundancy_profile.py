@@ -24,16 +24,19 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from redundancy import plot
+from redundancy.evaluation.conditions import Condition
 from redundancy.evaluation.segmentation import known_cuts
+from redundancy.evaluation.session import VideoSession
 from redundancy.evaluation.statistics.intervals import MARKED
 from redundancy.evaluation.statistics.profile import LEVEL, metric_rows, profile
 from redundancy.metrics.registry import NULLS
 from redundancy.metrics.table import METRICS
-from redundancy.plot import readable
+from redundancy.plot import compose, readable
 from redundancy.plot.methods import names_of
 from redundancy.pruning.parts.segment import cuts_to_lengths
-from studies.core import Column, Condition, Facts, Row, Study, StudyOptions, Table, VideoSession, compose, panel
-from studies.core.panels import forest, over_kinds
+from studies.core.panels import forest, over_kinds, panel
+from studies.core.report import Column, Table
+from studies.core.study import Facts, Row, Study, StudyOptions
 
 GROUPS = ("temporal", "visual", "trajectory")
 NULL_NAMES = {

@@ -250,7 +250,7 @@ class VideoSession:
     def values(
         self, reduction: Reduction, metrics: Sequence[str], *, rows: Rows | None = None
     ) -> dict[str, Float32[np.ndarray, "..."]]:
-        """Outputs of metrics of a reduction by name, as `measure` gives them, but bare: for many reductions of the clip.
+        """Outputs of metrics of a reduction by name, as `measure` gives them but bare, for many reductions of a clip.
 
         Parameters
         ----------

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from studies.conditions import suited
 
 import redundancy as rd
 from redundancy.metrics.kernels.placement import assigned_positions, last_number
@@ -16,7 +17,6 @@ from redundancy.pruning import DyCoke, HoliTom, PruneVid
 from redundancy.recording.tokens import record_prompt
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid, VideoTokens
-from studies.conditions import suited
 from tests.family_fixtures import family_model, family_name, tiny_folder
 from tests.tiny_models import make_clip
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from studies.conditions import suited
 
 import redundancy as rd
 from redundancy.metrics.kernels.sizes import check_sizes
@@ -15,7 +16,6 @@ from redundancy.metrics.trajectory.projection import project_trajectory
 from redundancy.pruning import FastV
 from redundancy.pruning.table import METHODS
 from redundancy.tokens import VideoTokens
-from studies.conditions import suited
 from tests.metrics.checks.case import randn
 
 POWERS = [-100, -60, 60, 100]

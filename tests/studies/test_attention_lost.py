@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from studies.conditions import conditions_of
 
 import redundancy as rd
 from redundancy.pruning.methods.controls import UniformTokens
@@ -18,7 +19,6 @@ from redundancy.sources import VideoSource, list_videos
 from redundancy.tokens import VideoTokens
 from studies import attention_lost
 from studies.attention_lost import ALL, PREDICTION, Asked, Options, ask, lost_rows, prediction_rows, questions_of
-from studies.conditions import conditions_of
 
 SMALL = Options(
     methods=("fastvid", "vcast", "random_tokens", "average_pool"), retentions=(0.5, 0.25), seeds=2, limit=2, frames=16

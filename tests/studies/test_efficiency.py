@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from redundancy.plot.efficiency import shown_conditions
 
 import redundancy as rd
 from redundancy.evaluation.cells import NothingMeasuredError
 from redundancy.models import load_model
-from redundancy.plot.efficiency import shown_conditions
 from redundancy.pruning.methods.controls import UniformTokens
 from redundancy.pruning.table import METHODS
 from redundancy.recording import open_dataset

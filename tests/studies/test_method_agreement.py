@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from studies.conditions import conditions_of, decisions, has_rate, random_like, suited
 
 import redundancy as rd
 from redundancy.metrics.agreement import anchor_jaccard
@@ -21,7 +22,6 @@ from redundancy.reduction import Reduction
 from redundancy.sources import list_videos
 from redundancy.tokens import TokenGrid
 from studies import method_agreement
-from studies.conditions import conditions_of, decisions, has_rate, random_like, suited
 from studies.method_agreement import Options, compare, expected_jaccard, pairs_of
 
 SMALL = Options(

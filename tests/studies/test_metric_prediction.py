@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import Float
 from scipy.stats import spearmanr
+from studies.conditions import conditions_of
 
 from redundancy.evaluation.statistics.intervals import mean_interval
 from redundancy.recording import open_dataset
 from studies import metric_prediction
-from studies.conditions import conditions_of
 from studies.metric_prediction import (
     LEVELS,
     MEASURES,

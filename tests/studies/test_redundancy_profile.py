@@ -12,14 +12,6 @@ import pandas as pd
 import pytest
 import xarray as xr
 from scipy import stats
-
-import redundancy as rd
-from redundancy.metrics.table import METRICS
-from redundancy.paths import data_folder
-from redundancy.recording import open_dataset
-from redundancy.sources import list_videos
-from studies import redundancy_profile
-from studies.redundancy_profile import PROFILED, Options, draw, main, seed_of, told_apart
 from studies.redundancy_profile_summary import (
     by_video,
     is_shown,
@@ -29,6 +21,14 @@ from studies.redundancy_profile_summary import (
     summary_of,
     unit_of,
 )
+
+import redundancy as rd
+from redundancy.metrics.table import METRICS
+from redundancy.paths import data_folder
+from redundancy.recording import open_dataset
+from redundancy.sources import list_videos
+from studies import redundancy_profile
+from studies.redundancy_profile import PROFILED, Options, draw, main, seed_of, told_apart
 
 SMALL = Options(limit=5, draws=3, frames=16)  # the first five clips: 2, 3 and 4 scenes
 

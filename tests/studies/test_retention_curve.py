@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from studies.conditions import Condition, conditions_of
+from studies.runner import write_rows
 
 import redundancy as rd
 from redundancy.evaluation.statistics.intervals import mean_interval
@@ -23,9 +25,7 @@ from redundancy.recording import open_dataset
 from redundancy.sources import list_videos
 from redundancy.tokens import VideoTokens
 from studies import retention_curve
-from studies.conditions import Condition, conditions_of
 from studies.retention_curve import FEWEST, MEASURED, WHOLE, Options, attention_of_questions, separating, separations
-from studies.runner import write_rows
 
 CLIPS = ("clip_000.mp4", "clip_011.mp4")  # with 8 and 7 questions
 SMALL = Options(
