@@ -17,53 +17,25 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
 from redundancy import plot
-from redundancy.evaluation.conditions import Condition
-from redundancy.evaluation.segmentation import known_cuts, segment_measures, segmenter_sweep
-from redundancy.evaluation.session import VideoSession
+from redundancy.evaluation import segmentation as seg
 from redundancy.evaluation.statistics.bounds import bounds_of
-from redundancy.evaluation.statistics.measures import Measure
-from redundancy.metrics.coverage import reconstruction_error
-from redundancy.metrics.temporal import transition_similarity
+from redundancy.evaluation.statistics.measures import measure_of
 from redundancy.plot import compose
 from redundancy.plot.methods import names_of
-from redundancy.pruning import FastVID
-from redundancy.pruning.parts.segment import SEGMENTERS, DySeg, GivenSegments, RandomCuts
+from redundancy.pruning.parts.segment import SEGMENTERS, RandomCuts
 from redundancy.reduction import Reduction
+from studies import Column, Condition, Contrast, Facts, Measure, Row, Study, StudyOptions, Table, Values, VideoSession
 from studies.core.panels import panel, segments, similarity, sweep
-from studies.core.report import Column, Table
-from studies.core.study import Facts, Row, Study, StudyOptions
-from studies.core.summary import Contrast, Values
 
 CONTROL = "random_cuts"
 TOLERANCE = 1
-MEASURES = {
-    "segments": "number of segments",
-    "mean_length": "mean length of a segment, frames",
-    "longest": "longest segment, frames",
-    "within": "mean cosine of frame features of one segment",
-    "across_cut": "mean cosine of the two frames at a cut",
-    "contrast": "within minus across_cut",
-    "precision": "share of cuts that are scene cuts",
-    "recall": "share of scene cuts that are cut",
-    "f1": "F1 of cuts against scene cuts",
-}
-KEPT = {
-    "error": "reconstruction error of what FastVID keeps",
-    "anchors": "context tokens per segment",
-    "kept": "share of tokens kept",
-}
-ANSWERS = {
-    "accuracy": "share of the clip's questions that are answered rightly",
-    "agreement": "share that is answered as by the full model",
-    "kl": "KL divergence of the next token from the full model's, nat",
-}
+ANSWERS = ("accuracy", "agreement", "kl")
 AT_EQUAL_NUMBER = ("error", "anchors", *ANSWERS)
 
 
@@ -104,105 +76,61 @@ class Options(StudyOptions):
         super().__post_init__()
         self.one_of([n for n in SEGMENTERS if n != CONTROL], "segmenters")
         self.at_least(1, "seeds", "answer_seeds")
-        if min(self.segments, default=0) < 1 or not self.retentions or not all(0 < r <= 1 for r in self.retentions):
-            raise ValueError(
-                f"segments={list(self.segments)} and retentions={list(self.retentions)} given, expected numbers of at "
-                "least 1, and shares of the tokens in (0, 1]"
-            )
-
-    @property
-    def least(self) -> float:
-        """The retention at which the model answers."""
-        return min(self.retentions)
+        self.conditions()
+        if not self.retentions or not all(0 < r <= 1 for r in self.retentions):
+            raise ValueError(f"retentions={list(self.retentions)} given, expected shares of the tokens in (0, 1]")
 
     def conditions(self) -> list[Condition]:
         """Every segmenter at every number of segments and threshold that it takes."""
-        made = {}  # one segment at tau is in both sweeps
-        for name in self.segmenters:
-            swept = {"segments": self.segments, "thresholds": self.thresholds}
-            for settings, segmenter, over_tau in segmenter_sweep(SEGMENTERS[name], **swept, features=self.features):
-                label = f"{name}({', '.join(f'{key}={value:g}' for key, value in settings.items())})"
-                answered = "segments" in settings or ("c" in settings and settings["tau"] == DySeg().tau)
-                series = f"{name}, over tau" if over_tau else name
-                factors: dict[str, Any] = {"method": name, "series": series, "answered": answered}
-                made[label] = Condition(label=label, parts={"segmenter": segmenter}, kind="segmenter", factors=factors)
-        return list(made.values())
+        sweep = partial(seg.segmenter_sweep, thresholds=self.thresholds, features=self.features)
+        return [condition for name in self.segmenters for condition in sweep(name, segments=self.segments)]
 
 
-def measures_of(options: Options) -> dict[str, Any]:
-    """Every measure, with what it means."""
-    swept = {
-        f"{name}_{retention:g}": Measure(
-            f"{name}_{retention:g}", f"{meaning} at retention {retention:g}", bounds=bounds_of(name)
-        )
-        for retention in options.retentions
-        for name, meaning in (KEPT | (ANSWERS if retention == options.least else {})).items()
-    }
-    return MEASURES | swept
+def measures_of(options: Options) -> dict[str, str | Measure]:
+    """Every measure, with what it means; the model answers at the least retention."""
+    made: dict[str, str | Measure] = dict(seg.SEGMENT_MEASURES)
+    answers = {name: measure_of(name).long_name for name in ANSWERS}
+    for r in options.retentions:
+        for name, meaning in (seg.KEPT_MEASURES | (answers if r == min(options.retentions) else {})).items():
+            made[f"{name}_{r:g}"] = Measure(f"{name}_{r:g}", f"{meaning} at retention {r:g}", bounds=bounds_of(name))
+    return made
 
 
 def measure(video: VideoSession, condition: Condition, options: Options) -> Iterator[Row]:
     """Rows of a segmenter, of random cuts into as many segments, and of as many random tokens as FastVID keeps."""
-    lengths = tuple(condition.parts["segmenter"](video.tokens).tolist())
-    answering = options.answer_seeds if condition.factors["answered"] and video.questions else 0
-    kept = fastvid_with(video, lengths, options.least)
-    own = answers(video, kept, lengths, options) if answering else {}
-    yield {"seed": -1, "variant": "own"} | of_segments(video, lengths, options) | own
+    lengths, least = tuple(condition.parts["segmenter"](video.tokens).tolist()), min(options.retentions)
+    kept = seg.fastvid_with_segments(video, lengths, least)
+    variants: list[tuple[str, int, tuple[int, ...], Reduction]] = [("own", -1, lengths, kept)]
     for seed in range(options.seeds):
         cuts = tuple(RandomCuts(segments=len(lengths), seed=seed)(video.tokens).tolist())
-        found = answers(video, fastvid_with(video, cuts, options.least), cuts, options) if seed < answering else {}
-        yield {"seed": seed, "variant": CONTROL} | of_segments(video, cuts, options) | found
-    for seed in range(options.answer_seeds):
-        random = video.random_like(kept, seed=seed)
-        found = answers(video, random, (kept.kept, seed, "random"), options) if answering else {}
-        yield {"seed": seed, "variant": "random_tokens"} | found
+        variants.append((CONTROL, seed, cuts, seg.fastvid_with_segments(video, cuts, least)))
+    variants += [("random_tokens", s, (), video.random_like(kept, seed=s)) for s in range(options.answer_seeds)]
+    for variant, seed, cuts, reduction in variants:
+        row: Row = {"variant": variant, "seed": seed}
+        if cuts:  # many settings and seeds end in the same
+            row |= video.once(("segments", cuts), partial(of_segments, video, cuts, options))
+        if condition.factors["by_number"] and video.questions and seed < options.answer_seeds:
+            key = ("answers", cuts or (kept.kept, seed, variant))
+            answers = video.once(key, partial(video.answers, reduction, against="full"))
+            found = {"accuracy": answers["correct"], "agreement": answers["agreement"], "kl": answers["kl"]}
+            row |= {f"{name}_{least:g}": float(values.astype(float).mean()) for name, values in found.items()}
+        yield row
 
 
 def of_segments(video: VideoSession, lengths: tuple[int, ...], options: Options) -> Row:
-    """Measures of segments, and of what FastVID keeps with them; many settings and seeds end in the same."""
-
-    def measured() -> Row:
-        row: Row = {"lengths": list(lengths)}
-        row |= segment_measures(video.tokens, lengths, known=known_cuts(video), tolerance=TOLERANCE)
-        for retention in options.retentions:
-            reduction = fastvid_with(video, lengths, retention)
-            row[f"error_{retention:g}"] = reconstruction_error(video.tokens.features, reduction).item()
-            row[f"anchors_{retention:g}"] = reduction.stages["context_budget"].sum().item() / len(lengths)
-            row[f"kept_{retention:g}"] = reduction.achieved
-        return row
-
-    return video.once(("segments", lengths), measured)
-
-
-def fastvid_with(video: VideoSession, lengths: tuple[int, ...], retention: float) -> Reduction:
-    """FastVID's decision with these segments; its LLaVA-Video budgets lose no token to rounding."""
-    segmenter = GivenSegments(lengths)
-    method = FastVID(retention=retention, variant="llava_video", features="mean", segmenter=segmenter)
-    return video.once(("fastvid", lengths, retention), lambda: next(video.decide(method)).reduction)
-
-
-def answers(video: VideoSession, reduction: Reduction, key: object, options: Options) -> Row:
-    """Means over the questions with what a reduction keeps."""
-    rows = video.once(("answers", key), lambda: video.answers(reduction, against="full"))
-    found = {"accuracy": rows["correct"], "agreement": rows["agreement"], "kl": rows["kl"]}
-    return {f"{name}_{options.least:g}": float(values.astype(float).mean()) for name, values in found.items()}
-
-
-def facts(video: VideoSession, options: Options) -> dict[str, Any]:
-    """What the figure shows of a clip."""
-    known = known_cuts(video)
-    return {
-        "frame_time": video.tokens.frame_time.tolist(),
-        "transition_similarity": transition_similarity(video.tokens.frame_features_from("mean")).tolist(),
-        "known_cuts": None if known is None else known.tolist(),
-    }
+    """Measures of segments, and of what FastVID keeps with them."""
+    row: Row = {"lengths": list(lengths)}
+    row |= seg.segment_measures(video.tokens, lengths, known=seg.known_cuts(video), tolerance=TOLERANCE)
+    for r in options.retentions:
+        row |= {f"{name}_{r:g}": value for name, value in seg.kept_with_segments(video, lengths, r).items()}
+    return row
 
 
 def tables(summary: xr.Dataset) -> str:
     """What each setting cuts, what FastVID keeps with it at each retention, and what the model then answers."""
     minus = partial(Column, form="+.3f", of="difference")
     cuts = {"segments": Column("segments", ".1f"), "within": Column("within"), "across cut": Column("across_cut")}
-    cuts |= {"contrast - random": minus("contrast"), "F1": Column("f1", ".2f"), "F1 - random": minus("f1", "+.2f")}
+    cuts |= {"contrast - random": minus("contrast"), "F1": Column("f1", ".2f"), "F1 - random": minus("f1", form="+.2f")}
     made = [Table(cuts)]
     for r in retentions_of(summary, "error"):
         kept = {"kept": Column(f"kept_{r}"), "context tokens per segment": Column(f"anchors_{r}", ".1f")}
@@ -213,13 +141,14 @@ def tables(summary: xr.Dataset) -> str:
             "kept": Column(f"kept_{r}"),
             "accuracy": Column(f"accuracy_{r}"),
             "- random cuts": minus(f"accuracy_{r}"),
+        }
+        told |= {
             "- random tokens": minus(f"accuracy_{r}", of="against_tokens"),
             "as the full model": Column(f"agreement_{r}"),
-            "KL": Column(f"kl_{r}"),
-            "KL - random cuts": minus(f"kl_{r}"),
         }
+        told |= {"KL": Column(f"kl_{r}"), "KL - random cuts": minus(f"kl_{r}")}
         title = f"Answers about {', '.join(summary.attrs['skills'])} at {r}:"
-        made.append(Table(told, title, where={"answered": True}))
+        made.append(Table(told, title, where={"by_number": True}))
     note = "error: relative reconstruction error; -: with no random cuts FastVID keeps equally many tokens."
     return "\n\n".join([*(text for table in made if (text := table.text(summary))), note])
 
@@ -249,8 +178,7 @@ def figure(summary: xr.Dataset) -> Figure:
     over = partial(panel, sweep, x="segments", series="series", palette=colours, xlabel="segments per clip")
     beside = partial(over, control=CONTROL)
     gained = partial(over, variable="difference", zero=True, label="difference from random cuts")
-    tolerance = f"F1 within {summary.attrs['cut_tolerance']} frame"
-    cuts = {"agreement with scene cuts": beside("f1", label=tolerance)}
+    cuts = {"agreement with scene cuts": beside("f1", label=f"F1 within {summary.attrs['cut_tolerance']} frame")}
     across = {"similarity across cuts": beside("across_cut", label="cosine")}
     series = dict(zip(names_of(summary["condition"]), names_of(summary["series"]), strict=True))
     colour = colours(dict.fromkeys(series.values()))
@@ -272,7 +200,7 @@ STUDY = Study(
     measure=measure,
     depends=("seeds", "features", "retentions", "answer_seeds", "skills"),
     questions=lambda source, options: [q for q in source.questions if q.skill in options.skills],
-    facts=facts,
+    facts=lambda video, options: seg.similarity_over_time(video),
     measures=measures_of,
     values={
         "value": Values(where={"variant": "own"}),

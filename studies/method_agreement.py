@@ -19,30 +19,13 @@ from itertools import combinations, combinations_with_replacement
 import xarray as xr
 from matplotlib.figure import Figure
 
-from redundancy.evaluation.conditions import Condition, grid
-from redundancy.evaluation.session import Draw, VideoSession
-from redundancy.metrics.agreement import agreement_with_chance
+from redundancy.evaluation.session import Draw
+from redundancy.metrics.agreement import AGREEMENT, agreement_with_chance
 from redundancy.plot import compose
 from redundancy.plot.labelled import retention_near
 from redundancy.plot.methods import names_of
+from studies import Column, Condition, MethodOptions, Row, Study, Table, VideoSession, grid
 from studies.core.panels import matrix, panel, sweep
-from studies.core.report import Column, Table
-from studies.core.study import MethodOptions, Row, Study
-
-SHOWN = 0.25  # the requested retention that is printed
-MEASURES = {
-    "anchor_jaccard": "Jaccard index of the places kept",
-    "source_jaccard": "Jaccard index of the places whose content is kept",
-    "budget_spearman": "rank correlation of the numbers kept per frame",
-    "anchor_expected": "anchor_jaccard of random choices of the same numbers",
-    "anchor_expected_in_frames": "anchor_jaccard of random choices of the same numbers in every frame",
-    "source_expected": "source_jaccard of random choices of the same numbers",
-    "anchor_excess": "anchor_jaccard minus that of random choices",
-    "anchor_excess_in_frames": "anchor_jaccard minus that of random choices with the same numbers in every frame",
-    "source_excess": "source_jaccard minus that of random choices",
-    "achieved_first": "share of tokens kept by the first method",
-    "achieved_second": "share of tokens kept by the second method",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,21 +36,15 @@ class Options(MethodOptions):
 
     def pairs(self) -> list[Condition]:
         """All pairs of methods at every retention; one that draws is also held against another seed of itself."""
-        pairs = []
+        made = []
         for r in self.retentions:
             for a, b in combinations_with_replacement(grid(self.methods, (r,)), 2):
-                if a is b and not hasattr(a.method, "seed"):
-                    continue
-                names = {"first": a.factors["method"], "second": b.factors["method"]}
-                pairs.append(
-                    Condition(
-                        label=f"{names['first']} & {names['second']}({r:g})",
-                        parts={"first": a, "second": b},
-                        kind="pair",
-                        factors=names | {"requested": float(r), "first_kind": a.kind, "second_kind": b.kind},
-                    )
-                )
-        return pairs
+                if a is not b or hasattr(a.method, "seed"):
+                    names = {"first": a.factors["method"], "second": b.factors["method"]}
+                    factors = names | {"requested": float(r), "first_kind": a.kind, "second_kind": b.kind}
+                    label, parts = f"{names['first']} & {names['second']}({r:g})", {"first": a, "second": b}
+                    made.append(Condition(label=label, parts=parts, kind="pair", factors=factors))
+        return made
 
 
 def measure(video: VideoSession, condition: Condition, options: Options) -> Iterator[Row]:
@@ -94,25 +71,17 @@ def figure(summary: xr.Dataset) -> Figure:
     published = list(dict.fromkeys(names_of(summary["first"])[names_of(summary["first_kind"]) == "method"]))
     pairs = [" & ".join(pair) for pair in combinations(published, 2)] + ["random_tokens & random_tokens"]
     among = partial(panel, matrix, at={"requested": asked})
-    over = partial(
-        panel,
-        sweep,
-        x="requested",
-        series=("first", "second"),
-        only=pairs,
-        label="Jaccard - expected",
-        zero=True,
-        empty="needs two published methods",
-    )
+    about_zero = partial(among, cmap="RdBu_r")
+    over = partial(panel, sweep, x="requested", series=("first", "second"), only=pairs)
+    beyond = partial(over, label="Jaccard - expected", zero=True, empty="needs two published methods")
+    even = "all keep equally many tokens of every frame"
     panels = {
         f"places kept, Jaccard, {asked:g} requested": among("anchor_jaccard"),
-        "the same, beyond chance": among("anchor_excess", span=(-0.5, 0.5), cmap="RdBu_r"),
+        "the same, beyond chance": about_zero("anchor_excess", span=(-0.5, 0.5)),
         "content kept, Jaccard": among("source_jaccard"),
-        "tokens per frame, Spearman (blank: even)": among(
-            "budget_spearman", span=(-1.0, 1.0), cmap="RdBu_r", empty="all keep equally many tokens of every frame"
-        ),
-        "places, beyond chance": over("anchor_excess"),
-        "places, beyond chance and budgets": over("anchor_excess_in_frames"),
+        "tokens per frame, Spearman (blank: even)": about_zero("budget_spearman", span=(-1.0, 1.0), empty=even),
+        "places, beyond chance": beyond("anchor_excess"),
+        "places, beyond chance and budgets": beyond("anchor_excess_in_frames"),
     }
     return compose(summary, panels, height=8.8, height_ratios=(3, 3, 1.7))
 
@@ -124,7 +93,7 @@ STUDY = Study(
     conditions=Options.pairs,
     measure=measure,
     depends=("seeds",),
-    measures=MEASURES,
+    measures=AGREEMENT,
     tables=(
         Table(
             {
@@ -138,7 +107,7 @@ STUDY = Study(
                 "budgets": Column("budget_spearman", "+.2f"),
             },
             "Pairs by their agreement beyond chance:",
-            nearest={"requested": SHOWN},
+            nearest={"requested": 0.25},
             by=Column("anchor_excess"),
         ),
         lambda summary: (

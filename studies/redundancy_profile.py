@@ -17,33 +17,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
 from matplotlib.figure import Figure
 
 from redundancy import plot
-from redundancy.evaluation.conditions import Condition
 from redundancy.evaluation.segmentation import known_cuts
-from redundancy.evaluation.session import VideoSession
 from redundancy.evaluation.statistics.intervals import MARKED
-from redundancy.evaluation.statistics.profile import LEVEL, metric_rows, profile
+from redundancy.evaluation.statistics.profile import LEVEL, metric_rows, profile, told_apart
 from redundancy.metrics.registry import NULLS
 from redundancy.metrics.table import METRICS
 from redundancy.plot import compose, readable
 from redundancy.plot.methods import names_of
 from redundancy.pruning.parts.segment import cuts_to_lengths
+from studies import Column, Condition, Facts, Row, Study, StudyOptions, Table, VideoSession
 from studies.core.panels import forest, over_kinds, panel
-from studies.core.report import Column, Table
-from studies.core.study import Facts, Row, Study, StudyOptions
 
 GROUPS = ("temporal", "visual", "trajectory")
-NULL_NAMES = {
-    "frames shuffled": "shuffle_frames",
-    "tokens shuffled": "shuffle_tokens",
-    "normal tokens": "gaussian",
-}
+NULL_NAMES = {"frames shuffled": "shuffle_frames", "tokens shuffled": "shuffle_tokens", "normal tokens": "gaussian"}
 PROFILED = tuple(n for n, m in METRICS.items() if m.group in GROUPS and m.default)
 
 
@@ -108,20 +100,14 @@ def group_tables(summary: xr.Dataset) -> str:
         part = summary.isel(measure=(summary["shown"].astype(bool) & (summary["group"] == group)).values)
         n = {str(kind): int(part["value"].sel(kind=kind, statistic="n").max()) for kind in part["kind"].values}
         of = {f"{kind} (n = {count})": Column("", ".3g", at={"kind": kind}) for kind, count in n.items()}
-        scores = {
-            f"z, {null}": Column("", "+.3g", of="z", at={"kind": "all", "null": null}) for null in part["null"].values
-        }
-        told = scores | {"separation": Column("", ".3g", of="separation"), "q": Column("", ".2g", of="separation_q")}
+        against = partial(Column, "", "+.3g", of="z")
+        told = {f"z, {null}": against(at={"kind": "all", "null": null}) for null in part["null"].values}
+        told |= {"separation": Column("", ".3g", of="separation"), "q": Column("", ".2g", of="separation_q")}
         texts += [Table(columns, group, rows=("measure",)).text(part) for columns in (of, told)]
-    part = summary.isel(measure=summary["shown"].astype(bool).values)
-    clear = part.isel(
-        measure=((part["separation_q"] < LEVEL) & (part["value"].sel(kind="all", statistic="n") >= MARKED)).values
-    )
-    order = np.argsort(-clear["separation"].sel(statistic="estimate").values, kind="stable")
     texts.append(
         f"z against draws of each null model: p is {summary.attrs['least_p']:.3g} or more.\n"
         "separation: share of the variance of ranks between kinds of videos; q: adjusted for all statistics.\n"
-        f"Kinds are told apart (q < {LEVEL}) by: {', '.join(clear['measure'].values[order]) or 'no measure'}; "
+        f"Kinds are told apart (q < {LEVEL}) by: {', '.join(told_apart(summary)) or 'no measure'}; "
         f"that takes {MARKED} videos or more.\n"
         "Further outputs and values of parameters are in the rows and the summary."
     )
@@ -130,7 +116,7 @@ def group_tables(summary: xr.Dataset) -> str:
 
 def profile_values(summary: xr.Dataset) -> Figure:
     """Each shown measure that has a null model, by kind of video, beside the same of its null models."""
-    has_null = (summary["null_mean"].sel(statistic="n") > 0).any(dim=["kind", "null"])
+    has_null = summary["null_mean"].sel(statistic="n").max(["kind", "null"]) > 0
     part = summary.isel(measure=(summary["shown"].astype(bool) & has_null).values)
     series = {"videos as they are": {"variable": "value"}}
     series |= {name: {"variable": "null_mean", "null": null} for name, null in NULL_NAMES.items()}
@@ -144,18 +130,18 @@ def profile_values(summary: xr.Dataset) -> Figure:
 
 def profile_scores(summary: xr.Dataset) -> Figure:
     """Every shown measure in a row: mean z against each null over all videos, and how far it tells kinds apart."""
-    told = ~np.isnan(summary[["z", "separation"]].sel(statistic="estimate"))
-    known = told["z"].any(dim=["kind", "null"]) | told["separation"]
+    found = summary[["z", "separation"]].sel(statistic="estimate").notna()
+    known = found["z"].any(["kind", "null"]) | found["separation"]
     part = summary.isel(measure=(summary["shown"].astype(bool) & known).values)
     part = part.assign_coords(long_name=("measure", [readable(name) for name in names_of(part["measure"])]))
     z = part["z"].sel(kind="all", statistic=["low", "high"])
     limits = (min(1.5 * float(z.min()), -3.0), max(1.5 * float(z.max()), 3.0))
     label = "mean z of videos\n(grey: |z| < 1.96)"
     over = partial(panel, forest, "z", grey=(-1.96, 1.96), symlog=True, limits=limits, label=label)
-    panels = {}
-    for (name, null), colour, marker in zip(NULL_NAMES.items(), plot.colours(NULL_NAMES).values(), "^sD", strict=True):
+    panels, colours = {}, plot.colours(list(NULL_NAMES))
+    for (name, null), marker in zip(NULL_NAMES.items(), "^sD", strict=True):
         if null in names_of(part["null"]):
-            panels[name] = over(at={"kind": "all", "null": null}, style={"color": colour, "marker": marker})
+            panels[name] = over(at={"kind": "all", "null": null}, style={"color": colours[name], "marker": marker})
     label, empty = "share of rank variance\n(grey: 95% of chance)", "needs two kinds of two videos"
     apart = partial(panel, forest, "separation", grey="separation_chance", groups=True)
     panels["kinds told apart"] = apart(limits=(0, 1.02), label=label, empty=empty)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from redundancy.checks import require_type
+from redundancy.evaluation.decisions import SALIENCE
 from redundancy.metrics.attention import (
     attention_lost,
     salience_attention_agreement,
@@ -19,8 +20,22 @@ from redundancy.metrics.attention import (
     video_share,
 )
 from redundancy.reduction import Reduction
+from redundancy.tokens import VideoTokens
 
 ALL_LAYERS = "all"
+LOST_MEASURES = {  # of `lost_by_layer`, and what they mean
+    "attention_lost": "attention on tokens that are not kept, as a share of that on the video",
+    "attention_lost_sources": "attention on tokens of which nothing is kept",
+    "expected": "what a random choice of as many tokens loses on average: the share not kept",
+    "least": "what the best choice of as many tokens loses",
+    "excess": "attention_lost minus expected",
+    "reached": "part of the way from a random choice to the best one: (expected - lost) / (expected - least)",
+}
+TOLD_MEASURES = {  # of `told_by_layer`
+    "salience_attention_agreement": "rank correlation over all video tokens",
+    "salience_auc": "area under the ROC curve for the most attended tenth",
+    "held": "attention on the quarter of each frame's tokens that score highest, as a share of that on the video",
+}
 NO_CHOICE = 1e-6  # float32 shares: below it no choice of tokens is better than another
 
 
@@ -62,10 +77,8 @@ def lost_by_layer(found: LayerAttention, reduction: Reduction) -> Iterator[dict[
 
     Returns
     -------
-    Columns: `layer`; `attention_lost` and `attention_lost_sources`, see the metric, means over queries; `expected`,
-    what a random choice of as many tokens loses on average: the share not kept; `least`, what the best choice of as
-    many loses; `excess`, lost - expected; `reached`, (expected - lost) / (expected - least): 0 for a random choice, 1
-    for the most attended tokens, NaN where no choice is better than another.
+    Columns: `layer` and `LOST_MEASURES`, of attention the means over queries. `reached` is 0 for a random choice, 1 for
+    the most attended tokens, and NaN where no choice is better than another.
     """
     kept = len(torch.unique(reduction.anchor_token)) / (reduction.grid.frames * reduction.grid.tokens_per_frame)
     lost = attention_lost(found.attention, reduction)
@@ -85,25 +98,24 @@ def lost_by_layer(found: LayerAttention, reduction: Reduction) -> Iterator[dict[
 
 
 def told_by_layer(
-    found: LayerAttention,
-    scores: Mapping[str, Float[Tensor, "frames tokens"]],
-    *,
-    others: Sequence[LayerAttention] = (),
+    found: LayerAttention, tokens: VideoTokens, *, others: Sequence[LayerAttention] = ()
 ) -> Iterator[dict[str, float | str]]:
-    """How well scores of the tokens tell the attention: a row per layer and source.
+    """How well every salience of the tokens, and their mere order, tell the attention: a row per layer and source.
 
     Parameters
     ----------
-    scores
-        By name of the source.
+    tokens
+        Of the same video.
     others
         Attention of other prompts to the same video: its mean at the same layer is a source, "other questions".
 
     Returns
     -------
-    Columns: `layer`, `source`, `video_share` (attention on the video), `salience_attention_agreement` and
-    `salience_auc`, see the metric, and `held`: attention on the quarter of each frame's tokens that score highest.
+    Columns: `layer`, `source`, `video_share` (attention on the video) and `TOLD_MEASURES`.
     """
+    T, N = tokens.grid.frames, tokens.grid.tokens_per_frame
+    scores = {s: tokens.salience_from(s) for s in SALIENCE if s in tokens.salience}
+    scores["order"] = torch.arange(T * N, dtype=torch.float32).view(T, N)
     of_others = [other.attention.mean(1) for other in others]
     for at, layer in enumerate(found.names):
         sources = dict(scores)

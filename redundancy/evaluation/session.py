@@ -26,6 +26,7 @@ from redundancy.metrics import coverage
 from redundancy.metrics.kernels.outputs import error_of_outputs, video_outputs
 from redundancy.metrics.kernels.sample import fixed_sample
 from redundancy.metrics.measure import bare_values, inputs_of, measure, with_series
+from redundancy.metrics.measure.inputs import Inputs
 from redundancy.models.identity import running_state
 from redundancy.models.video_llm import Prepared, VideoLLM
 from redundancy.provenance import commit
@@ -248,22 +249,22 @@ class VideoSession:
         return measure(self.tokens if capture is None else capture, reduction, metrics, **settings)
 
     def values(
-        self, reduction: Reduction, metrics: Sequence[str], *, rows: Rows | None = None
+        self, reduction: Reduction, outputs: Sequence[str], *, rows: Rows | None = None
     ) -> dict[str, Float32[np.ndarray, "..."]]:
         """Outputs of metrics of a reduction by name, as `measure` gives them but bare, for many reductions of a clip.
 
         Parameters
         ----------
-        metrics
-            Names of the table of metrics. They know where the session's prompt ends.
+        outputs
+            Names of the metrics, or of their further outputs. They know where the session's prompt ends.
         rows
             Also the attention of these queries, see `attention`; None: none.
         """
 
-        def prepared() -> Any:
+        def prepared() -> Inputs:
             return with_series(inputs_of(self.capture(rows=None) if rows is None else self.attention(rows)))
 
-        return bare_values(self.once(("inputs", _key_of(rows)), prepared), reduction, metrics)
+        return bare_values(self.once(("inputs", _key_of(rows)), prepared), reduction, outputs)
 
     # what is decided --------------------------------------------------------------------------------------------
 

@@ -15,6 +15,20 @@ from redundancy.metrics.kernels.ranks import spearman
 from redundancy.metrics.registry import metric
 from redundancy.reduction import Reduction
 
+AGREEMENT = {  # of `agreement_with_chance`, and what they mean
+    "anchor_jaccard": "Jaccard index of the places kept",
+    "source_jaccard": "Jaccard index of the places whose content is kept",
+    "budget_spearman": "rank correlation of the numbers kept per frame",
+    "anchor_expected": "anchor_jaccard of random choices of the same numbers",
+    "anchor_expected_in_frames": "anchor_jaccard of random choices of the same numbers in every frame",
+    "source_expected": "source_jaccard of random choices of the same numbers",
+    "anchor_excess": "anchor_jaccard minus that of random choices",
+    "anchor_excess_in_frames": "anchor_jaccard minus that of random choices with the same numbers in every frame",
+    "source_excess": "source_jaccard minus that of random choices",
+    "achieved_first": "share of tokens kept by the first",
+    "achieved_second": "share of tokens kept by the second",
+}
+
 
 @metric(
     dims=(),
@@ -178,10 +192,7 @@ def agreement_with_chance(first: Reduction, second: Reduction) -> dict[str, floa
 
     Returns
     -------
-    `anchor_jaccard`, `source_jaccard`, `budget_spearman`; `anchor_expected` and `source_expected`, the mean Jaccard
-    index of two random choices of the same numbers over the whole video, and `anchor_expected_in_frames`, of the same
-    numbers in every frame, see `expected_jaccard`; `anchor_excess`, `source_excess` and `anchor_excess_in_frames`, the
-    index minus that; `achieved_first`, `achieved_second`.
+    As `AGREEMENT` says; for `expected`, see `expected_jaccard`.
 
     Raises
     ------

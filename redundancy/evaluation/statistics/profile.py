@@ -7,11 +7,12 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
 from redundancy.evaluation.statistics.aggregate import aggregate, widened, with_all
-from redundancy.evaluation.statistics.intervals import UNBOUNDED
+from redundancy.evaluation.statistics.intervals import MARKED, UNBOUNDED
 from redundancy.evaluation.statistics.measures import Measure
 from redundancy.evaluation.statistics.separation import separation
 from redundancy.metrics.registry import NULLS, Metric
@@ -121,6 +122,14 @@ def profile(rows: pd.DataFrame, *, nulls: Sequence[str]) -> xr.Dataset:
             extreme=f"share of videos with p <= {LEVEL} (two-sided, uncorrected)",
         )
     )
+
+
+def told_apart(summary: xr.Dataset) -> list[str]:
+    """Shown measures that tell the kinds of videos apart, the clearest first; it takes 8 videos to say so."""
+    enough = summary["value"].sel(kind="all", statistic="n") >= MARKED
+    clear = summary["shown"].astype(bool) & (summary["separation_q"] < LEVEL) & enough
+    found = summary["separation"].sel(statistic="estimate").isel(measure=clear.values)
+    return [str(found["measure"].values[i]) for i in np.argsort(-found.values, kind="stable")]
 
 
 def _against(rows: pd.DataFrame, null: str, name: str) -> pd.DataFrame:

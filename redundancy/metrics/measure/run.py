@@ -116,7 +116,7 @@ def measure(
     return dataset.assign_attrs(_origin(source, reduction), **about, salience=inputs.salience)
 
 
-def bare_values(inputs: Inputs, reduction: Reduction, metrics: Sequence[str]) -> dict[str, Float32[np.ndarray, "..."]]:
+def bare_values(inputs: Inputs, reduction: Reduction, outputs: Sequence[str]) -> dict[str, Float32[np.ndarray, "..."]]:
     """Outputs of metrics of a reduction, as `measure` gives them, without labels and summaries.
 
     For many reductions of one video, where labels take longer than values.
@@ -125,6 +125,8 @@ def bare_values(inputs: Inputs, reduction: Reduction, metrics: Sequence[str]) ->
     ----------
     inputs
         What `inputs_of` makes of a source, `with_series` or without; not lazy.
+    outputs
+        Names of the metrics, or of their further outputs: `"alignment_all"`.
 
     Raises
     ------
@@ -134,9 +136,10 @@ def bare_values(inputs: Inputs, reduction: Reduction, metrics: Sequence[str]) ->
     require_type("reduction", reduction, Reduction, expected="a Reduction: what method(tokens) returns")
     _check_reduction(inputs.grid, reduction)
     own = replace(inputs, beside={**inputs.beside, "reduction": reduction})
-    chosen = choose(metrics, own.names)
+    home = {output: name for name, m in METRICS.items() for output in m.dims}
+    chosen = choose(list(dict.fromkeys(home.get(output, output) for output in outputs)), own.names)
     values = compute(own, chosen, {})
-    return {output: values[m.name][output].cpu().numpy().astype(np.float32) for m in chosen for output in m.dims}
+    return {name: values[home[name]][name].cpu().numpy().astype(np.float32) for name in outputs}
 
 
 def _left_out(chosen: Sequence[Metric], names: set[str]) -> dict[str, str]:
