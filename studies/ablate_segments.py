@@ -128,7 +128,7 @@ def of_segments(video: VideoSession, lengths: tuple[int, ...], options: Options)
 
 def tables(summary: xr.Dataset) -> str:
     """What each setting cuts, what FastVID keeps with it at each retention, and what the model then answers."""
-    minus = partial(Column, form="+.3f", of="difference")
+    minus, beside = (partial(Column, form="+.3f", of=of) for of in ("difference", "against_tokens"))
     cuts = {"segments": Column("segments", ".1f"), "within": Column("within"), "across cut": Column("across_cut")}
     cuts |= {"contrast - random": minus("contrast"), "F1": Column("f1", ".2f"), "F1 - random": minus("f1", form="+.2f")}
     made = [Table(cuts)]
@@ -137,16 +137,10 @@ def tables(summary: xr.Dataset) -> str:
         kept |= {"error": Column(f"error_{r}"), "error - random": minus(f"error_{r}")}
         made.append(Table(kept, f"FastVID asked to keep {r} of the tokens, with these segments:"))
     for r in retentions_of(summary, "accuracy"):
-        told = {
-            "kept": Column(f"kept_{r}"),
-            "accuracy": Column(f"accuracy_{r}"),
-            "- random cuts": minus(f"accuracy_{r}"),
-        }
-        told |= {
-            "- random tokens": minus(f"accuracy_{r}", of="against_tokens"),
-            "as the full model": Column(f"agreement_{r}"),
-        }
-        told |= {"KL": Column(f"kl_{r}"), "KL - random cuts": minus(f"kl_{r}")}
+        told = {"kept": Column(f"kept_{r}"), "accuracy": Column(f"accuracy_{r}")}
+        told |= {"- random cuts": minus(f"accuracy_{r}"), "- random tokens": beside(f"accuracy_{r}")}
+        told |= {"as the full model": Column(f"agreement_{r}"), "KL": Column(f"kl_{r}")}
+        told |= {"KL - random cuts": minus(f"kl_{r}")}
         title = f"Answers about {', '.join(summary.attrs['skills'])} at {r}:"
         made.append(Table(told, title, where={"by_number": True}))
     note = "error: relative reconstruction error; -: with no random cuts FastVID keeps equally many tokens."

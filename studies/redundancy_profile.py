@@ -130,8 +130,8 @@ def profile_values(summary: xr.Dataset) -> Figure:
 
 def profile_scores(summary: xr.Dataset) -> Figure:
     """Every shown measure in a row: mean z against each null over all videos, and how far it tells kinds apart."""
-    found = summary[["z", "separation"]].sel(statistic="estimate").notna()
-    known = found["z"].any(["kind", "null"]) | found["separation"]
+    known = summary["z"].sel(statistic="estimate").count(["kind", "null"]) > 0
+    known = known | (summary["separation"].sel(statistic="estimate") >= 0)
     part = summary.isel(measure=(summary["shown"].astype(bool) & known).values)
     part = part.assign_coords(long_name=("measure", [readable(name) for name in names_of(part["measure"])]))
     z = part["z"].sel(kind="all", statistic=["low", "high"])

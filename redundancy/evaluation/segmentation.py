@@ -134,7 +134,7 @@ def similarity_over_time(video: VideoSession) -> dict[str, list[float] | list[in
 
 def segment_measures(
     tokens: VideoTokens, lengths: Sequence[int], *, known: Int64[np.ndarray, "cuts"] | None = None, tolerance: int = 1
-) -> dict[str, float]:
+) -> dict[str, float | int]:
     """Measures of one segmentation, by mean frame features.
 
     Parameters
@@ -150,7 +150,7 @@ def segment_measures(
     """
     as_tensor = torch.tensor(lengths)
     similarity = segment_similarity(tokens.frame_features_from("mean"), as_tensor)
-    measures: dict[str, float] = {
+    measures: dict[str, float | int] = {
         "segments": len(lengths),
         "mean_length": as_tensor.float().mean().item(),
         "longest": max(lengths),

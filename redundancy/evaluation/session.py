@@ -407,8 +407,8 @@ class VideoSession:
 
     def once(self, key: object, make: Callable[[], T]) -> T:
         """What `make` returns, called once for each key: for what several conditions of a study share."""
-        self._ready()
-        if key not in self._made:
+        if self._closed or key not in self._made:
+            self._ready()
             self._made[key] = make()
         made: T = self._made[key]
         return made

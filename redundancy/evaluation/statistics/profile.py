@@ -112,7 +112,7 @@ def profile(rows: pd.DataFrame, *, nulls: Sequence[str]) -> xr.Dataset:
         )
     return (
         xr.Dataset(made)
-        .merge(separation(own, measures=about))
+        .merge(separation(own, measures=about), compat="equals")
         .assign_coords({name: ("measure", values) for name, values in _facts(rows, about).items()})
         .assign_attrs(
             value="the metric's summary of a video: its mean over frames, transitions and tokens",
