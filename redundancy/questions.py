@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -30,3 +31,14 @@ class Question:
     def chance(self) -> float:
         """Accuracy of guessing among the options."""
         return 1 / len(self.options)
+
+
+def one_per_skill(questions: Sequence[Question], skills: Sequence[str], *, otherwise: str) -> tuple[Question, ...]:
+    """The first question of each skill, in the order of the skills; without any the text `otherwise`, of no answer.
+
+    >>> [q.skill for q in one_per_skill([], ["digit"], otherwise="what happens ?")]
+    ['prompt']
+    """
+    first = {q.skill: q for q in reversed(questions)}
+    found = tuple(first[skill] for skill in skills if skill in first)
+    return found or (Question("prompt", otherwise, "", ("",)),)

@@ -14,58 +14,28 @@ Random cuts with which it keeps another number of tokens, because a budget was c
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import pandas as pd
-import torch
 import xarray as xr
 from matplotlib.figure import Figure
 
 from redundancy import plot
-from redundancy.evaluation.conditions import Condition
-from redundancy.evaluation.segmentation import cut_agreement, segment_similarity
-from redundancy.evaluation.session import VideoSession
+from redundancy.evaluation import segmentation as seg
 from redundancy.evaluation.statistics.bounds import bounds_of
-from redundancy.evaluation.statistics.measures import Measure
-from redundancy.metrics.coverage import reconstruction_error
-from redundancy.metrics.temporal import transition_similarity
+from redundancy.evaluation.statistics.measures import measure_of
 from redundancy.plot import compose
 from redundancy.plot.methods import names_of
-from redundancy.pruning import FastVID
-from redundancy.pruning.parts.segment import SEGMENTERS, DySeg, GivenSegments, RandomCuts, Segmenter, lengths_to_cuts
+from redundancy.pruning.parts.segment import SEGMENTERS, RandomCuts
 from redundancy.reduction import Reduction
-from redundancy.sources import cuts_on_steps
+from studies import Column, Condition, Contrast, Facts, Measure, Row, Study, StudyOptions, Table, Values, VideoSession
 from studies.core.panels import panel, segments, similarity, sweep
-from studies.core.report import Column, Table
-from studies.core.study import Facts, Row, Study, StudyOptions
-from studies.core.summary import Contrast, Values
 
 CONTROL = "random_cuts"
 TOLERANCE = 1
-MEASURES = {
-    "segments": "number of segments",
-    "mean_length": "mean length of a segment, frames",
-    "longest": "longest segment, frames",
-    "within": "mean cosine of frame features of one segment",
-    "across_cut": "mean cosine of the two frames at a cut",
-    "contrast": "within minus across_cut",
-    "precision": "share of cuts that are scene cuts",
-    "recall": "share of scene cuts that are cut",
-    "f1": "F1 of cuts against scene cuts",
-}
-KEPT = {
-    "error": "reconstruction error of what FastVID keeps",
-    "anchors": "context tokens per segment",
-    "kept": "share of tokens kept",
-}
-ANSWERS = {
-    "accuracy": "share of the clip's questions that are answered rightly",
-    "agreement": "share that is answered as by the full model",
-    "kl": "KL divergence of the next token from the full model's, nat",
-}
+ANSWERS = ("accuracy", "agreement", "kl")
 AT_EQUAL_NUMBER = ("error", "anchors", *ANSWERS)
 
 
@@ -106,183 +76,81 @@ class Options(StudyOptions):
         super().__post_init__()
         self.one_of([n for n in SEGMENTERS if n != CONTROL], "segmenters")
         self.at_least(1, "seeds", "answer_seeds")
-        if min(self.segments, default=0) < 1 or not self.retentions or not all(0 < r <= 1 for r in self.retentions):
-            raise ValueError(
-                f"segments={list(self.segments)} and retentions={list(self.retentions)} given, expected numbers of at "
-                "least 1, and shares of the tokens in (0, 1]"
-            )
-
-    @property
-    def least(self) -> float:
-        """The retention at which the model answers."""
-        return min(self.retentions)
+        self.conditions()
+        if not self.retentions or not all(0 < r <= 1 for r in self.retentions):
+            raise ValueError(f"retentions={list(self.retentions)} given, expected shares of the tokens in (0, 1]")
 
     def conditions(self) -> list[Condition]:
         """Every segmenter at every number of segments and threshold that it takes."""
-        swept = (condition for name in self.segmenters for condition in self._sweep(name, SEGMENTERS[name]))
-        return list(
-            {condition.label: condition for condition in swept}.values()
-        )  # one segment at tau is in both sweeps
-
-    def _sweep(self, name: str, segmenter: Segmenter) -> Iterator[Condition]:
-        """One segmenter: over the numbers of segments, and over the thresholds with nothing else cutting."""
-        own = {f.name for f in fields(segmenter)}
-        number = next((n for n in ("segments", "c") if n in own), None)
-        fixed = {"tau": segmenter.tau} if isinstance(segmenter, DySeg) else {}
-        swept: list[dict[str, Any]] = [] if number is None else [{number: value, **fixed} for value in self.segments]
-        if "tau" in own:
-            swept += [({} if number is None else {number: 1}) | {"tau": value} for value in self.thresholds]
-        for setting in swept:
-            made: Any = replace(segmenter, **setting)
-            made = replace(made, features=self.features) if "features" in own else made
-            over_tau = number is not None and setting[number] == 1 and "tau" in setting
-            answered = "segments" in setting or ("c" in setting and setting["tau"] == DySeg().tau)
-            yield Condition(
-                label=f"{name}({', '.join(f'{key}={setting[key]:g}' for key in setting)})",
-                parts={"segmenter": made},
-                kind="segmenter",
-                factors={"method": name, "series": f"{name}, over tau" if over_tau else name, "answered": answered},
-            )
+        sweep = partial(seg.segmenter_sweep, thresholds=self.thresholds, features=self.features)
+        return [condition for name in self.segmenters for condition in sweep(name, segments=self.segments)]
 
 
-def measures_of(options: Options) -> dict[str, Any]:
-    """Every measure, with what it means."""
-    swept = {
-        f"{name}_{retention:g}": Measure(
-            f"{name}_{retention:g}", f"{meaning} at retention {retention:g}", bounds=bounds_of(name)
-        )
-        for retention in options.retentions
-        for name, meaning in (KEPT | (ANSWERS if retention == options.least else {})).items()
-    }
-    return MEASURES | swept
+def measures_of(options: Options) -> dict[str, str | Measure]:
+    """Every measure, with what it means; the model answers at the least retention."""
+    made: dict[str, str | Measure] = dict(seg.SEGMENT_MEASURES)
+    answers = {name: measure_of(name).long_name for name in ANSWERS}
+    for r in options.retentions:
+        for name, meaning in (seg.KEPT_MEASURES | (answers if r == min(options.retentions) else {})).items():
+            made[f"{name}_{r:g}"] = Measure(f"{name}_{r:g}", f"{meaning} at retention {r:g}", bounds=bounds_of(name))
+    return made
 
 
 def measure(video: VideoSession, condition: Condition, options: Options) -> Iterator[Row]:
     """Rows of a segmenter, of random cuts into as many segments, and of as many random tokens as FastVID keeps."""
-    lengths = tuple(condition.parts["segmenter"](video.tokens).tolist())
-    answered = bool(condition.factors["answered"])
-    answers = of_answers(video, lengths, options) if answered else {}
-    yield {"seed": -1, "variant": "own"} | of_segments(video, lengths, options) | answers
+    lengths, least = tuple(condition.parts["segmenter"](video.tokens).tolist()), min(options.retentions)
+    kept = seg.fastvid_with_segments(video, lengths, least)
+    variants: list[tuple[str, int, tuple[int, ...], Reduction]] = [("own", -1, lengths, kept)]
     for seed in range(options.seeds):
-        random = tuple(RandomCuts(segments=len(lengths), seed=seed)(video.tokens).tolist())
-        answers = of_answers(video, random, options) if answered and seed < options.answer_seeds else {}
-        yield {"seed": seed, "variant": CONTROL} | of_segments(video, random, options) | answers
-    for seed in range(options.answer_seeds if answered else 0):
-        yield {"seed": seed, "variant": "random_tokens"} | of_answers(video, lengths, options, random_seed=seed)
+        cuts = tuple(RandomCuts(segments=len(lengths), seed=seed)(video.tokens).tolist())
+        variants.append((CONTROL, seed, cuts, seg.fastvid_with_segments(video, cuts, least)))
+    variants += [("random_tokens", s, (), video.random_like(kept, seed=s)) for s in range(options.answer_seeds)]
+    for variant, seed, cuts, reduction in variants:
+        row: Row = {"variant": variant, "seed": seed}
+        if cuts:  # many settings and seeds end in the same
+            row |= video.once(("segments", cuts), partial(of_segments, video, cuts, options))
+        if condition.factors["by_number"] and video.questions and seed < options.answer_seeds:
+            key = ("answers", cuts or (kept.kept, seed, variant))
+            answers = video.once(key, partial(video.answers, reduction, against="full"))
+            found = {"accuracy": answers["correct"], "agreement": answers["agreement"], "kl": answers["kl"]}
+            row |= {f"{name}_{least:g}": float(values.astype(float).mean()) for name, values in found.items()}
+        yield row
 
 
 def of_segments(video: VideoSession, lengths: tuple[int, ...], options: Options) -> Row:
-    """Measures of segments, and of what FastVID keeps with them; many settings and seeds end in the same."""
-    return video.once(("segments", lengths), lambda: _of_segments(video, lengths, options))
-
-
-def _of_segments(video: VideoSession, lengths: tuple[int, ...], options: Options) -> Row:
-    similarity = segment_similarity(video.tokens.frame_features_from("mean"), torch.tensor(lengths))
-    row: Row = {
-        "lengths": list(lengths),
-        "segments": len(lengths),
-        "mean_length": torch.tensor(lengths).float().mean().item(),
-        "longest": max(lengths),
-        "within": similarity.within,
-        "across_cut": similarity.across_cut,
-        "contrast": similarity.within - similarity.across_cut,
-    }
-    known = known_cuts(video)
-    if known is not None:
-        cuts = lengths_to_cuts(torch.tensor(lengths)).numpy()
-        row |= cut_agreement(cuts, known, tolerance=TOLERANCE)._asdict()
-    for retention in options.retentions:
-        reduction = fastvid_with(video, lengths, retention)
-        row[f"error_{retention:g}"] = reconstruction_error(video.tokens.features, reduction).item()
-        row[f"anchors_{retention:g}"] = reduction.stages["context_budget"].sum().item() / len(lengths)
-        row[f"kept_{retention:g}"] = reduction.achieved
+    """Measures of segments, and of what FastVID keeps with them."""
+    row: Row = {"lengths": list(lengths)}
+    row |= seg.segment_measures(video.tokens, lengths, known=seg.known_cuts(video), tolerance=TOLERANCE)
+    for r in options.retentions:
+        row |= {f"{name}_{r:g}": value for name, value in seg.kept_with_segments(video, lengths, r).items()}
     return row
 
 
-def of_answers(
-    video: VideoSession, lengths: tuple[int, ...], options: Options, *, random_seed: int | None = None
-) -> Row:
-    """Answers with what FastVID keeps with these segments, or with as many random tokens; nothing without questions."""
-    if not video.questions:
-        return {}
-    reduction = fastvid_with(video, lengths, options.least)
-    key: tuple[object, ...] = ("answers", lengths)
-    if random_seed is not None:
-        key = ("answers", reduction.kept, random_seed)
-        reduction = video.random_like(reduction, seed=random_seed)
-    rows = video.once(key, lambda: video.answers(reduction, against="full"))
-    found = {"accuracy": rows["correct"], "agreement": rows["agreement"], "kl": rows["kl"]}
-    return {f"{name}_{options.least:g}": float(values.astype(float).mean()) for name, values in found.items()}
-
-
-def fastvid_with(video: VideoSession, lengths: Sequence[int], retention: float) -> Reduction:
-    """FastVID's decision with these segments; its LLaVA-Video budgets lose no token to rounding."""
-    method = FastVID(
-        retention=retention, variant="llava_video", features="mean", segmenter=GivenSegments(tuple(lengths))
-    )
-    return next(iter(video.decide(method))).reduction
-
-
-def known_cuts(video: VideoSession) -> Any:
-    """Known scene cuts in steps of the model; None where nothing is known."""
-    record = None if video.source is None else video.source.record
-    return None if record is None else cuts_on_steps(record.scene_cuts, video.clip, video.tokens.frame_members.numpy())
-
-
-def facts(video: VideoSession, options: Options) -> dict[str, Any]:
-    """What the figure shows of a clip."""
-    known = known_cuts(video)
-    return {
-        "frame_time": video.tokens.frame_time.tolist(),
-        "transition_similarity": transition_similarity(video.tokens.frame_features_from("mean")).tolist(),
-        "known_cuts": None if known is None else known.tolist(),
-    }
-
-
-def segment_tables(summary: xr.Dataset) -> str:
+def tables(summary: xr.Dataset) -> str:
     """What each setting cuts, what FastVID keeps with it at each retention, and what the model then answers."""
-    tables = [
-        Table(
-            {
-                "segments": Column("segments", ".1f"),
-                "within": Column("within"),
-                "across cut": Column("across_cut"),
-                "contrast - random": Column("contrast", "+.3f", of="difference"),
-                "F1": Column("f1", ".2f"),
-                "F1 - random": Column("f1", "+.2f", of="difference"),
-            }
-        )
-    ]
+    minus, beside = (partial(Column, form="+.3f", of=of) for of in ("difference", "against_tokens"))
+    cuts = {"segments": Column("segments", ".1f"), "within": Column("within"), "across cut": Column("across_cut")}
+    cuts |= {"contrast - random": minus("contrast"), "F1": Column("f1", ".2f"), "F1 - random": minus("f1", form="+.2f")}
+    made = [Table(cuts)]
     for r in retentions_of(summary, "error"):
-        columns = {
-            "kept": Column(f"kept_{r}"),
-            "context tokens per segment": Column(f"anchors_{r}", ".1f"),
-            "error": Column(f"error_{r}"),
-            "error - random": Column(f"error_{r}", "+.3f", of="difference"),
-        }
-        tables.append(Table(columns, f"FastVID asked to keep {r} of the tokens, with these segments:"))
+        kept = {"kept": Column(f"kept_{r}"), "context tokens per segment": Column(f"anchors_{r}", ".1f")}
+        kept |= {"error": Column(f"error_{r}"), "error - random": minus(f"error_{r}")}
+        made.append(Table(kept, f"FastVID asked to keep {r} of the tokens, with these segments:"))
     for r in retentions_of(summary, "accuracy"):
-        columns = {
-            "kept": Column(f"kept_{r}"),
-            "accuracy": Column(f"accuracy_{r}"),
-            "- random cuts": Column(f"accuracy_{r}", "+.3f", of="difference"),
-            "- random tokens": Column(f"accuracy_{r}", "+.3f", of="against_tokens"),
-            "as the full model": Column(f"agreement_{r}"),
-            "KL": Column(f"kl_{r}"),
-            "KL - random cuts": Column(f"kl_{r}", "+.3f", of="difference"),
-        }
-        skills = ", ".join(summary.attrs["skills"])
-        tables.append(Table(columns, f"Answers about {skills} at {r}:", where={"answered": True}))
+        told = {"kept": Column(f"kept_{r}"), "accuracy": Column(f"accuracy_{r}")}
+        told |= {"- random cuts": minus(f"accuracy_{r}"), "- random tokens": beside(f"accuracy_{r}")}
+        told |= {"as the full model": Column(f"agreement_{r}"), "KL": Column(f"kl_{r}")}
+        told |= {"KL - random cuts": minus(f"kl_{r}")}
+        title = f"Answers about {', '.join(summary.attrs['skills'])} at {r}:"
+        made.append(Table(told, title, where={"by_number": True}))
     note = "error: relative reconstruction error; -: with no random cuts FastVID keeps equally many tokens."
-    return "\n\n".join([*(text for table in tables if (text := table.text(summary))), note])
+    return "\n\n".join([*(text for table in made if (text := table.text(summary))), note])
 
 
 def retentions_of(summary: xr.Dataset, measure: str) -> list[str]:
     """Retentions at which a measure is defined for some condition."""
-    names = [str(m) for m in summary["measure"].values if str(m).startswith(f"{measure}_")]
-    found = summary["value"].sel(statistic="n") > 0
-    known = [name for name in names if found.sel(measure=name).any()]
-    return [name.removeprefix(f"{measure}_") for name in known]
+    found = (summary["value"].sel(statistic="n") > 0).any("condition")
+    return [m.removeprefix(f"{measure}_") for m in names_of(found["measure"][found]) if m.startswith(f"{measure}_")]
 
 
 def with_example(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Options) -> xr.Dataset:
@@ -297,36 +165,21 @@ def with_example(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options:
     return summary.assign_attrs(example=json.dumps(example), cut_tolerance=TOLERANCE)
 
 
-def own_questions(source: Any, options: Options) -> tuple[Any, ...]:
-    """A clip's own questions of the skills wanted."""
-    known = () if source.record is None else source.record.questions
-    return tuple(q for q in known if q.skill in options.skills)
-
-
 def figure(summary: xr.Dataset) -> Figure:
     """Segmenters against random cuts: agreement with scene cuts, contrast, and one clip in detail."""
-    example = json.loads(summary.attrs["example"])
-    retentions = [m.removeprefix("error_") for m in names_of(summary["measure"]) if m.startswith("error_")][:2]
-    known = bool((summary["value"].sel(measure="f1", statistic="n") > 0).any())
-    over = partial(
-        panel, sweep, x="segments", series="series", palette=plot.segmenter_colours, xlabel="segments per clip"
-    )
-    gained = partial(over, variable="difference", zero=True)
-    cuts = {
-        "agreement with scene cuts": over(
-            "f1", control="random_cuts", label=f"F1 within {summary.attrs['cut_tolerance']} frame"
-        )
-    }
-    across = {"similarity across cuts": over("across_cut", control="random_cuts", label="cosine")}
+    example, retentions = json.loads(summary.attrs["example"]), retentions_of(summary, "error")[:2]
+    colours = plot.segmenter_colours
+    over = partial(panel, sweep, x="segments", series="series", palette=colours, xlabel="segments per clip")
+    beside = partial(over, control=CONTROL)
+    gained = partial(over, variable="difference", zero=True, label="difference from random cuts")
+    cuts = {"agreement with scene cuts": beside("f1", label=f"F1 within {summary.attrs['cut_tolerance']} frame")}
+    across = {"similarity across cuts": beside("across_cut", label="cosine")}
     series = dict(zip(names_of(summary["condition"]), names_of(summary["series"]), strict=True))
-    colour = plot.segmenter_colours(dict.fromkeys(series.values()))
+    colour = colours(dict.fromkeys(series.values()))
     panels = {
-        **(cuts if known else across),
-        "contrast, within - across segments": gained("contrast", label="difference from random cuts"),
-        **{
-            f"reconstruction error, FastVID at {r}": gained(f"error_{r}", label="difference from random cuts")
-            for r in retentions
-        },
+        **(cuts if (summary["value"].sel(measure="f1", statistic="n") > 0).any() else across),
+        "contrast, within - across segments": gained("contrast"),
+        **{f"reconstruction error, FastVID at {r}": gained(f"error_{r}") for r in retentions},
         example["video"]: panel(similarity, example, label="cosine of neighbouring frames"),
         "its segments": panel(segments, example, palette={c: colour[series[c]] for c in example["lengths"]}),
     }
@@ -340,8 +193,8 @@ STUDY = Study(
     conditions=Options.conditions,
     measure=measure,
     depends=("seeds", "features", "retentions", "answer_seeds", "skills"),
-    questions=own_questions,
-    facts=facts,
+    questions=lambda source, options: [q for q in source.questions if q.skill in options.skills],
+    facts=lambda video, options: seg.similarity_over_time(video),
     measures=measures_of,
     values={
         "value": Values(where={"variant": "own"}),
@@ -357,7 +210,7 @@ STUDY = Study(
         "against_tokens": Contrast(plus="own", minus="random_tokens"),
     },
     derive=with_example,
-    tables=(segment_tables,),
+    tables=(tables,),
     figures={"": figure},
 )
 

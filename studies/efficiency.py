@@ -23,16 +23,14 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import redundancy as rd
-from redundancy.evaluation.conditions import FULL, Condition, grid
-from redundancy.evaluation.cost.pairs import PairedAnswers, machine, summarise_pairs, time_pairs
+from redundancy.evaluation.cost.pairs import PairedAnswers, machine, pairs_text, summarise_pairs, time_pairs
 from redundancy.evaluation.cost.random_model import random_model
-from redundancy.evaluation.session import VideoSession
 from redundancy.models import VideoLLM
 from redundancy.plot import compose
+from redundancy.plot.labelled import retention_near
 from redundancy.pruning.table import METHODS
-from studies.core.panels import over_retention, panel, retention_near, stacked_bars
-from studies.core.report import Column, Table
-from studies.core.study import Facts, Row, Study, StudyOptions
+from studies import FULL, Column, Condition, Facts, Row, Study, StudyOptions, Table, VideoSession, grid
+from studies.core.panels import over_retention, panel, stacked_bars
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,28 +85,15 @@ class Options(StudyOptions):
 def measure(video: VideoSession, conditions: Sequence[Condition], options: Options) -> list[Row]:
     """Rows of pairs of answers; nothing of the session is used, which would spare the tower."""
     assert video.source is not None
-    told = {"prompt": options.prompt, "frames": options.frames, "new_tokens": options.new_tokens}
-    answers = PairedAnswers(video.model, video.source, **told)
+    ask = partial(PairedAnswers, prompt=options.prompt, frames=options.frames, new_tokens=options.new_tokens)
+    answers = ask(video.model, video.source)
     return time_pairs(answers, conditions, repeats=options.repeats)
 
 
-def medians(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Options) -> xr.Dataset:
+def derive(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Options) -> xr.Dataset:
     """Medians and quartiles over pairs, and where they were measured."""
     weights = "loaded" if options.shape is None else "random, seed 0"
     return summarise_pairs(rows).assign_attrs(next(iter(facts.values())), weights=weights)
-
-
-def alone(measure: str, form: str, of: str = "value") -> Column:
-    """A column of medians."""
-    return Column(measure, form, of=of, alone=True)
-
-
-def said(summary: xr.Dataset) -> str:
-    """What stands under the table."""
-    told = summary.attrs
-    lines = [f"Medians over {told['pairs']} pairs of answers; {told['machine']}, {told['dtype']}."]
-    lines += ["prefill: decision, shortening and language model; ratios: to the full model's answer right beside it."]
-    return "\n".join([*lines, f"Memory: {told['memory']}.", *(f"Left out - {reason}" for reason in told["left_out"])])
 
 
 STAGES = {  # greys for what every answer has, colours for what the method adds; none is a method's colour
@@ -123,19 +108,20 @@ STAGES = {  # greys for what every answer has, colours for what the method adds;
 def figure(summary: xr.Dataset) -> Figure:
     """Stages until the first token, and what each method saves against the share of tokens that it keeps."""
     over = partial(panel, over_retention, variable="ratio", label="ratio to full model", limits=(0, None))
-    flops = {"FLOPs (FastVID's formula)": {"measure": "flops_fastvid"}}
+    beside = partial(over, curves={"FLOPs (FastVID's formula)": {"measure": "flops_fastvid"}})
     asked = retention_near(summary)
+    stages = "until the first token" + f", {asked:g} requested" * (asked > 0)
     panels: dict[str, Any] = {
-        "until the first token" + f", {asked:g} requested" * (asked > 0): panel(
-            stacked_bars, STAGES, label="ms, median"
-        ),
-        "decision, shortening, language model": over("prefill", curves=flops),
-        "time to the first token": over("first_token", curves=flops),
+        stages: panel(stacked_bars, STAGES, label="ms, median"),
+        "decision, shortening, language model": beside("prefill"),
+        "time to the first token": beside("first_token"),
         "peak memory, language model": over("peak_language"),
     }
     return compose(summary, panels, height=6.2, layout=("ab", "ac", "ad"), width_ratios=(1.12, 1))
 
 
+alone = partial(Column, alone=True)
+ratio = partial(alone, form=".2f", of="ratio")
 STUDY = Study(
     name="efficiency",
     version=2,
@@ -147,7 +133,7 @@ STUDY = Study(
     questions=lambda source, options: (),
     facts=lambda video, options: machine(video.model),
     values={},
-    derive=medians,
+    derive=derive,
     tables=(
         Table(
             {
@@ -161,12 +147,12 @@ STUDY = Study(
                 "GFLOP HoliTom": alone("flops_holitom", ".3f"),
                 "peak MB": alone("peak", ".1f"),
                 "language peak MB": alone("peak_language", ".1f"),
-                "prefill ratio": alone("prefill", ".2f", "ratio"),
-                "first token ratio": alone("first_token", ".2f", "ratio"),
-                "total ratio": alone("total", ".2f", "ratio"),
+                "prefill ratio": ratio("prefill"),
+                "first token ratio": ratio("first_token"),
+                "total ratio": ratio("total"),
             }
         ),
-        said,
+        pairs_text,
     ),
     figures={"": figure},
     stored=False,

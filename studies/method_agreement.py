@@ -19,36 +19,13 @@ from itertools import combinations, combinations_with_replacement
 import xarray as xr
 from matplotlib.figure import Figure
 
-from redundancy.evaluation.conditions import Condition, grid
-from redundancy.evaluation.session import VideoSession
-from redundancy.metrics.agreement import (
-    anchor_jaccard,
-    budget_spearman,
-    expected_jaccard,
-    kept_per_frame,
-    source_jaccard,
-)
+from redundancy.evaluation.session import Draw
+from redundancy.metrics.agreement import AGREEMENT, agreement_with_chance
 from redundancy.plot import compose
+from redundancy.plot.labelled import retention_near
 from redundancy.plot.methods import names_of
-from redundancy.reduction import Reduction
-from studies.core.panels import matrix, panel, retention_near, sweep
-from studies.core.report import Column, Table
-from studies.core.study import MethodOptions, Row, Study
-
-SHOWN = 0.25  # the requested retention that is printed
-MEASURES = {
-    "anchor_jaccard": "Jaccard index of the places kept",
-    "source_jaccard": "Jaccard index of the places whose content is kept",
-    "budget_spearman": "rank correlation of the numbers kept per frame",
-    "anchor_expected": "anchor_jaccard of random choices of the same numbers",
-    "anchor_expected_in_frames": "anchor_jaccard of random choices of the same numbers in every frame",
-    "source_expected": "source_jaccard of random choices of the same numbers",
-    "anchor_excess": "anchor_jaccard minus that of random choices",
-    "anchor_excess_in_frames": "anchor_jaccard minus that of random choices with the same numbers in every frame",
-    "source_excess": "source_jaccard minus that of random choices",
-    "achieved_first": "share of tokens kept by the first method",
-    "achieved_second": "share of tokens kept by the second method",
-}
+from studies import Column, Condition, MethodOptions, Row, Study, Table, VideoSession, grid
+from studies.core.panels import matrix, panel, sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,58 +36,33 @@ class Options(MethodOptions):
 
     def pairs(self) -> list[Condition]:
         """All pairs of methods at every retention; one that draws is also held against another seed of itself."""
-        pairs = []
+        made = []
         for r in self.retentions:
             for a, b in combinations_with_replacement(grid(self.methods, (r,)), 2):
-                if a is b and not hasattr(a.method, "seed"):
-                    continue
-                names = {"first": a.factors["method"], "second": b.factors["method"]}
-                pairs.append(
-                    Condition(
-                        label=f"{names['first']} & {names['second']}({r:g})",
-                        parts={"first": a, "second": b},
-                        kind="pair",
-                        factors=names | {"requested": float(r), "first_kind": a.kind, "second_kind": b.kind},
-                    )
-                )
-        return pairs
-
-
-def compare(first: Reduction, second: Reduction) -> dict[str, float]:
-    """Every measure of one pair."""
-    T, N = first.grid.frames, first.grid.tokens_per_frame
-    anchors = [kept_per_frame(r) for r in (first, second)]
-    sources = [kept_per_frame(r, of="sources") for r in (first, second)]
-    row = {
-        "anchor_jaccard": anchor_jaccard(first, second).item(),
-        "source_jaccard": source_jaccard(first, second).item(),
-        "budget_spearman": budget_spearman(first, second).item(),
-        "anchor_expected": expected_jaccard(T * N, *(a.sum()[None] for a in anchors)),
-        "anchor_expected_in_frames": expected_jaccard(N, *anchors),
-        "source_expected": expected_jaccard(T * N, *(s.sum()[None] for s in sources)),
-        "achieved_first": first.achieved,
-        "achieved_second": second.achieved,
-    }
-    return row | {
-        "anchor_excess": row["anchor_jaccard"] - row["anchor_expected"],
-        "anchor_excess_in_frames": row["anchor_jaccard"] - row["anchor_expected_in_frames"],
-        "source_excess": row["source_jaccard"] - row["source_expected"],
-    }
+                if a is not b or hasattr(a.method, "seed"):
+                    names = {"first": a.factors["method"], "second": b.factors["method"]}
+                    factors = names | {"requested": float(r), "first_kind": a.kind, "second_kind": b.kind}
+                    label, parts = f"{names['first']} & {names['second']}({r:g})", {"first": a, "second": b}
+                    made.append(Condition(label=label, parts=parts, kind="pair", factors=factors))
+        return made
 
 
 def measure(video: VideoSession, condition: Condition, options: Options) -> Iterator[Row]:
     """Rows of a pair: one per seed, where one of the two draws."""
-    # one seed more than pairs use, so that a random control can be held against another seed of itself
-    decided = lambda c: video.once(c.label, lambda: list(video.decide(c.outer, seeds=options.seeds + 1)))  # noqa: E731
-    first, second = decided(condition.parts["first"]), decided(condition.parts["second"])
+
+    def decided(which: str) -> list[Draw]:
+        """One seed more than pairs use, so that a random control can be held against another seed of itself."""
+        one: Condition = condition.parts[which]
+        return video.once(one.label, lambda: list(video.decide(one.outer, seeds=options.seeds + 1)))
+
+    first, second = decided("first"), decided("second")
     seeds = options.seeds if max(len(first), len(second)) > 1 else 1
     for seed in range(seeds):
-        a = first[seed % len(first)]
         # two controls with one seed draw the same numbers: they would agree beyond chance
-        b = second[(seed + (len(first) > 1)) % len(second)]
-        names = (condition.factors["first"], condition.factors["second"])
-        notes = dict.fromkeys(f"{name}: {one.note}" for name, one in zip(names, (a, b), strict=True) if one.note)
-        yield compare(a.reduction, b.reduction) | {"seed": seed if seeds > 1 else -1, "replaced": "; ".join(notes)}
+        pair = first[seed % len(first)], second[(seed + (len(first) > 1)) % len(second)]
+        notes = [f"{condition.factors[n]}: {d.note}" for n, d in zip(("first", "second"), pair, strict=True) if d.note]
+        about: Row = {"seed": seed if seeds > 1 else -1, "replaced": "; ".join(dict.fromkeys(notes))}
+        yield about | agreement_with_chance(*(draw.reduction for draw in pair))
 
 
 def figure(summary: xr.Dataset) -> Figure:
@@ -119,25 +71,17 @@ def figure(summary: xr.Dataset) -> Figure:
     published = list(dict.fromkeys(names_of(summary["first"])[names_of(summary["first_kind"]) == "method"]))
     pairs = [" & ".join(pair) for pair in combinations(published, 2)] + ["random_tokens & random_tokens"]
     among = partial(panel, matrix, at={"requested": asked})
-    over = partial(
-        panel,
-        sweep,
-        x="requested",
-        series=("first", "second"),
-        only=pairs,
-        label="Jaccard - expected",
-        zero=True,
-        empty="needs two published methods",
-    )
+    about_zero = partial(among, cmap="RdBu_r")
+    over = partial(panel, sweep, x="requested", series=("first", "second"), only=pairs)
+    beyond = partial(over, label="Jaccard - expected", zero=True, empty="needs two published methods")
+    even = "all keep equally many tokens of every frame"
     panels = {
         f"places kept, Jaccard, {asked:g} requested": among("anchor_jaccard"),
-        "the same, beyond chance": among("anchor_excess", span=(-0.5, 0.5), cmap="RdBu_r"),
+        "the same, beyond chance": about_zero("anchor_excess", span=(-0.5, 0.5)),
         "content kept, Jaccard": among("source_jaccard"),
-        "tokens per frame, Spearman (blank: even)": among(
-            "budget_spearman", span=(-1.0, 1.0), cmap="RdBu_r", empty="all keep equally many tokens of every frame"
-        ),
-        "places, beyond chance": over("anchor_excess"),
-        "places, beyond chance and budgets": over("anchor_excess_in_frames"),
+        "tokens per frame, Spearman (blank: even)": about_zero("budget_spearman", span=(-1.0, 1.0), empty=even),
+        "places, beyond chance": beyond("anchor_excess"),
+        "places, beyond chance and budgets": beyond("anchor_excess_in_frames"),
     }
     return compose(summary, panels, height=8.8, height_ratios=(3, 3, 1.7))
 
@@ -149,7 +93,7 @@ STUDY = Study(
     conditions=Options.pairs,
     measure=measure,
     depends=("seeds",),
-    measures=MEASURES,
+    measures=AGREEMENT,
     tables=(
         Table(
             {
@@ -163,7 +107,7 @@ STUDY = Study(
                 "budgets": Column("budget_spearman", "+.2f"),
             },
             "Pairs by their agreement beyond chance:",
-            nearest={"requested": SHOWN},
+            nearest={"requested": 0.25},
             by=Column("anchor_excess"),
         ),
         lambda summary: (

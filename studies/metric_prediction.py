@@ -18,12 +18,10 @@ import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
-from redundancy.evaluation.statistics.intervals import MARKED, is_marked
-from redundancy.evaluation.statistics.rank_correlation import ALL, LEVELS, rank_correlations
+from redundancy.evaluation.statistics.rank_correlation import correlation_text, rank_correlations
 from redundancy.plot import compose
 from studies import retention_curve
 from studies.core.panels import forest, panel
-from studies.core.report import cell_text
 from studies.core.study import Facts
 
 PREDICTORS = {"achieved": "share of tokens kept"} | retention_curve.MEASURED
@@ -52,35 +50,18 @@ class Options(retention_curve.Options):
 
 def correlations(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Options) -> xr.Dataset:
     """Rank correlations of every measurement with accuracy, by level and skill."""
-    requested = {c.label: c.factors["requested"] for c in options.conditions() if c.kind != "full"}
+    requested = {c.label: float(c.factors["requested"]) for c in options.conditions() if c.kind != "full"}
     found = rank_correlations(rows, requested, measures=PREDICTORS, resamples=options.resamples)
     return xr.Dataset({"correlation": found}, attrs={"interval": found.attrs["interval"], "conditions": len(requested)})
-
-
-def prediction_tables(summary: xr.Dataset) -> str:
-    """One table per level: the correlation of each measurement with accuracy over all skills, and with each skill."""
-    tables = []
-    for level in LEVELS:
-        shown = {"measurement": [str(m) for m in summary["measure"].values]}
-        for skill in map(str, summary["skill"].values):
-            cells = summary["correlation"].sel(level=level, skill=skill)
-            shown[skill] = [cell_text(cell, "+.2f") if skill == ALL else _starred(cell) for cell in cells]
-        title = f"Rank correlation with accuracy, {level} (*: the interval of {MARKED} videos or more leaves out 0):"
-        tables.append(f"{title}\n{pd.DataFrame(shown).to_string(index=False)}")
-    return "\n\n".join(tables)
-
-
-def _starred(cell: xr.DataArray) -> str:
-    return cell_text(cell, "+.2f", alone=True) + "*" * is_marked(*map(float, cell.values[1:]))
 
 
 def figure(summary: xr.Dataset) -> Figure:
     """How well each measurement ranks conditions by the accuracy that they keep, for all skills and each of them."""
     row = partial(panel, forest, "correlation", series="skill", limits=(-1.05, 1.05))
-    told = "rank correlation with accuracy"
+    row = partial(row, label="rank correlation with accuracy")
     panels = {
-        "over methods and retentions": row(at={"level": "all settings"}, label=told),
-        "over methods at equal retention": row(at={"level": "equal retention"}, label=told),
+        "over methods and retentions": row(at={"level": "all settings"}),
+        "over methods at equal retention": row(at={"level": "equal retention"}),
     }
     return compose(summary, panels, height=3.8, sharey=True)
 
@@ -92,7 +73,7 @@ STUDY = replace(
     rows_of=retention_curve.STUDY,
     also=lambda options: [options.rows],
     derive=correlations,
-    tables=(prediction_tables,),
+    tables=(lambda summary: correlation_text(summary["correlation"]),),
     figures={"": figure},
 )
 

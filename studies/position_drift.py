@@ -19,61 +19,16 @@ to the question. Intervals are over clips, differences are paired.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from redundancy.evaluation.conditions import Condition
-from redundancy.evaluation.session import VideoSession
+from redundancy.evaluation.drift import COVERAGE, DRIFT, drift_measures, variants_of
 from redundancy.plot import compose
-from redundancy.reduction import Reduction
+from studies import Column, Condition, Contrast, MethodOptions, Row, Study, Table, Values, VideoSession
 from studies.core.panels import over_retention, panel
-from studies.core.report import Column, Table
-from studies.core.study import MethodOptions, Row, Study
-from studies.core.summary import Contrast, Values
-
-DRIFT = {
-    "moved_cells": "distance in the grid between an output's content and its place, cells",
-    "moved_seconds": "distance in time between an output's content and its place, s",
-    "moved_ids": "distance on the first position axis between an output's content and its place, position ids",
-    "alignment": "how well the rotation of an output fits its content",
-    "coherence": "how well the sources of an output agree on its rotation",
-    "inversions": "share of pairs of outputs out of their order in the video",
-    "time_warp": "seconds by which a frame's outputs seem moved in time, absolute",
-    "distance_ratio": "distance to the last prompt token, new / old",
-}
-COVERAGE = {
-    "frames_covered": "share of frames with an output",
-    "largest_gap": "longest stretch without an output, s",
-    "turn_coverage": "share of turns of the trajectory with their share of outputs",
-    "cells_covered": "share of cells next to an output of their frame",
-    "nearest_distance": "cosine distance of a token to its nearest output",
-    "reconstruction_error": "relative error of replacing tokens by their nearest output",
-    "reconstruction_gap": "that error over that of as many k-means centres",
-}
-# measure -> metric, and the output of it whose mean over outputs or frames it is
-OUTPUTS = {
-    "moved_cells": ("grid_displacement", "grid_displacement_space"),
-    "moved_seconds": ("grid_displacement", "grid_displacement_seconds"),
-    "moved_ids": ("position_displacement", "position_displacement_time"),
-    "alignment": ("alignment", "alignment_all"),
-    "coherence": ("coherence", "coherence_all"),
-    "inversions": ("inversions", "inversions"),
-    "time_warp": ("time_warp", "time_warp"),
-    "distance_ratio": ("distance_to_text", "distance_to_text_ratio"),
-    **{name: (name, name) for name in COVERAGE if name != "reconstruction_gap"},
-    "largest_gap": ("largest_gap", "largest_gap_seconds"),
-}
-VARIANTS = {
-    "own": "as the method decides",
-    "anchors_alone": "its anchors with nothing merged into them",
-    "at_anchors": "its outputs at the position ids of their anchors",
-    "renumbered": "its outputs numbered consecutively",
-    "random": "as many tokens drawn at random over the whole video",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,96 +44,48 @@ class Options(MethodOptions):
     prompt: str = "how many scenes ?"
 
 
-def measured(video: VideoSession, reduction: Reduction, names: dict[str, str]) -> Row:
-    """Measures of a reduction.
-
-    The ratio of distances to the question is NaN where the family gives the question ids from before the video's end
-    (Qwen2.5-VL with its ids in seconds).
-    """
-    chosen = [name for name in names if name in OUTPUTS]
-    assert video.tokens.positions is not None
-    behind = video.prompt_end.last_position >= int(video.tokens.positions.max())
-    metrics = {OUTPUTS[name][0] for name in chosen} - ({"distance_to_text"} if not behind else set())
-    found = video.measure(reduction, sorted(metrics), capture=video.capture(rows=None))  # knows where the prompt ends
-    row: Row = {}
-    for name in chosen:
-        metric, output = OUTPUTS[name]
-        values = found[output].values.astype(float) if metric in metrics else np.array([np.nan])
-        values = abs(values) if name == "time_warp" else values
-        row[name] = float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
-    if "reconstruction_gap" in names:
-        row["reconstruction_gap"] = video.reconstruction_gap(reduction)
-    return row
-
-
-def variants_of(video: VideoSession, reduction: Reduction, *, seeds: int) -> Iterator[tuple[str, int, Reduction]]:
-    """A reduction and what it is held against: name of the variant, seed (-1: none), reduction."""
-    yield "own", -1, reduction
-    if not reduction.is_selection:
-        yield "anchors_alone", -1, anchors_alone(reduction)
-    yield "at_anchors", -1, replace(reduction, placement="anchor")
-    yield "renumbered", -1, replace(reduction, placement="renumbered")
-    for seed in range(seeds):
-        yield "random", seed, video.random_like(reduction, seed=seed)
-
-
-def anchors_alone(reduction: Reduction) -> Reduction:
-    """The outputs of a reduction with nothing merged into them: same anchors, order, placement and newlines."""
-    pruned = Reduction.from_selection(reduction.anchor, grid=reduction.grid, slots=reduction.slots)
-    return replace(pruned, placement=reduction.placement, newline=reduction.newline, requested=reduction.requested)
-
-
 def measure(video: VideoSession, condition: Condition, options: Options) -> Iterator[Row]:
     """Rows of a condition: one per seed, variant and, of the random one, seed of its own."""
     for seed, reduction, note in video.decide(condition.outer, seeds=options.seeds):
         about: Row = {"seed": seed, "replaced": note, "achieved": reduction.achieved}
         about |= {"placement": reduction.placement, "merges": not reduction.is_selection}
         for variant, own_seed, held in variants_of(video, reduction, seeds=options.seeds):
-            row = about | {"variant": variant, "variant_seed": own_seed}
-            if variant == "random":  # many conditions keep equally many tokens
-                yield row | video.once(
-                    ("random", held.kept, own_seed), lambda held=held: measured(video, held, COVERAGE)
-                )
-            else:
-                covers = COVERAGE if variant in ("own", "anchors_alone") else {}
-                yield row | measured(video, held, DRIFT | covers)
+            names = DRIFT | COVERAGE if variant in ("own", "anchors_alone") else DRIFT
+            make = partial(drift_measures, video, held, COVERAGE if variant == "random" else names)
+            # many conditions keep equally many tokens
+            row = video.once(("random", held.kept, own_seed), make) if variant == "random" else make()
+            yield about | {"variant": variant, "variant_seed": own_seed} | row
 
 
 def drift_figure(summary: xr.Dataset) -> Figure:
     """Distance of content and place, coherence and rotary alignment, and what renumbering changes in both."""
     nobody = "no method here merges: content and place are one"
-    merged = partial(panel, over_retention, at={"variant": "at_anchors", "merges": True}, empty=nobody)
+    early = "undefined on this family: text has ids from before the end of the video"
+    over = partial(panel, over_retention)
+    merged = partial(over, at={"variant": "at_anchors", "merges": True}, empty=nobody)
+    changed = partial(over, variable="renumbering", label="change of rotary alignment", zero=True)
+    renumbered = partial(over, at={"variant": "renumbered"}, label="new / old", empty=early)
     panels = {
         "from content to anchor, in the picture": merged("moved_cells", label="cells"),
         "from content to anchor, in time": merged("moved_seconds", label="seconds"),
         "sources of an output agree on its rotation": merged("coherence", label="coherence"),
         "the anchor's rotation fits the content": merged("alignment", label="rotary alignment"),
-        "what renumbering changes": panel(
-            over_retention, "alignment", variable="renumbering", label="change of rotary alignment", zero=True
-        ),
-        "distance to the question, renumbered": panel(
-            over_retention,
-            "distance_ratio",
-            at={"variant": "renumbered"},
-            label="new / old",
-            empty="undefined on this family: text has ids from before the end of the video",
-        ),
+        "what renumbering changes": changed("alignment"),
+        "distance to the question, renumbered": renumbered("distance_ratio"),
     }
     return compose(summary, panels, height=7.6)
 
 
 def coverage_figure(summary: xr.Dataset) -> Figure:
     """Frames and cells covered, error against k-means centres and random tokens, and what merging adds."""
-    own, random = partial(panel, over_retention, at={"variant": "own"}), {"as many at random": {"variant": "random"}}
-    error = partial(
-        panel, over_retention, "reconstruction_error", label="difference of reconstruction error", zero=True
-    )
+    over, random = partial(panel, over_retention), {"as many at random": {"variant": "random"}}
+    own = partial(over, at={"variant": "own"})
+    error = partial(over, "reconstruction_error", label="difference of reconstruction error", zero=True)
+    gap = partial(own, "reconstruction_gap", label="reconstruction gap")
     panels = {
         "frames with an output": own("frames_covered", label="share of frames"),
         "cells next to an output of their frame": own("cells_covered", label="share of cells"),
-        "reconstruction error over that of k-means": own(
-            "reconstruction_gap", label="reconstruction gap", curves=random
-        ),
+        "reconstruction error over that of k-means": gap(curves=random),
         "reconstruction error, method - as many at random": error(variable="against_random"),
         "reconstruction error, merging - anchors alone": error(variable="merging", empty="no method here merges"),
         "turns of the trajectory with their share": own("turn_coverage", label="share of turns"),
@@ -186,6 +93,9 @@ def coverage_figure(summary: xr.Dataset) -> Figure:
     return compose(summary, panels, height=7.6)
 
 
+own = partial(Column, form=".2f", at={"variant": "own"})
+at_anchors = partial(Column, form=".2f", at={"variant": "at_anchors"})
+MOVED = ["moved_ids", "alignment", "time_warp", "distance_ratio"]
 STUDY = Study(
     name="position_drift",
     version=3,
@@ -199,19 +109,17 @@ STUDY = Study(
     values={"value": Values(over=("condition", "variant"))},
     contrasts={
         "merging": Contrast(plus="own", minus="anchors_alone"),
-        "renumbering": Contrast(
-            plus="renumbered", minus="at_anchors", measures=["moved_ids", "alignment", "time_warp", "distance_ratio"]
-        ),
+        "renumbering": Contrast(plus="renumbered", minus="at_anchors", measures=MOVED),
         "against_random": Contrast(plus="own", minus="random", measures=list(COVERAGE)),
     },
     flags=("merges",),
     tables=(
         Table(
             {
-                "moved, cells": Column("moved_cells", ".2f", at={"variant": "at_anchors"}),
-                "moved, s": Column("moved_seconds", ".2f", at={"variant": "at_anchors"}),
-                "coherence": Column("coherence", ".2f", at={"variant": "own"}),
-                "alignment": Column("alignment", ".2f", at={"variant": "own"}),
+                "moved, cells": at_anchors("moved_cells"),
+                "moved, s": at_anchors("moved_seconds"),
+                "coherence": own("coherence"),
+                "alignment": own("alignment"),
                 "alignment, renumbered - anchor": Column("alignment", "+.2f", of="renumbering"),
                 "distance to text": Column("distance_ratio", ".2f", at={"variant": "renumbered"}),
             },
@@ -219,9 +127,9 @@ STUDY = Study(
         ),
         Table(
             {
-                "frames": Column("frames_covered", ".2f", at={"variant": "own"}),
-                "cells": Column("cells_covered", ".2f", at={"variant": "own"}),
-                "gap": Column("reconstruction_gap", ".2f", at={"variant": "own"}),
+                "frames": own("frames_covered"),
+                "cells": own("cells_covered"),
+                "gap": own("reconstruction_gap"),
                 "error - random": Column("reconstruction_error", "+.3f", of="against_random"),
                 "nearest - random": Column("nearest_distance", "+.3f", of="against_random"),
                 "error, merging - pruning": Column("reconstruction_error", "+.3f", of="merging"),

@@ -14,27 +14,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
-from redundancy.evaluation.conditions import FULL, Condition, grid
-from redundancy.evaluation.session import VideoSession
-from redundancy.evaluation.statistics.intervals import FEW, MARKED, interval_name
-from redundancy.evaluation.statistics.scores import separating, separations
+from redundancy.evaluation.statistics.measures import measure_of
+from redundancy.evaluation.statistics.scores import separation_text
+from redundancy.metrics.measure import defined_mean
 from redundancy.plot import compose
+from studies import FULL, Column, Condition, Facts, MethodOptions, Row, Study, Table, Values, VideoSession, grid
 from studies.core.panels import over_retention, panel
-from studies.core.report import Column, Table
-from studies.core.study import Facts, MethodOptions, Row, Study, required_questions
-from studies.core.summary import Values
+from studies.core.study import required_questions
 
-ANSWERS = {
-    "correct": "questions answered rightly",
-    "probability": "probability of the right option",
-    "agreement": "questions answered as by the full model",
-    "kl": "KL divergence of the next token from the full model's, nat",
-}
+ANSWERS = ("correct", "probability", "agreement", "kl")
+COST = ("flops_fastvid", "flops_holitom")
 MEASURED = {
     "alignment_all": "rotary alignment of outputs with their sources",
     "reconstruction_error": "error of rebuilding all tokens from the outputs",
@@ -46,9 +39,7 @@ MEASURED = {
     "attention_lost": "LLM attention on tokens that are no anchors",
     "attention_lost_sources": "LLM attention on tokens of which nothing is kept",
 }
-OUTPUT_OF = {"alignment_all": "alignment", "attention_lost_sources": "attention_lost"}
-METRICS = tuple(dict.fromkeys(OUTPUT_OF.get(m, m) for m in MEASURED))
-COST = {"flops_fastvid": "prefill FLOPs, FastVID's formula", "flops_holitom": "prefill FLOPs, HoliTom's formula"}
+KNOWN = (*ANSWERS, *COST, "chance")
 TOLD = ("question", "skill", "text", "answer", "predicted", "correct", "probability", "chance", "agreement", "kl")
 KEPT = ("requested", "achieved", "achieved_with_newlines", "kept")
 
@@ -77,42 +68,29 @@ def measure(video: VideoSession, condition: Condition, options: Options) -> Iter
     for seed, reduction, note in decided:
         about: Row = {"seed": seed, "replaced": note, **video.flops(reduction)}
         if reduction is not None:
-            measured = video.measure(reduction, METRICS, capture=video.attention("last"))
-            about |= {name: mean(measured[name]) for name in MEASURED}
+            values = video.values(reduction, [*MEASURED], rows="last")  # of attention the mean over the questions
+            about |= {name: defined_mean(values[name]) for name in MEASURED}
         answered = video.answers(reduction, condition.inner, against="full")
         yield from ({**row, **about} for row in answered[[*TOLD, *KEPT]].to_dict("records"))
 
 
-def mean(x: xr.DataArray) -> float:
-    """Mean over layers and outputs, NaN left out."""
-    known = x.values[~np.isnan(x.values)]
-    return float(known.mean()) if len(known) else float("nan")
-
-
-def pairs_told_apart(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Options) -> xr.Dataset:
+def derive(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Options) -> xr.Dataset:
     """Adds, as text, which skills separate methods that keep equally many tokens, at a half and at a quarter."""
-    lines = []
-    for retention in (r for r in options.retentions if r in (0.5, 0.25)):
-        asked = {str(c.factors["method"]): c.label for c in options.conditions() if c.factors["requested"] == retention}
-        clear = separating(separations(rows, asked))
-        lines.append(
-            f"Skills that separate methods asked for {retention:g}, on clips where both keep equally many tokens"
-            f" (at least {MARKED} clips; {interval_name(MARKED, FEW)}):\n"
-            + (clear.to_string(index=False, float_format=lambda x: f"{x:.3f}") if len(clear) else "none")
-        )
+    texts = []
+    for r in (r for r in options.retentions if r in (0.5, 0.25)):
+        asked = {str(c.factors["method"]): c.label for c in options.conditions() if c.factors["requested"] == r}
+        texts.append(separation_text(rows, asked, f"{r:g}"))
     attention = "last prompt token, mean over the clip's questions and all layers"
-    return summary.assign_attrs(attention=attention, separations="\n\n".join(lines))
+    return summary.assign_attrs(attention=attention, separations="\n\n".join(texts))
 
 
 def figure(summary: xr.Dataset) -> Figure:
     """Accuracy, fidelity, drift and attention lost of every method and control over the achieved share of tokens."""
-    over, chance = (
-        partial(panel, over_retention),
-        {"chance": float(summary["chance"].sel(measure="chance", statistic="estimate").mean())},
-    )
+    over, share = partial(panel, over_retention), "share of questions"
+    chance = {"chance": float(summary["chance"].sel(measure="chance", statistic="estimate").mean())}
     panels = {
-        "accuracy": over("correct", label="share of questions", levels=chance),
-        "agreement with full model": over("agreement", label="share of questions"),
+        "accuracy": over("correct", label=share, levels=chance),
+        "agreement with full model": over("agreement", label=share),
         "KL from the full model": over("kl", label="nat"),
         "reconstruction error": over("reconstruction_error", label="relative error"),
         "attention lost": over("attention_lost", label="share of attention"),
@@ -129,13 +107,13 @@ STUDY = Study(
     measure=measure,
     depends=("seeds",),
     questions=required_questions,
-    measures=ANSWERS | MEASURED | COST | {"chance": "accuracy of a guess"},
+    measures={**dict(zip(KNOWN, map(measure_of, KNOWN), strict=True)), **MEASURED},
     values={
         "value": Values(measures=[*ANSWERS, *MEASURED, *COST]),
         "by_skill": Values(over=("condition", "skill"), measures=["correct"]),
         "chance": Values(over=("skill",), measures=["chance"]),
     },
-    derive=pairs_told_apart,
+    derive=derive,
     tables=(
         Table(
             {

@@ -84,3 +84,9 @@ def random_like(reduction: Reduction, tokens: VideoTokens, *, seed: int, per_fra
     if drawn.kept != reduction.kept:
         raise ValueError(f"{drawn.kept} random tokens drawn, expected {reduction.kept}")
     return drawn
+
+
+def anchors_alone(reduction: Reduction) -> Reduction:
+    """The outputs of a reduction with nothing merged into them: same anchors, order, placement and newlines."""
+    pruned = Reduction.from_selection(reduction.anchor, grid=reduction.grid, slots=reduction.slots)
+    return replace(pruned, placement=reduction.placement, newline=reduction.newline, requested=reduction.requested)

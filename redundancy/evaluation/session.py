@@ -8,9 +8,11 @@ from functools import cached_property
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from jaxtyping import Float32
 
 from redundancy.apply.context import refuse_inside
 from redundancy.apply.outer import Reads
@@ -23,7 +25,8 @@ from redundancy.evaluation.sharing import share
 from redundancy.metrics import coverage
 from redundancy.metrics.kernels.outputs import error_of_outputs, video_outputs
 from redundancy.metrics.kernels.sample import fixed_sample
-from redundancy.metrics.measure import measure
+from redundancy.metrics.measure import bare_values, inputs_of, measure, with_series
+from redundancy.metrics.measure.inputs import Inputs
 from redundancy.models.identity import running_state
 from redundancy.models.video_llm import Prepared, VideoLLM
 from redundancy.provenance import commit
@@ -199,7 +202,7 @@ class VideoSession:
         return grid_text(self.tokens.grid)
 
     def capture(self, prompt: str | None = None, rows: Rows | None = "last") -> xr.Dataset:
-        """The capture with the attention of these queries, as `redundancy.capture` gives it; its arrays are the session's.
+        """The capture with the attention of these queries, as `capture` gives it; its arrays are the session's.
 
         Parameters
         ----------
@@ -210,7 +213,7 @@ class VideoSession:
         """
         self._ready()
         asked = self.prompt if prompt is None else prompt
-        key = (asked, rows if rows is None or isinstance(rows, str) else tuple(rows))
+        key = (asked, _key_of(rows))
         if key not in self._captures:
             inputs = self._prepared(asked)
             found = capture_prompt(self.model, self.clip, asked, inputs=inputs, sources=self._sources, rows=rows)
@@ -244,6 +247,24 @@ class VideoSession:
     ) -> xr.Dataset:
         """`redundancy.measure` of the session's tokens, or of a capture; `settings` are its further arguments."""
         return measure(self.tokens if capture is None else capture, reduction, metrics, **settings)
+
+    def values(
+        self, reduction: Reduction, outputs: Sequence[str], *, rows: Rows | None = None
+    ) -> dict[str, Float32[np.ndarray, "..."]]:
+        """Outputs of metrics of a reduction by name, as `measure` gives them but bare, for many reductions of a clip.
+
+        Parameters
+        ----------
+        outputs
+            Names of the metrics, or of their further outputs. They know where the session's prompt ends.
+        rows
+            Also the attention of these queries, see `attention`; None: none.
+        """
+
+        def prepared() -> Inputs:
+            return with_series(inputs_of(self.capture(rows=None) if rows is None else self.attention(rows)))
+
+        return bare_values(self.once(("inputs", _key_of(rows)), prepared), reduction, outputs)
 
     # what is decided --------------------------------------------------------------------------------------------
 
@@ -379,14 +400,15 @@ class VideoSession:
     def reconstruction_gap(self, reduction: Reduction) -> float:
         """The metric of that name, with k-means run once for all reductions that keep as many tokens."""
         best = self.kmeans_error(reduction.kept)
-        points = self.once("sample", lambda: fixed_sample(self.tokens.features, seed=0, sample=SAMPLE))
-        error = error_of_outputs(points, video_outputs(self.tokens.features, reduction)).item()
+        features = self.tokens.features
+        points = self.once("sample", lambda: fixed_sample(features, seed=0, sample=SAMPLE))
+        error = error_of_outputs(points, video_outputs(features, reduction)).item()
         return error / best if best > 0 else float("nan")
 
     def once(self, key: object, make: Callable[[], T]) -> T:
         """What `make` returns, called once for each key: for what several conditions of a study share."""
-        self._ready()
-        if key not in self._made:
+        if self._closed or key not in self._made:
+            self._ready()
             self._made[key] = make()
         made: T = self._made[key]
         return made
@@ -408,3 +430,7 @@ class VideoSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _key_of(rows: Rows | None) -> object:
+    return rows if rows is None or isinstance(rows, str) else tuple(rows)

@@ -15,6 +15,20 @@ from redundancy.metrics.kernels.ranks import spearman
 from redundancy.metrics.registry import metric
 from redundancy.reduction import Reduction
 
+AGREEMENT = {  # of `agreement_with_chance`, and what they mean
+    "anchor_jaccard": "Jaccard index of the places kept",
+    "source_jaccard": "Jaccard index of the places whose content is kept",
+    "budget_spearman": "rank correlation of the numbers kept per frame",
+    "anchor_expected": "anchor_jaccard of random choices of the same numbers",
+    "anchor_expected_in_frames": "anchor_jaccard of random choices of the same numbers in every frame",
+    "source_expected": "source_jaccard of random choices of the same numbers",
+    "anchor_excess": "anchor_jaccard minus that of random choices",
+    "anchor_excess_in_frames": "anchor_jaccard minus that of random choices with the same numbers in every frame",
+    "source_excess": "source_jaccard minus that of random choices",
+    "achieved_first": "share of tokens kept by the first",
+    "achieved_second": "share of tokens kept by the second",
+}
+
 
 @metric(
     dims=(),
@@ -171,6 +185,43 @@ def expected_jaccard(total: int, first: Int64[Tensor, "groups"], second: Int64[T
     common = np.arange(len(probability))
     size = int(first.sum() + second.sum())
     return float((probability * common / (size - common)).sum()) if size else float("nan")
+
+
+def agreement_with_chance(first: Reduction, second: Reduction) -> dict[str, float]:
+    """Every measure of agreement of two reductions of one video, beside what random choices would give.
+
+    Returns
+    -------
+    As `AGREEMENT` says; for `expected`, see `expected_jaccard`.
+
+    Raises
+    ------
+    ValueError
+        If their grids differ.
+    """
+    T, N = first.grid.frames, first.grid.tokens_per_frame
+    index = {
+        "anchor_jaccard": anchor_jaccard(first, second).item(),
+        "source_jaccard": source_jaccard(first, second).item(),
+        "budget_spearman": budget_spearman(first, second).item(),
+    }
+    anchors, sources = ([kept_per_frame(r, of=of) for r in (first, second)] for of in ("anchors", "sources"))
+    expected = {
+        "anchor_expected": expected_jaccard(T * N, *(a.sum()[None] for a in anchors)),
+        "anchor_expected_in_frames": expected_jaccard(N, *anchors),
+        "source_expected": expected_jaccard(T * N, *(s.sum()[None] for s in sources)),
+    }
+    return (
+        index
+        | expected
+        | {
+            "anchor_excess": index["anchor_jaccard"] - expected["anchor_expected"],
+            "anchor_excess_in_frames": index["anchor_jaccard"] - expected["anchor_expected_in_frames"],
+            "source_excess": index["source_jaccard"] - expected["source_expected"],
+            "achieved_first": first.achieved,
+            "achieved_second": second.achieved,
+        }
+    )
 
 
 @lru_cache(maxsize=100_000)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -178,16 +178,29 @@ def running_state(model: VideoLLM) -> object:
     Parameters are told by place and counter, which writing to `.data` evades; beside them stand the adapters that are
     active, and how torch rounds at the moment.
     """
-    device = model.device.type
-    lower = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else ""
-    adapted = (part for part in model.model.modules() if hasattr(part, "_disable_adapters"))  # layers of PEFT
+    parts, tensors = _parts(model.model)
+    on = tensors[0].device.type if tensors and tensors[0].device.type != "meta" else model.device.type
+    lower = str(torch.get_autocast_dtype(on)) if torch.is_autocast_enabled(on) else ""
+    adapted: list[Any] = [part for part in parts if hasattr(type(part), "_disable_adapters")]  # layers of PEFT
     adapters = [(bool(part._disable_adapters), str(getattr(part, "active_adapters", ""))) for part in adapted]
-    return _places(model.model), adapters, lower, torch.get_float32_matmul_precision()
+    return _places(tensors), adapters, lower, torch.get_float32_matmul_precision()
 
 
-def _places(module: nn.Module) -> object:
+def _parts(module: nn.Module) -> tuple[list[nn.Module], list[nn.Parameter]]:
+    """All modules and parameters; `modules()` makes their names too, which takes most of the time of a check."""
+    waiting, parts, tensors = [module], {}, []
+    while waiting:
+        part = waiting.pop()
+        if id(part) not in parts:
+            parts[id(part)] = part
+            waiting += [p for p in part._modules.values() if p is not None]
+            tensors += [p for p in part._parameters.values() if p is not None]
+    return list(parts.values()), tensors
+
+
+def _places(tensors: Sequence[nn.Parameter]) -> object:
     try:
-        return [(parameter.data_ptr(), parameter._version) for parameter in module.parameters()]
+        return [(tensor.data_ptr(), tensor._version) for tensor in tensors]
     except RuntimeError:  # made in inference mode, where nothing is counted
         return None
 

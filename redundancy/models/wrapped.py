@@ -60,7 +60,9 @@ def input_device(model: nn.Module) -> torch.device:
         If every parameter and buffer is on the meta device and nothing says where the model runs.
     """
     for module in model.modules():
-        hook = getattr(module, "_hf_hook", None)  # of accelerate; a SequentialHook holds several
+        hook = module.__dict__.get("_hf_hook")  # of accelerate; a SequentialHook holds several
+        if hook is None:
+            continue
         for part in (hook, *getattr(hook, "hooks", ())):
             place = getattr(part, "execution_device", None)
             if place is not None:

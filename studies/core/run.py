@@ -26,7 +26,7 @@ from redundancy.recording import model_provenance, open_dataset, save_dataset
 from redundancy.sources import VideoSource, list_videos
 from redundancy.video import VideoReader
 from studies.core.report import Table, below_tables, replaced_sources
-from studies.core.study import Study
+from studies.core.study import Row, Study
 from studies.core.summary import summarise_rows
 
 
@@ -104,7 +104,8 @@ def _measure(
     study: Study, model: VideoLLM, options: Any, source: VideoSource, conditions: Sequence[Condition]
 ) -> VideoResult:
     """Rows and facts of one video: a session for all conditions that look at the same frames."""
-    rows, facts = [], {}
+    rows: list[Row] = []
+    facts: dict[str, Any] = {}
     alike = lambda c: (c.frames or options.frames, "" if c.clip is None else digest_of(c.clip))  # noqa: E731
     questions = study.questions(source, options)
     for _, group in groupby(sorted(conditions, key=alike), key=alike):

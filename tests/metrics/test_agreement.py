@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redundancy.metrics.agreement import (
+    AGREEMENT,
+    agreement_with_chance,
     anchor_jaccard,
     budget_spearman,
     expected_jaccard,
@@ -103,3 +105,19 @@ def test_known_chance():
     assert expected_jaccard(6, torch.tensor([6]), torch.tensor([6])) == pytest.approx(1)
     assert expected_jaccard(2, torch.tensor([1]), torch.tensor([1])) == pytest.approx(0.5)
     assert np.isnan(expected_jaccard(6, torch.tensor([0]), torch.tensor([0])))
+
+
+def test_one_pair_by_hand() -> None:
+    """Frames of two places: {0, 1} against {1, 2} share one of three; both hold the whole content of what they keep."""
+    grid = TokenGrid(2, 1, 2)
+    a, b = (Reduction.from_selection(torch.tensor(index), grid=grid) for index in ([0, 1], [1, 2]))
+    row = agreement_with_chance(a, b)
+    assert set(row) == set(AGREEMENT)
+    assert row["anchor_jaccard"] == pytest.approx(1 / 3)
+    assert row["source_jaccard"] == pytest.approx(1 / 3)
+    assert row["anchor_expected"] == pytest.approx(7 / 18)
+    assert row["anchor_excess"] == pytest.approx(1 / 3 - 7 / 18)
+    # frame 0: both of its places against one of them, 1 in common; frame 1: none against one; so 1 of 3 for sure
+    assert row["anchor_expected_in_frames"] == pytest.approx(1 / 3)
+    assert row["anchor_excess_in_frames"] == pytest.approx(0, abs=1e-7)  # the index is float32
+    assert (row["achieved_first"], row["achieved_second"]) == (0.5, 0.5)

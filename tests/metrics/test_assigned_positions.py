@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from studies.conditions import suited
 
 import redundancy as rd
 from redundancy.evaluation.decisions import suited

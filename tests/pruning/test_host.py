@@ -14,7 +14,7 @@ from torch import Tensor
 from redundancy.pruning import METHODS, FastVID
 from redundancy.pruning.base import Method
 from redundancy.pruning.host import NotFiniteError, to_host, watching
-from redundancy.reduction import value
+from redundancy.reduction import value as reduction
 from redundancy.tokens import VideoTokens
 from tests.pruning.samples import video
 
@@ -59,7 +59,7 @@ def on_device(tokens: VideoTokens) -> VideoTokens:
 @pytest.mark.parametrize("name", [n for n in METHODS if n != "prunevid"])
 @pytest.mark.parametrize("layout", ["onevision", "llava_video", "qwen"])
 def test_one_copy_per_decision(name: str, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(value, "check_values", lambda r: None)  # left out on a GPU
+    monkeypatch.setattr(reduction, "check_values", lambda r: None)  # left out on a GPU
     seen.clear()
     METHODS[name].method(on_device(video(12, 6, 6, seed=3, layout=layout)))
     assert sum(seen.values()) <= 1, dict(seen)

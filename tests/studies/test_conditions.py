@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from studies.conditions import conditions_of, intervals
 
 from redundancy.evaluation.statistics.bounds import bounds_of
 from redundancy.evaluation.statistics.intervals import UNBOUNDED
 from redundancy.pruning import FastVID
 from studies import attention_lost_summary, method_agreement, position_drift_summary, retention_curve
-from studies.conditions import conditions_of, intervals
 
 
 def test_methods_of_studies_are_named_with_settings() -> None:

@@ -1,8 +1,7 @@
-"""The study of costs: pairs, ratios, what is reported, and the figure from stored results alone."""
+"""The study of costs: pairs, ratios, and what is reported."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
@@ -13,17 +12,14 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-import redundancy as rd
-from redundancy.evaluation.cells import NothingMeasuredError
 from redundancy.models import load_model
-from redundancy.plot.efficiency import shown_conditions
 from redundancy.pruning.methods.controls import UniformTokens
 from redundancy.pruning.table import METHODS
 from redundancy.recording import open_dataset
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
-from studies import efficiency
-from studies.efficiency import QUANTITIES, Options, conditions_of, draw, main, summarise, table
+from studies.core.report import Table
+from studies.efficiency import STUDY, Options
 
 SMALL = Options(
     methods=("fastvid", "average_pool"), retentions=(0.5, 0.25), limit=1, repeats=2, new_tokens=3, frames=16
@@ -33,7 +29,7 @@ SMALL = Options(
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("efficiency")
-    main(replace(SMALL, out=out))
+    STUDY.run(replace(SMALL, out=out))
     return out
 
 
@@ -44,9 +40,9 @@ def summary(stored: Path) -> xr.Dataset:
 
 def test_rows_are_pairs_in_turn(stored: Path):
     rows = pd.read_parquet(stored / "rows.parquet")
-    labels = ["whole", "fastvid(0.5)", "fastvid(0.25)", "average_pool"]
+    labels = ["full", "fastvid(0.5)", "fastvid(0.25)", "average_pool"]
     assert list(zip(rows["repeat"], rows["condition"], strict=True)) == list(product([0, 1], labels))
-    assert (rows.groupby("condition")["whole_first"].sum() == 1).all()
+    assert (rows.groupby("condition")["full_first"].sum() == 1).all()
     assert rows["error"].isna().all()
     stages = rows[["tower", "decision", "shorten", "language", "other"]].sum(axis=1)
     assert np.allclose(stages, rows["first_token"], rtol=1e-12)  # sums of the same floats
@@ -55,18 +51,20 @@ def test_rows_are_pairs_in_turn(stored: Path):
     assert (rows["other"] > 0).all()
     assert np.allclose(rows["decode_step"], rows["decode"] / 2)  # three tokens are two steps
     assert np.allclose(rows["decode_rate"], 1e3 / rows["decode_step"])
-    assert ((rows["decision"] == 0) == (rows["condition"] == "whole")).all()
-    assert (rows["whole_decision"] == 0).all()
+    assert ((rows["decision"] == 0) == (rows["condition"] == "full")).all()
+    assert (rows["full_decision"] == 0).all()
 
 
 def test_requested_and_achieved_stand_beside_each_other(summary: xr.Dataset):
     assert summary["requested"].values[:3].tolist() == [1.0, 0.5, 0.25]
     assert np.isnan(summary["requested"].values[3])  # a fixed rate is not requested
-    achieved = summary["achieved"].sel(over_clips="mean")
-    assert achieved.sel(condition="whole") == 1
+    achieved = summary["achieved"]
+    assert achieved.sel(condition="full") == 1
     assert achieved.sel(condition="average_pool") == 16 / 49  # blocks of 2 x 2
     assert achieved.sel(condition="fastvid(0.5)") == pytest.approx(0.5, abs=1 / 49)  # rounding in frames of 49 tokens
-    printed = table(summary)
+    table = STUDY.tables[0]
+    assert isinstance(table, Table)
+    printed = table.frame(summary)
     assert printed["requested"].tolist() == ["1", "0.5", "0.25", "fixed"]
     assert printed["achieved"].tolist()[3] == "0.327"
 
@@ -76,58 +74,22 @@ def test_flops_by_hand(summary: xr.Dataset):
     n = 16 * 16
     fastvid = 4 * (2 * n * 160**2 + 2 * n * 160 * 160 + 2 * n**2 * 160 + 3 * n * 160 * 480) / 1e9
     holitom = 4 * (4 * n * 160**2 + 2 * n**2 * 160 + 2 * n * 160 * 480) / 1e9
-    pooled = summary["value"].sel(condition="average_pool", statistic="median")
-    assert pooled.sel(quantity="flops_fastvid") == fastvid
-    assert pooled.sel(quantity="flops_holitom") == holitom
-    ratio = summary["ratio"].sel(condition="average_pool", statistic="median")
-    assert float(ratio.sel(quantity="flops_fastvid")) == pytest.approx(fastvid / 1.83042048, rel=1e-12)
+    pooled = summary["value"].sel(condition="average_pool", statistic="estimate")
+    assert pooled.sel(measure="flops_fastvid") == fastvid
+    assert pooled.sel(measure="flops_holitom") == holitom
+    ratio = summary["ratio"].sel(condition="average_pool", statistic="estimate")
+    assert float(ratio.sel(measure="flops_fastvid")) == pytest.approx(fastvid / 1.83042048, rel=1e-12)
 
 
 def test_memory_and_provenance(summary: xr.Dataset):
-    whole = summary["value"].sel(condition="whole", statistic="median")
-    pooled = summary["value"].sel(condition="average_pool", statistic="median")
-    assert pooled.sel(quantity="peak_language") < whole.sel(quantity="peak_language")
-    assert summary["ratio"].sel(condition="whole", quantity="peak", statistic="median") == 1
-    assert np.isnan(summary["ratio"].sel(quantity="decision")).all()
+    whole = summary["value"].sel(condition="full", statistic="estimate")
+    pooled = summary["value"].sel(condition="average_pool", statistic="estimate")
+    assert pooled.sel(measure="peak_language") < whole.sel(measure="peak_language")
+    assert summary["ratio"].sel(condition="full", measure="peak", statistic="estimate") == 1
+    assert np.isnan(summary["ratio"].sel(measure="decision")).all()
     assert {"machine", "date", "memory", "weights_sha256", "pairs", "videos", "left_out"} <= set(summary.attrs)
     assert summary.attrs["pairs"] == 2
     assert "torch.profiler" in summary.attrs["memory"]
-
-
-def test_the_figure_needs_stored_results_alone(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("drawing computes nothing")
-
-    for owner, name in ((rd, "load_model"), (efficiency, "measure"), (efficiency, "summarise")):
-        monkeypatch.setattr(owner, name, refuse)
-    shutil.copytree(stored / "summary.zarr", tmp_path / "summary.zarr")
-    written = draw(tmp_path)
-    assert [path.suffix for path in written] == [".png", ".svg"]
-    assert written[1].read_bytes() == (stored / "efficiency.svg").read_bytes()
-    assert written[0].stat().st_size > 10_000
-
-
-def rows_of(own: list[float], whole: list[float]) -> pd.DataFrame:
-    """Pairs in which every quantity has the same value."""
-    base = {"video": "v", "condition": "m", "method": "m", "kind": "method", "requested": 0.5, "achieved": 0.4}
-    values = [
-        dict.fromkeys(QUANTITIES, a) | {f"whole_{name}": b for name in QUANTITIES}
-        for a, b in zip(own, whole, strict=True)
-    ]
-    return pd.DataFrame([base | {"error": None} | v for v in values])
-
-
-def test_ratios_are_medians_over_pairs_not_ratios_of_medians():
-    summary = summarise(rows_of([1.0, 20.0, 300.0], [10.0, 10.0, 1000.0]))
-    assert summary["ratio"].sel(quantity="total").values.tolist() == [[0.3, pytest.approx(0.2), pytest.approx(1.15)]]
-    assert summary["value"].sel(quantity="total", statistic="median") == 20
-
-
-def test_nothing_timed_is_an_error(tmp_path: Path):
-    broken = tmp_path / "broken.mp4"
-    broken.write_bytes(b"no video")
-    with pytest.raises(NothingMeasuredError, match=r"no answer could be timed: .*broken\.mp4"):
-        main(replace(SMALL, videos=(broken,), out=tmp_path / "out"))
 
 
 @dataclass(frozen=True)
@@ -139,24 +101,18 @@ class Refusing(UniformTokens):
 def test_what_cannot_run_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setitem(METHODS, "refusing", replace(METHODS["uniform_tokens"], method=Refusing()))
     options = replace(SMALL, methods=("refusing", "average_pool"), retentions=(0.5,), repeats=1, out=tmp_path)
-    summary = main(options)
-    assert summary["condition"].values.tolist() == ["whole", "average_pool"]
+    summary = STUDY.run(options)
+    assert summary["condition"].values.tolist() == ["full", "average_pool"]
     assert summary.attrs["left_out"] == ["refusing(0.5): ValueError: never today"]
     assert "Left out - refusing(0.5): ValueError: never today" in capsys.readouterr().out
 
 
 def test_conditions_are_every_method_and_retention():
-    conditions = conditions_of(Options())
-    assert {c.name for c in conditions} == {"whole", *METHODS}
+    conditions = Options().conditions()
+    assert {c.factors["method"] for c in conditions} == {"full", *METHODS}
     assert len({c.label for c in conditions}) == len(conditions)
     for c in conditions[1:]:
-        assert np.isnan(c.requested) == (not hasattr(c.method, "retention"))
-
-
-def test_the_bars_show_the_retention_nearest_to_a_quarter(summary: xr.Dataset):
-    chosen, label = shown_conditions(summary)
-    assert summary["condition"].values[chosen].tolist() == ["whole", "fastvid(0.25)", "average_pool"]
-    assert label == ", asked to keep 25%"
+        assert np.isnan(c.factors["requested"]) == (not hasattr(c.method, "retention"))
 
 
 @pytest.mark.parametrize(
@@ -176,12 +132,12 @@ def test_wrong_options_are_refused(option: dict[str, object], message: str):
 def test_every_family(family_name: str, tiny_folder: Callable[[str], Path], tmp_path: Path):
     methods = ("fastvid", "holitom", "vcast", "dycoke", "random_tokens")  # all decide on every family elsewhere
     options = replace(SMALL, model=str(tiny_folder(family_name)), methods=methods, frames=8, repeats=1, out=tmp_path)
-    summary = main(options)
+    summary = STUDY.run(options)
     head = load_model(options.model, device="cpu").pooling_head
     expected = [] if head is not None or "llava" not in family_name else ["fastvid"]  # reads the head on these families
-    assert set(summary["method"].values) == {"whole", *methods} - set(expected)
+    assert set(summary["method"].values) == {"full", *methods} - set(expected)
     assert [reason.partition("(")[0] for reason in summary.attrs["left_out"]] == expected * 2
     assert not expected or "it needs the salience 'pooling_head'" in summary.attrs["left_out"][0]
-    times = summary["value"].sel(statistic="median")
-    assert (times.sel(quantity=["tower", "language", "first_token", "decode_step"]) > 0).all()
+    times = summary["value"].sel(statistic="estimate")
+    assert (times.sel(measure=["tower", "language", "first_token", "decode_step"]) > 0).all()
     assert (tmp_path / "efficiency.png").stat().st_size > 10_000

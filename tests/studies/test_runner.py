@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
+from studies.runner import StudyRun, VideoResult, command_line, run_videos, say_what_ran, write_rows
 
 from redundancy.evaluation.cells import CannotStoreError, NothingMeasuredError
 from redundancy.paths import data_folder
@@ -20,7 +21,6 @@ from redundancy.pruning import FastVID
 from redundancy.pruning.parts.segment import DySeg
 from redundancy.sources import VideoSource, list_videos
 from redundancy.video import RemoteVideoError, VideoReader, load_video
-from studies.runner import StudyRun, VideoResult, command_line, run_videos, say_what_ran, write_rows
 
 
 class Study:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from studies.runner import StudyRun, VideoResult, run_videos, write_rows
 
 from redundancy.sources import VideoSource, list_videos
-from studies.runner import StudyRun, VideoResult, run_videos, write_rows
 
 VIDEOS = 12
 MOMENTS = 20

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-
 from studies.conditions import below_table, intervals, is_marked
+
 from studies.metric_prediction import prediction_table
 
 

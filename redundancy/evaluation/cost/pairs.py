@@ -244,6 +244,14 @@ def summarise_pairs(rows: pd.DataFrame) -> xr.Dataset:
     )
 
 
+def pairs_text(summary: xr.Dataset) -> str:
+    """What is to be said under a table of `summarise_pairs` with the attributes of `machine` and the model's type."""
+    told = summary.attrs
+    lines = [f"Medians over {told['pairs']} pairs of answers; {told['machine']}, {told['dtype']}."]
+    lines += ["prefill: decision, shortening and language model; ratios: to the full model's answer right beside it."]
+    return "\n".join([*lines, f"Memory: {told['memory']}.", *(f"Left out - {reason}" for reason in told["left_out"])])
+
+
 def machine(model: VideoLLM) -> dict[str, Any]:
     """Where and when times are measured, and how memory is."""
     cuda = model.device.type == "cuda"

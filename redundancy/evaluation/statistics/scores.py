@@ -14,7 +14,14 @@ from redundancy.evaluation.answers import answered
 from redundancy.evaluation.rows import FIDELITY, KEY
 from redundancy.evaluation.same_grid import check_comparable
 from redundancy.evaluation.statistics.bounds import bounds_of
-from redundancy.evaluation.statistics.intervals import interval_name, is_marked, mean_interval, paired_difference
+from redundancy.evaluation.statistics.intervals import (
+    FEW,
+    MARKED,
+    interval_name,
+    is_marked,
+    mean_interval,
+    paired_difference,
+)
 
 ALL = "all"
 
@@ -202,6 +209,15 @@ def separating(table: pd.DataFrame) -> pd.DataFrame:
     clear = np.array([is_marked(*row) for row in table[["low", "high", "videos"]].itertuples(index=False)], dtype=bool)
     columns = ["skill", "one", "other", "first", "second", "difference", "low", "high", "clips", "p"]
     return table[clear & (table["skill"] != ALL).to_numpy()][columns].sort_values(["skill", "one", "other"])
+
+
+def separation_text(rows: pd.DataFrame, labels: Mapping[str, str], asked: str) -> str:
+    """What `separating` leaves of the `separations` of some conditions, as a table under its title."""
+    clear = separating(separations(rows, labels))
+    title = f"Skills that separate methods asked for {asked}, on clips where both keep equally many tokens"
+    rule = f"(at least {MARKED} clips; {interval_name(MARKED, FEW)}):"
+    table = clear.to_string(index=False, float_format=lambda x: f"{x:.3f}") if len(clear) else "none"
+    return f"{title} {rule}\n{table}"
 
 
 def _difference(pairs: pd.DataFrame, seed: int, column: str) -> dict[str, float | int | str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from operator import getitem
 from typing import Any, NamedTuple
 
@@ -36,10 +37,9 @@ def compute(inputs: Inputs, chosen: Sequence[Metric], settings: Settings) -> dic
     on_blocks = [m for m in chosen if "tokens" in m.inputs and (m.block != "video" or m.parts)]
     on_blocks = [m for m in on_blocks if set(m.inputs) <= ON_BLOCKS]
     carry = None
-    rest = {"metrics": on_blocks, "settings": settings, "grid": inputs.grid, "salience": inputs.beside.get("salience")}
-    for block, start in zip(inputs.blocks, inputs.starts, strict=True):
-        carry = inputs.call(_block, block, carry, start=start, **rest)  # a chain: only one block is held at a time
-    series = inputs.call(_series, carry)
+    if on_blocks or inputs.series is None:
+        carry = over_blocks(inputs, on_blocks, settings)
+    series = inputs.series if carry is None else inputs.call(_series, carry)
     values = {m.name: inputs.call(_joined, m, carry, settings.get(m.name, {})) for m in on_blocks}
     made = dict(inputs.beside) | {"grid": inputs.grid}
     for name in ("frame_features", "token_persistence"):
@@ -52,6 +52,20 @@ def compute(inputs: Inputs, chosen: Sequence[Metric], settings: Settings) -> dic
         values[m.name] = inputs.call(_evaluate, m, needed, settings.get(m.name, {}))
     values["n_zero"] = inputs.call(_only, series, "n_zero")
     return values
+
+
+def over_blocks(inputs: Inputs, metrics: Sequence[Metric], settings: Settings) -> Any:
+    """What metrics of frames, transitions and parts say, block by block; delayed where the input is."""
+    carry = None
+    rest = {"metrics": metrics, "settings": settings, "grid": inputs.grid, "salience": inputs.beside.get("salience")}
+    for block, start in zip(inputs.blocks, inputs.starts, strict=True):
+        carry = inputs.call(_block, block, carry, start=start, **rest)  # a chain: only one block is held at a time
+    return carry
+
+
+def with_series(inputs: Inputs) -> Inputs:
+    """The input with what its blocks give other metrics, for several calls of `compute`; its tokens must not change."""
+    return replace(inputs, series=inputs.call(_series, over_blocks(inputs, [], {})))
 
 
 def _only(values: dict[str, Tensor], name: str) -> dict[str, Tensor]:

@@ -81,6 +81,8 @@ class Inputs:
         Source of the salience, empty without any.
     lazy
         True if values are delayed.
+    series
+        What `compute` makes of the blocks for other metrics, where that was done before: frame features, persistence.
     """
 
     blocks: list[Any]
@@ -91,6 +93,7 @@ class Inputs:
     axes: tuple[str, ...] = ()
     salience: str = ""
     lazy: bool = False
+    series: Any = None
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a function, or delay the call."""

@@ -43,11 +43,23 @@ def labelled_metrics(
 
 def nanmean(x: xr.DataArray) -> xr.DataArray:
     """Mean over frames, transitions, tokens and outputs, NaN left out; NaN where nothing is left."""
-    dims = [d for d in x.dims if d in SUMMED]
-    known = x.notnull()
-    count = known.sum(dims)
-    mean = x.where(known, 0).sum(dims) / count.where(count > 0)
-    return mean.astype("float32").assign_attrs(x.attrs)
+    axes, dims = tuple(i for i, d in enumerate(x.dims) if d in SUMMED), [d for d in x.dims if d not in SUMMED]
+    # on bare arrays (of numpy or dask): a labelled mean takes twenty times as long, and a study makes thousands
+    known = ~np.isnan(x.data)
+    count = known.sum(axis=axes)
+    total = np.where(known, x.data, x.dtype.type(0)).sum(axis=axes)
+    mean = (total / np.where(count > 0, count, np.nan)).astype("float32")
+    return xr.DataArray(mean, dims=dims, coords={str(d): x.coords[d] for d in dims if d in x.coords}, attrs=x.attrs)
+
+
+def defined_mean(values: Float[np.ndarray, "..."]) -> float:
+    """Mean of the values that are not NaN, in their own precision; NaN where there is none.
+
+    >>> defined_mean(np.array([1.0, np.nan, 2.0]))
+    1.5
+    """
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
 
 
 def video_summary(m: Metric, values: Mapping[str, Tensor]) -> Float[Tensor, "*rest"]:

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from redundancy.checks import require_number, require_tensor, require_type, whole_number
@@ -115,6 +116,32 @@ def measure(
     return dataset.assign_attrs(_origin(source, reduction), **about, salience=inputs.salience)
 
 
+def bare_values(inputs: Inputs, reduction: Reduction, outputs: Sequence[str]) -> dict[str, Float32[np.ndarray, "..."]]:
+    """Outputs of metrics of a reduction, as `measure` gives them, without labels and summaries.
+
+    For many reductions of one video, where labels take longer than values.
+
+    Parameters
+    ----------
+    inputs
+        What `inputs_of` makes of a source, `with_series` or without; not lazy.
+    outputs
+        Names of the metrics, or of their further outputs: `"alignment_all"`.
+
+    Raises
+    ------
+    ValueError
+        As `measure` does.
+    """
+    require_type("reduction", reduction, Reduction, expected="a Reduction: what method(tokens) returns")
+    _check_reduction(inputs.grid, reduction)
+    own = replace(inputs, beside={**inputs.beside, "reduction": reduction})
+    home = {output: name for name, m in METRICS.items() for output in m.dims}
+    chosen = choose(list(dict.fromkeys(home.get(output, output) for output in outputs)), own.names)
+    values = compute(own, chosen, {})
+    return {name: values[home[name]][name].cpu().numpy().astype(np.float32) for name in outputs}
+
+
 def _left_out(chosen: Sequence[Metric], names: set[str]) -> dict[str, str]:
     """Why the input does not allow the metrics of the table that are not chosen."""
     lacking = {name: [n for n in m.inputs if n not in names] for name, m in METRICS.items() if m not in chosen}
@@ -172,7 +199,10 @@ def _check_segments(source: Any, segments: Tensor) -> None:
 
 def _check_grid(source: Any, reduction: Reduction) -> None:
     """The grid of a dataset that is no capture is not known; that is said where its tokens are read."""
-    grid = source.grid if isinstance(source, VideoTokens) else source.attrs.get("grid")
+    _check_reduction(source.grid if isinstance(source, VideoTokens) else source.attrs.get("grid"), reduction)
+
+
+def _check_reduction(grid: Any, reduction: Reduction) -> None:
     if grid is not None and tuple(map(int, grid)) != tuple(reduction.grid):
         raise ValueError(
             f"a reduction of the grid {reduction.grid} given, expected one of {' x '.join(map(str, grid))}"
