@@ -12,7 +12,6 @@ and the versions are not compared: the straightforward one decides in bfloat16.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -20,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import tyro
 from torch import Tensor
 
 from benchmarks.loops import fastvid_loops, holitom_loops, vcast_loops
@@ -116,10 +116,14 @@ def pairs_of(tokens: VideoTokens) -> dict[str, tuple[Method, Callable[[], tuple[
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu", help="cpu, or cuda for bfloat16 tokens on a GPU")
-    device = parser.parse_args().device
+def main(device: str = "cpu") -> None:
+    """Time the decisions.
+
+    Parameters
+    ----------
+    device
+        cpu, or cuda for bfloat16 tokens on a GPU.
+    """
     on_cpu = device == "cpu"
     torch.set_num_threads(2)
     tokens = scenes().to(device, None if on_cpu else torch.bfloat16)
@@ -147,4 +151,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, prog="python -m benchmarks.decisions", description=__doc__)

@@ -6,10 +6,9 @@ frame or pair of frames at a time with numpy; times per frame and the highest me
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 import torch
+import tyro
 
 from benchmarks.decisions import COLS, ROWS, D
 from benchmarks.machine import describe, median_ms, peak_mb, seconds
@@ -48,10 +47,14 @@ def plain(tokens: VideoTokens) -> list[float]:
     return values
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, nargs="+", default=FRAMES, help="numbers of frames")
-    frames = parser.parse_args().frames
+def main(frames: tuple[int, ...] = tuple(FRAMES)) -> None:
+    """Time `measure`.
+
+    Parameters
+    ----------
+    frames
+        Numbers of frames.
+    """
     torch.set_num_threads(2)
     tokens = video(32)
     print(describe() + f"; N={ROWS * COLS}, D={D}, float32")
@@ -68,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, prog="python -m benchmarks.measure", description=__doc__)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from redundancy._lazy import lazy_names
 from redundancy._moved import name_moved_modules
 
 if TYPE_CHECKING:
@@ -33,38 +34,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "Reduction": "redundancy.reduction",
-    "VideoClip": "redundancy.video",
-    "VideoLLM": "redundancy.models",
-    "VideoTokens": "redundancy.tokens",
-    "capture": "redundancy.recording",
-    "compare": "redundancy.evaluation",
-    "compose": "redundancy.reduction",
-    "evaluate": "redundancy.evaluation",
-    "load_model": "redundancy.models",
-    "load_video": "redundancy.video",
-    "measure": "redundancy.metrics.measure",
-    "open_capture": "redundancy.recording",
-    "prune": "redundancy.apply",
-    "save_capture": "redundancy.recording",
-    "summarise": "redundancy.evaluation",
-    "table": "redundancy.evaluation",
-    "video_tokens": "redundancy.recording",
-}
-__all__ = [*sorted(_HOME), "__version__"]
-
 name_moved_modules()
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'redundancy' has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = getattr(import_module(_HOME[name]), name)
+def _register_plots() -> None:
     if "xarray" in sys.modules:
         import_module("redundancy.accessor")
-    return value
 
 
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__, also=("__version__",), then=_register_plots)

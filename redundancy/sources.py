@@ -16,6 +16,7 @@ from jaxtyping import Int64
 
 from redundancy.paths import data_folder
 from redundancy.provenance import file_sha256
+from redundancy.questions import Question
 from redundancy.records import RECORDS, ClipRecord, load_clips
 from redundancy.video import (
     DirectoryVideoError,
@@ -89,6 +90,11 @@ class VideoSource:
     record: ClipRecord | None = None
     world: WorldVideo | None = None
     reader: VideoReader | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """Those that come with the video; empty for the user's own."""
+        return () if self.record is None else self.record.questions
 
     def load(
         self, model: Reader | None = None, *, frames: int | None = None, fps: float | int | None = None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from redundancy.checks import check_fields, require_device, require_number, require_tensor, require_type
-from redundancy.grid import TokenGrid as TokenGrid
 from redundancy.labelled import TORCH_DTYPE as TORCH_DTYPE
 from redundancy.labelled import from_labelled as from_labelled
 from redundancy.labelled import is_bfloat16 as is_bfloat16
@@ -23,115 +22,12 @@ from redundancy.labelled import labelled as labelled
 from redundancy.labelled import narrowed as narrowed
 from redundancy.labelled import values_of as values_of
 from redundancy.labelled import widened as widened
+from redundancy.layout import Newline as Newline
+from redundancy.layout import RotaryLayout as RotaryLayout
+from redundancy.layout import TokenGrid as TokenGrid
+from redundancy.layout import TokenLayout as TokenLayout
 
-Newline = Literal["none", "end", "row"]
-FastVIDVariant = Literal["onevision", "llava_video", "qwen"]
-
-
-@dataclass(frozen=True)
-class RotaryLayout:
-    """Rotary position embedding as data: inverse frequencies, and the position axis that each one turns with.
-
-    Parameters
-    ----------
-    inverse_frequency
-        Radians per step of position, one per rotated pair of channels.
-    axis
-        For each frequency the row of `VideoTokens.positions` that drives it.
-    axes
-        Names of the position axes, in the order of those rows: `("position",)` or `("t", "h", "w")`.
-    """
-
-    inverse_frequency: Float[Tensor, "frequency"]
-    axis: Int[Tensor, "frequency"]
-    axes: tuple[str, ...] = ("position",)
-
-    def __repr__(self) -> str:
-        return f"RotaryLayout({len(self.axis)} frequencies on the axes {', '.join(self.axes)})"
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        require_tensor("inverse_frequency", self.inverse_frequency, of="floating-point numbers", shape=("frequency",))
-        require_tensor("axis", self.axis, of="whole numbers", shape=("frequency",))
-        if self.inverse_frequency.shape != self.axis.shape:
-            raise ValueError(
-                f"one axis per frequency is expected: {len(self.inverse_frequency)} frequencies, {len(self.axis)} axes"
-            )
-        if self.axis.is_meta or self.inverse_frequency.is_meta:
-            raise ValueError("tensors on the meta device given, expected frequencies and axes that have values")
-        if len(self.axis) and not 0 <= int(self.axis.min()) <= int(self.axis.max()) < len(self.axes):
-            raise ValueError(
-                f"rotary axis must lie in 0..{len(self.axes) - 1}, given {sorted(set(self.axis.tolist()))}"
-            )
-
-
-@dataclass(frozen=True)
-class TokenLayout:
-    """What stands around the video tokens in the prompt of a model family, and what methods must know of the family.
-
-    Parameters
-    ----------
-    family
-        Name of the adapter, for example `"llava_onevision"`; nothing is decided by it.
-    newline
-        Where the family puts its newline embedding: `"row"` after each grid row of each frame (LLaVA-Video), `"end"`
-        once after the video, where it counts as following text (LLaVA-OneVision), `"none"` (Qwen).
-    frame_text
-        True where text (a timestamp) stands between the frames, so that each frame is a run of its own (Qwen3-VL).
-    salience, frame_features
-        Sources that are native to the family's tower: what methods read that leave the source to the family.
-    grid_positions
-        True where position ids follow the grid (three axes), False where tokens are numbered through.
-    fastvid
-        The budgets that FastVID's authors wrote for the family.
-    """
-
-    family: str
-    newline: Newline = "none"
-    frame_text: bool = False
-    salience: str = "pooling_head"
-    frame_features: str = "pooling_head"
-    grid_positions: bool = False
-    fastvid: FastVIDVariant = "onevision"
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        for name, allowed in (("newline", get_args(Newline)), ("fastvid", get_args(FastVIDVariant))):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}={getattr(self, name)!r} given, expected one of {allowed}")
-
-    @classmethod
-    def from_stored(cls, stored: Mapping[str, Any]) -> TokenLayout:
-        """The layout that a capture holds; of one stored before a layout held all facts, those of its family.
-
-        Raises
-        ------
-        ValueError
-            If facts are missing and the family is none whose facts are known, or if there are unknown ones.
-        """
-        names = {f.name for f in fields(cls)}
-        if unknown := sorted(set(stored) - names):
-            raise ValueError(f"a layout with {unknown} given, expected {sorted(names)}: it is of a newer version")
-        missing = names - set(stored)
-        if not missing:
-            return cls(**stored)
-        family = str(stored.get("family"))
-        if "family" not in stored or family not in _BEFORE_FACTS:
-            raise ValueError(
-                f"the layout of the family {family!r} given without {sorted(missing)}: it was stored by an older "
-                f"version, which knew {', '.join(_BEFORE_FACTS)}; capture the clip again"
-            )
-        return cls(**{**_BEFORE_FACTS[family], **stored})
-
-
-# Facts of the families as of the version that stored a layout without them; adapters of today say their own.
-_QWEN = {"salience": "mean_query", "frame_features": "mean", "grid_positions": True, "fastvid": "qwen"}
-_BEFORE_FACTS: dict[str, dict[str, Any]] = {
-    "unknown": {},
-    "llava_onevision": {},
-    "llava_video": {"fastvid": "llava_video"},
-    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe"), _QWEN),
-}
+UNKNOWN = TokenLayout("unknown")
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +73,7 @@ class VideoTokens:
     frame_features: Mapping[str, Float[Tensor, "frames frame_channels"]] = field(default_factory=dict)
     positions: Int[Tensor, "axes frames tokens"] | None = None
     rotary: RotaryLayout | None = None
-    layout: TokenLayout = TokenLayout("unknown")
+    layout: TokenLayout = UNKNOWN
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ from redundancy.evaluation.statistics.rank_correlation import ALL, LEVELS, rank_
 from redundancy.plot import compose
 from studies import retention_curve
 from studies.core.panels import forest, panel
-from studies.core.report import interval_text
+from studies.core.report import cell_text
 from studies.core.study import Facts
 
 PREDICTORS = {"achieved": "share of tokens kept"} | retention_curve.MEASURED
@@ -64,14 +64,14 @@ def prediction_tables(summary: xr.Dataset) -> str:
         shown = {"measurement": [str(m) for m in summary["measure"].values]}
         for skill in map(str, summary["skill"].values):
             cells = summary["correlation"].sel(level=level, skill=skill)
-            shown[skill] = [interval_text(cell, "+.2f") if skill == ALL else _starred(cell) for cell in cells]
+            shown[skill] = [cell_text(cell, "+.2f") if skill == ALL else _starred(cell) for cell in cells]
         title = f"Rank correlation with accuracy, {level} (*: the interval of {MARKED} videos or more leaves out 0):"
         tables.append(f"{title}\n{pd.DataFrame(shown).to_string(index=False)}")
     return "\n\n".join(tables)
 
 
 def _starred(cell: xr.DataArray) -> str:
-    return interval_text(cell, "+.2f", alone=True) + "*" * is_marked(*map(float, cell.values[1:]))
+    return cell_text(cell, "+.2f", alone=True) + "*" * is_marked(*map(float, cell.values[1:]))
 
 
 def figure(summary: xr.Dataset) -> Figure:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # from the ground up; parts of one floor do not know each other
 FLOORS: tuple[set[str], ...] = (
     {"_lazy", "_moved", "checks", "labelled", "paths", "provenance", "questions"},
-    {"grid", "plugins", "records", "video"},
+    {"layout", "plugins", "records", "video"},
     {"tokens", "world"},
     {"reduction", "sources"},
     {"metrics.kernels"},

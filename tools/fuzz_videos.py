@@ -8,7 +8,6 @@ decoder that stops at damage reports some. Exit status 1 if anything is wrong; t
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -27,6 +26,7 @@ from typing import Any
 
 import av
 import numpy as np
+import tyro
 
 from redundancy.paths import data_folder
 from redundancy.video import ReaderDiedError, VideoError, VideoMemoryError, VideoTimeoutError, load_video
@@ -396,15 +396,34 @@ def table(counts: Counter[tuple[str, str]]) -> str:
     return "\n".join([header, *(_row(counts, [n], n) for n in names), _row(counts, names, "all")])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Mutate videos and read them.
+
+    Parameters
+    ----------
+    count
+        Mutated files.
+    seed
+        Of the mutations: the same seed, the same files.
+    seconds
+        No new file after this time.
+    out
+        Folder of the files that are not right.
+    judge
+        Of the process that reads one file: the file, and a json of the hashes of known frames.
+    """
+
+    count: int = 500
+    seed: int = 0
+    seconds: float = 3600.0
+    out: Path = Path("results/fuzz")
+    judge: tuple[Path, Path] | None = None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """From the command line."""
-    parser = argparse.ArgumentParser(prog="python -m tools.fuzz_videos", description="Mutate videos and read them.")
-    parser.add_argument("--count", type=int, default=500, help="mutated files")
-    parser.add_argument("--seed", type=int, default=0, help="of the mutations: the same seed, the same files")
-    parser.add_argument("--seconds", type=float, default=3600.0, help="no new file after this time")
-    parser.add_argument("--out", type=Path, default=Path("results/fuzz"), help="folder of the files that are not right")
-    parser.add_argument("--judge", type=Path, nargs=2, help=argparse.SUPPRESS)
-    given = parser.parse_args(arguments)
+    given = tyro.cli(Options, args=arguments, prog="python -m tools.fuzz_videos")
     if given.judge:
         path, known = given.judge
         print(json.dumps(judge(path, frozenset(json.loads(known.read_text())))))

@@ -20,7 +20,6 @@ from redundancy.pruning.base import InnerMethod, Method
 from redundancy.pruning.named import as_inner, as_method
 from redundancy.reduction import Reduction
 
-# which models are inside `prune`, whoever opened it; beside them, so that a copy of a model is not inside too
 _open: WeakSet[nn.Module] = WeakSet()
 
 
@@ -126,4 +125,6 @@ def refuse_inside(family: Family, what: str) -> None:
         Naming `what` cannot be there.
     """
     if family.core in _open:
-        raise NotImplementedError(f"the model is inside a prune context, where {what} cannot be; leave the context")
+        raise NotImplementedError(
+            f"the model is inside a prune context already, where {what} cannot be; leave the context"
+        )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from redundancy._lazy import lazy_names
 
 if TYPE_CHECKING:
     from redundancy.evaluation.answers import evaluate as evaluate
@@ -25,34 +26,4 @@ if TYPE_CHECKING:
     from redundancy.evaluation.statistics.summary import summarise as summarise
     from redundancy.evaluation.statistics.summary import table as table
 
-_HOME = {
-    "Measure": "statistics.measures",
-    "VideoSession": "session",
-    "accuracy": "statistics.scores",
-    "aggregate": "statistics.aggregate",
-    "compare": "statistics.summary",
-    "contrast": "statistics.aggregate",
-    "evaluate": "answers",
-    "fidelity_means": "statistics.scores",
-    "join_summaries": "statistics.join",
-    "mean_interval": "statistics.intervals",
-    "measure_of": "statistics.measures",
-    "order_sensitivity": "order",
-    "paired_accuracy": "statistics.scores",
-    "paired_difference": "statistics.intervals",
-    "paired_measure": "statistics.scores",
-    "score_questions": "scoring",
-    "summarise": "statistics.summary",
-    "table": "statistics.summary",
-}
-__all__ = [*sorted(_HOME)]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'redundancy.evaluation' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(f"redundancy.evaluation.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

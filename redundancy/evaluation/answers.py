@@ -120,6 +120,8 @@ def evaluate(
     ValueError
         If two videos have one name, `seed` is given and nothing draws, `shared` would change answers, or there is no
         question about any of the videos.
+    NotImplementedError
+        If the model is in training mode, or inside `prune`.
     NothingMeasuredError
         If several videos are given and all fail, with all messages; an only video raises its own error.
     FileExistsError, FolderInUseError

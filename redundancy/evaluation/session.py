@@ -21,6 +21,7 @@ from redundancy.evaluation.prompts import Prompts, prompts_of
 from redundancy.evaluation.rows import Asking, Inner, Method, compared, grid_text, rows_of
 from redundancy.evaluation.sharing import share
 from redundancy.metrics import coverage
+from redundancy.metrics.kernels.outputs import error_of_outputs, video_outputs
 from redundancy.metrics.kernels.sample import fixed_sample
 from redundancy.metrics.measure import measure
 from redundancy.models.identity import running_state
@@ -110,7 +111,6 @@ class VideoSession:
         self.prompt = first if prompt is None else prompt
         self._reads: dict[str, Any] = {"salience": salience, "keys": keys}
         self._captures: dict[tuple[str | None, Any], xr.Dataset] = {}
-        self._kmeans: dict[int, float] = {}
         self._made: dict[object, Any] = {}
         self._state: object = None
         self._closed = False
@@ -120,8 +120,10 @@ class VideoSession:
     @cached_property
     def _shown(self) -> Prepared:
         """The prompt behind the tower; the one place where the tower runs."""
-        self._state = running_state(self.model)
-        return encode(self.model, self.model.prepare(self.clip, self.prompt), **self._reads)
+        state = running_state(self.model)
+        shown = encode(self.model, self.model.prepare(self.clip, self.prompt), **self._reads)
+        self._state = state
+        return shown
 
     def _prepared(self, prompt: str | None) -> Prepared:
         """Another prompt about the clip, behind the tower."""
@@ -181,7 +183,7 @@ class VideoSession:
 
     @property
     def tokens(self) -> VideoTokens:
-        """The tokens as they enter the language model, with every salience and frame feature that the model gives."""
+        """The tokens as they enter the language model, with every salience and frame feature that was read."""
         self._ready()
         return self._recorded.tokens[0]
 
@@ -367,17 +369,18 @@ class VideoSession:
 
     def kmeans_error(self, kept: int) -> float:
         """Reconstruction error of as many k-means centres as tokens are kept, to which `reconstruction_gap` refers."""
-        if kept not in self._kmeans:
+
+        def error() -> float:
             anything = Reduction.from_selection(torch.arange(kept), grid=self.tokens.grid)
-            error = coverage.kmeans_error(self.tokens.features.cpu(), anything, sample=SAMPLE)
-            self._kmeans[kept] = error.item()
-        return self._kmeans[kept]
+            return coverage.kmeans_error(self.tokens.features.cpu(), anything, sample=SAMPLE).item()
+
+        return self.once(("k-means", kept), error)
 
     def reconstruction_gap(self, reduction: Reduction) -> float:
         """The metric of that name, with k-means run once for all reductions that keep as many tokens."""
         best = self.kmeans_error(reduction.kept)
         points = self.once("sample", lambda: fixed_sample(self.tokens.features, seed=0, sample=SAMPLE))
-        error = coverage.error_of_outputs(points, coverage.video_outputs(self.tokens.features, reduction)).item()
+        error = error_of_outputs(points, video_outputs(self.tokens.features, reduction)).item()
         return error / best if best > 0 else float("nan")
 
     def once(self, key: object, make: Callable[[], T]) -> T:

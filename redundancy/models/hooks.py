@@ -105,8 +105,6 @@ class LayerColumns:
         return local.scatter(1, torch.where(self.valid, self.column, length), places)[:, :length]
 
 
-# Beside the modules and not on them, where state dicts, copies and digests would find it; and by weak keys, so that no
-# model outlives its last user for it.
 _shortened: WeakKeyDictionary[nn.Module, list[ShortVideo]] = WeakKeyDictionary()  # of the running call, by core
 
 _layer_columns: WeakKeyDictionary[nn.Module, dict[int, LayerColumns]] = WeakKeyDictionary()  # of the last prompt
@@ -126,8 +124,6 @@ def _spans_of_copies(
     family: Family, input_ids: Int[Tensor, "batch length"], grids: Sequence[TokenGrid], copies: int
 ) -> tuple[list[VideoSpan], list[int]]:
     """Spans of a batch in which `generate` repeated each row, and for each the number of the video that it shows."""
-    # it repeats rows (beams, several answers) after the tower has run, whose grids are still those of the first rows:
-    # so the videos are located in these, and the others show what they show
     spans = list(enumerate(family.spans(input_ids[::copies], grids)))
     repeated = [(i, replace(span, row=span.row * copies + copy)) for i, span in spans for copy in range(copies)]
     repeated.sort(key=lambda entry: entry[1].row)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from redundancy._lazy import lazy_names
 
 if TYPE_CHECKING:
     from redundancy.pruning.base import InnerMethod as InnerMethod
@@ -42,51 +43,4 @@ if TYPE_CHECKING:
     from redundancy.pruning.table import INNER_METHODS as INNER_METHODS
     from redundancy.pruning.table import METHODS as METHODS
 
-_HOME = {
-    "AveragePool": "methods.controls",
-    "BUDGETS": "parts.budget",
-    "Budget": "parts.budget",
-    "DyCoke": "methods.dycoke",
-    "FastV": "methods.fastv",
-    "FastVID": "methods.fastvid",
-    "FirstOf2x2": "methods.controls",
-    "FrameDrop": "methods.controls",
-    "HoliTom": "methods.holitom",
-    "HoliTomInner": "methods.holitom_inner",
-    "INNER_METHODS": "table",
-    "InnerMethod": "base",
-    "MERGERS": "parts.merge",
-    "METHODS": "table",
-    "Merger": "parts.merge",
-    "Method": "base",
-    "PruneVid": "methods.prunevid",
-    "PruneVidStage2": "methods.prunevid_stage2",
-    "RandomInner": "methods.random_inner",
-    "RandomOf2x2": "methods.controls",
-    "RandomTokens": "methods.controls",
-    "SALIENCE_SOURCES": "parts.salience",
-    "SEGMENTERS": "parts.segment",
-    "SELECTORS": "parts.select",
-    "Salience": "parts.salience",
-    "Segmenter": "parts.segment",
-    "Selector": "parts.select",
-    "UniformTokens": "methods.controls",
-    "VCast": "methods.vcast",
-    "VidCom2": "methods.vidcom2",
-    "VisionZip": "methods.visionzip",
-    "as_inner": "named",
-    "as_method": "named",
-    "label_of": "named",
-    "register": "registration",
-}
-__all__ = [*sorted(_HOME)]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'redundancy.pruning' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(f"redundancy.pruning.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -76,6 +76,8 @@ class Registry(dict[str, P]):
 
     Parameters
     ----------
+    name
+        Of the variable that holds it: `"MERGERS"`.
     what
         The kind in words, for messages: `"merger"`.
     base
@@ -84,9 +86,14 @@ class Registry(dict[str, P]):
         Instances whose class has a `name`.
     """
 
-    def __init__(self, what: str, base: type[Any], *parts: P) -> None:
+    def __init__(self, name: str, what: str, base: type[Any], *parts: P) -> None:
         super().__init__({part.name: part for part in parts})
-        self.what, self.base = what, base
+        self.name, self.what, self.base = name, what, base
+        self.__module__ = "redundancy.pruning"  # where pickle finds it by its name
+
+    def __reduce__(self) -> str:
+        # one object a process: copies and digests of a class that has a slot are not those of all that is registered
+        return self.name
 
     def key_of(self, name: str, *, field: str | None = None) -> str:
         """The name of an entry, given by it or by its class's name.

@@ -196,14 +196,8 @@ def tokens_of_prompt(
     ValueError
         If a source is asked for that the model does not give, or inside `prune`.
     """
-    recorder = record_prompt(
-        model,
-        inputs,
-        salience=salience,
-        frame_features=frame_features,
-        salience_layer=salience_layer,
-        keys=keys,
-    )
+    sources = {"salience": salience, "frame_features": frame_features}
+    recorder = record_prompt(model, inputs, **sources, salience_layer=salience_layer, keys=keys)
     if recorder.reduced:
         raise ValueError(
             "the model is inside prune, so whole videos do not reach its language model; leave the context, or use "

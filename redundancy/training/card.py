@@ -5,7 +5,6 @@ python -m redundancy.training.card results/models/tiny-qwen3-vl
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import textwrap
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import tyro
 from safetensors import safe_open
 
 from redundancy.plot import accuracy_over_retention, learning_curve, save
@@ -167,15 +167,28 @@ def interval(row: Any) -> str:
     return f"{row.accuracy:.2f} [{row.low:.2f}, {row.high:.2f}]"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the cards of exported models again."""
-    parser = argparse.ArgumentParser(
-        prog="python -m redundancy.training.card",
-        description="Write the card of an exported model again, from its training.json and held_out.json.",
-    )
-    parser.add_argument("folders", nargs="+", type=Path, help="of exported models")
-    for folder in parser.parse_args(arguments).folders:
+def write_cards(folders: tyro.conf.Positional[tuple[Path, ...]]) -> None:
+    """Write the cards of exported models again, from their training.json and held_out.json.
+
+    Parameters
+    ----------
+    folders
+        Of exported models.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if not folders:
+        raise ValueError("no folder given, expected folders of exported models")
+    for folder in folders:
         write_card(folder)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write cards from the command line."""
+    tyro.cli(write_cards, args=arguments, prog="python -m redundancy.training.card")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ python -m redundancy.world.clips --out data/clips
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 from collections.abc import Sequence
@@ -124,16 +123,35 @@ def make_clips(out: Path, *, count: int = 64, config: WorldConfig | None = None)
     return records
 
 
+def render_clips(
+    out: Path = Path("data/clips"),
+    count: int = 64,
+    frames: int = WorldConfig().frames,
+    *,
+    size: int = WorldConfig().size,
+) -> None:
+    """Render the bundled clips.
+
+    Parameters
+    ----------
+    out
+        Folder of the clips.
+    count
+        Number of clips, a multiple of four.
+    frames
+        Frames of each clip.
+    size
+        Pixels along each side before enlarging.
+    """
+    records = make_clips(out, count=count, config=WorldConfig(frames, size))
+    print(f"{len(records)} clips in {out}")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Render the clips from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m redundancy.world.clips", description="Render the bundled clips.")
-    parser.add_argument("--out", type=Path, default=Path("data/clips"), help="folder of the clips")
-    parser.add_argument("--count", type=int, default=64, help="number of clips, a multiple of four")
-    parser.add_argument("--frames", type=int, default=WorldConfig().frames, help="frames of each clip")
-    parser.add_argument("--size", type=int, default=WorldConfig().size, help="pixels along each side before enlarging")
-    given = parser.parse_args(arguments)
-    records = make_clips(given.out, count=given.count, config=WorldConfig(given.frames, given.size))
-    print(f"{len(records)} clips in {given.out}")
+    import tyro
+
+    tyro.cli(render_clips, args=arguments, prog="python -m redundancy.world.clips")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from redundancy.evaluation.statistics.intervals import interval_name
+from redundancy.evaluation.statistics.summary import interval_text
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Column:
         """The text of every row."""
         at = self.at if not self.measure else {"measure": self.measure, **self.at}
         chosen = summary[self.of].sel(at)
-        return [interval_text(self.scale * chosen.sel(place), self.form, alone=self.alone) for place in places]
+        return [cell_text(self.scale * chosen.sel(place), self.form, alone=self.alone) for place in places]
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,12 @@ def retention_columns(summary: xr.Dataset) -> dict[str, list[str]]:
     }
 
 
-def interval_text(cell: xr.DataArray, form: str, *, alone: bool = False) -> str:
-    """An estimate with its interval in brackets, a dash where there is none."""
-    alone = alone or not cell.ndim
-    estimate, low, high = np.broadcast_to(cell.values, 3 if not cell.ndim else cell.shape)[:3]
-    if np.isnan(estimate):
-        return "-"
-    return f"{estimate:{form}}" if alone else f"{estimate:{form}} [{low:{form}}, {high:{form}}]"
+def cell_text(cell: xr.DataArray, form: str, *, alone: bool = False) -> str:
+    """An estimate, with its interval in brackets if it has one; a dash where it is undefined."""
+    if not cell.ndim or alone:
+        estimate = float(cell if not cell.ndim else cell[0])
+        return "-" if np.isnan(estimate) else f"{estimate:{form}}"
+    return interval_text(*map(float, cell.values[:3]), form=form)
 
 
 def below_tables(summary: xr.Dataset, videos: int) -> str:

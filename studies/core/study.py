@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,23 +116,11 @@ class MethodOptions(StudyOptions):
         return grid(self.methods, self.retentions)
 
 
-def own_questions(source: VideoSource, options: Any) -> tuple[Question, ...]:
-    """All questions that a video brings."""
-    return () if source.record is None else source.record.questions
-
-
 def required_questions(source: VideoSource, options: Any) -> tuple[Question, ...]:
-    """All questions that a video brings.
-
-    Raises
-    ------
-    ValueError
-        If it brings none.
-    """
-    questions = own_questions(source, options)
-    if not questions:
+    """All questions that a video brings; a ValueError if it brings none."""
+    if not source.questions:
         raise ValueError(f"{source.name} comes without questions; give the bundled clips, world:N, or clips with them")
-    return questions
+    return source.questions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +174,7 @@ class Study:
     measure: Callable[[VideoSession, Condition, Any], Iterable[Row]] | None = None
     measure_all: Callable[[VideoSession, Sequence[Condition], Any], Iterable[Row]] | None = None
     depends: tuple[str, ...] = ()
-    questions: Callable[[VideoSource, Any], Sequence[Question]] = own_questions
+    questions: Callable[[VideoSource, Any], Sequence[Question]] = lambda source, options: source.questions
     facts: Callable[[VideoSession, Any], dict[str, Any]] = lambda video, options: {}
     measures: Callable[[Any], Mapping[str, str | Measure]] | Mapping[str, str | Measure] = field(default_factory=dict)
     values: Mapping[str, Values] = field(default_factory=lambda: {"value": Values()})
@@ -214,15 +203,12 @@ class Study:
 
     def command_line(self, arguments: Sequence[str] | None = None) -> None:
         """Run the study from the command line; see `studies.core.run.command_line`."""
-        from studies.core.run import command_line
-
-        command_line(self, arguments)
+        import_module("studies.core.run").command_line(self, arguments)
 
     def run(self, options: Any, *, model: VideoLLM | None = None) -> xr.Dataset:
         """Run the study; see `studies.core.run.run`."""
-        from studies.core.run import run
-
-        return run(self, options, model=model)
+        summary: xr.Dataset = import_module("studies.core.run").run(self, options, model=model)
+        return summary
 
     def rows_on(self, video: VideoSession, conditions: Sequence[Condition], options: Any) -> list[Row]:
         """Rows of some conditions on one video."""

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from redundancy.apply import prune
-from redundancy.evaluation import answers
+from redundancy.evaluation import session
 from redundancy.evaluation.answers import answered, evaluate
 from redundancy.evaluation.cells import NothingMeasuredError, own_folder
 from redundancy.evaluation.scoring import score_questions
@@ -260,13 +260,13 @@ def test_what_is_stored_is_not_computed_again(
     model: VideoLLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     computed: list[str] = []
-    real = answers._rows
+    real = session.rows_of
 
-    def counted(model: VideoLLM, video: Any, *rest: Any, **named: Any) -> pd.DataFrame:
-        computed.append(video.name)
-        return real(model, video, *rest, **named)
+    def counted(*given: Any, asking: Any, **named: Any) -> pd.DataFrame:
+        computed.append(asking.video)
+        return real(*given, asking=asking, **named)
 
-    monkeypatch.setattr(answers, "_rows", counted)
+    monkeypatch.setattr(session, "rows_of", counted)
 
     def run(count: int, **settings: Any) -> tuple[pd.DataFrame, int]:
         computed.clear()

@@ -18,7 +18,7 @@ from redundancy.evaluation.answers import answered, evaluate
 from redundancy.evaluation.cost.flops import DecoderShape, fastvid_flops, holitom_flops
 from redundancy.evaluation.session import VideoSession
 from redundancy.evaluation.statistics.scores import fidelity_means
-from redundancy.metrics.coverage import kmeans_error
+from redundancy.metrics.coverage import kmeans_error, reconstruction_gap
 from redundancy.models import VideoLLM, load_model
 from redundancy.models.hooks import on_text_entry
 from redundancy.pruning import FastV, FastVID, HoliTom, RandomTokens
@@ -170,6 +170,9 @@ def test_costs_and_references(session: VideoSession) -> None:
     assert session.flops(draw.reduction)["flops_fastvid"] == fastvid_flops(draw.reduction.kept, shape)
     error = kmeans_error(session.tokens.features, draw.reduction).item()
     assert session.kmeans_error(draw.reduction.kept) == error
+    assert session.reconstruction_gap(draw.reduction) == reconstruction_gap(session.tokens.features, draw.reduction)
+    made = [session.once("key", lambda: object()) for _ in range(2)]
+    assert made[0] is made[1]
     assert session.grid_text == "x".join(str(n) for n in session.tokens.grid)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -31,6 +33,7 @@ from redundancy.pruning import (
     register,
 )
 from redundancy.pruning.base import Entries, InnerMethod, Method
+from redundancy.pruning.part import Slot
 from redundancy.pruning.parts.merge import ClusterWeights, Drop
 from redundancy.pruning.registration import REGISTRIES
 from redundancy.reduction import Reduction
@@ -124,6 +127,26 @@ def test_parts_of_a_user() -> None:
     assert as_method(label_of(odd)) == odd
     both = FastVID(merger=Little(share=0.2, beta=0.3))
     assert as_method(label_of(both)) == both
+
+
+@dataclass(frozen=True)
+class Merging(Method):
+    """A user's method with a part."""
+
+    slots: ClassVar[Mapping[str, Slot]] = {"merger": Slot(MERGERS)}
+
+    merger: Merger | str = "drop"
+
+    def _decide(self, tokens: VideoTokens) -> Reduction:
+        return self._keep_all(tokens)
+
+
+def test_what_else_is_registered_changes_no_digest() -> None:
+    before = digest_of(Merging())
+    assert before != digest_of(Merging(merger="mixture"))
+    register(Little)
+    assert digest_of(Merging()) == before
+    assert copy.deepcopy(MERGERS) is pickle.loads(pickle.dumps(MERGERS)) is MERGERS
 
 
 def test_names_that_are_taken() -> None:

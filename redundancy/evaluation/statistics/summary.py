@@ -208,19 +208,17 @@ def table(summary: xr.Dataset, variable: str = "value", *, digits: int = 3) -> p
             made.insert(1, column, values[column].values[place])
     made[list(STATISTIC)] = cells
     made["n"] = made["n"].fillna(0).astype(int)
-    made["text"] = [interval_text(*row[:3], digits=digits) for row in cells]
+    made["text"] = [interval_text(*row[:3], form=f".{digits}f") for row in cells]
     return made
 
 
-def interval_text(estimate: float, low: float, high: float, *, digits: int = 3, sign: str = "") -> str:
-    """An estimate with its interval in brackets, a dash where it is undefined; `sign="+"` writes both signs.
+def interval_text(estimate: float, low: float, high: float, *, form: str = ".3f") -> str:
+    """An estimate with its interval in brackets, a dash where it is undefined; `form` is that of the numbers.
 
-    >>> interval_text(0.5, 0.25, 0.75, digits=2)
-    '0.50 [0.25, 0.75]'
+    >>> interval_text(0.5, 0.25, 0.75, form="+.2f")
+    '+0.50 [+0.25, +0.75]'
     """
-    if np.isnan(estimate):
-        return "-"
-    return f"{estimate:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+    return "-" if np.isnan(estimate) else f"{estimate:{form}} [{low:{form}}, {high:{form}}]"
 
 
 def _settings(confidence: float, method: str, seed: int) -> dict[str, Any]:

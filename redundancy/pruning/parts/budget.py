@@ -207,4 +207,4 @@ class SegmentBudget(Budget):
         return needs
 
 
-BUDGETS: Registry[Budget] = Registry("budget", Budget, CurvatureBudget(), UniformBudget(), SegmentBudget())
+BUDGETS: Registry[Budget] = Registry("BUDGETS", "budget", Budget, CurvatureBudget(), UniformBudget(), SegmentBudget())

@@ -147,7 +147,7 @@ class Drop(Merger):
 
 
 MERGERS: Registry[Merger] = Registry(
-    "merger", Merger, AnchorCentric(), Mixture(), ClusterMean(), SequentialHalving(), Drop()
+    "MERGERS", "merger", Merger, AnchorCentric(), Mixture(), ClusterMean(), SequentialHalving(), Drop()
 )
 
 

@@ -71,6 +71,6 @@ class RandomSalience(Salience):
         return draw.to(tokens.features.device)
 
 
-SALIENCE_SOURCES: Registry[Salience] = Registry("source of salience", Salience)
+SALIENCE_SOURCES: Registry[Salience] = Registry("SALIENCE_SOURCES", "source of salience", Salience)
 SALIENCE_SOURCES |= {name: Recorded(name) for name in ("pooling_head", "received", "mean_query", "norm")}
 SALIENCE_SOURCES |= {RandomSalience.name: RandomSalience()}

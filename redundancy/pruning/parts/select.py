@@ -200,4 +200,6 @@ class SalienceSelector(Selector):
         return needs
 
 
-SELECTORS: Registry[Selector] = Registry("selector", Selector, Unusual(), DensitySelector(), SalienceSelector())
+SELECTORS: Registry[Selector] = Registry(
+    "SELECTORS", "selector", Selector, Unusual(), DensitySelector(), SalienceSelector()
+)

@@ -19,6 +19,7 @@ from redundancy.pruning.parts.segment.static import StaticWindows
 from redundancy.pruning.parts.segment.ward import Agglomerative, agglomerative
 
 SEGMENTERS: Registry[Segmenter] = Registry(
+    "SEGMENTERS",
     "segmenter",
     Segmenter,
     FixedInterval(),
