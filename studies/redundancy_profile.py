@@ -178,7 +178,7 @@ def profile(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Opti
     coords["source"] = [METRICS[m].source for m in of["condition"]]
     return (
         xr.Dataset(made)
-        .merge(separation(own, measures=about))
+        .merge(separation(own, measures=about), compat="no_conflicts")
         .assign_coords({name: ("measure", list(values)) for name, values in coords.items()})
         .assign_attrs(
             summary.attrs,

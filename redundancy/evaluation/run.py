@@ -18,11 +18,12 @@ import pandas as pd
 from tqdm import tqdm
 
 from redundancy.evaluation.cells import CannotStoreError, Cell, Cells, Facts, open_cells, write_whole
-from redundancy.evaluation.failures import failure_of, with_failures
+from redundancy.evaluation.failures import FAILURE, failure_of, with_failures
 from redundancy.provenance import commit, digest_of
 from redundancy.sources import VideoSource
 
 SORT = ("video", "condition", "seed")
+RESERVED = ("video", "kind", "grid", "commit", *FAILURE)  # columns that say which video, and whether it failed
 
 
 class Runnable(Protocol):
@@ -118,8 +119,8 @@ def run_videos(
     conditions
         The conditions wanted, see `Runnable`: stored rows of another digest are computed again.
     compute
-        Rows and facts of one video for the conditions that are missing. Any exception becomes a row with its message. A
-        fact `grid` becomes a column.
+        Rows and facts of one video for the conditions that are missing. Any exception becomes a row with its message;
+        columns named as in `RESERVED` are refused. A fact `grid` becomes a column.
     out
         Folder of the study's results.
     context
@@ -313,6 +314,8 @@ def _rows_of(
     result = compute(source, [conditions[label] for label in labels])
     if strange := {row.get("condition") for row in result.rows} - set(labels):
         raise ValueError(f"rows of the conditions {sorted(map(str, strange))} made, expected those of {list(labels)}")
+    if taken := {name for row in result.rows for name in row} & set(RESERVED):
+        raise ValueError(f"rows with the columns {sorted(taken)} made, expected other names: they are the runner's own")
     rows = pd.DataFrame(result.rows) if result.rows else pd.DataFrame({"condition": pd.Series(dtype=str)})
     return rows.assign(commit=commit()), result.facts
 

@@ -6,9 +6,9 @@ from redundancy.evaluation.statistics.intervals import UNBOUNDED, Bounds
 from redundancy.metrics.table import METRICS
 
 SHARES = (
-    *("correct", "accuracy", "agreement", "probability", "chance", "achieved", "achieved_other", "precision", "recall"),
+    *("correct", "accuracy", "agreement", "probability", "chance", "achieved", "precision", "recall"),
     *("f1", "attention_lost_sources", "salience_auc", "expected", "least", "held"),
-    *("anchor_expected", "anchor_expected_in_frames", "source_expected"),
+    *("anchor_expected", "anchor_expected_in_frames", "source_expected", "achieved_first", "achieved_second"),
 )
 DIFFERENCES = ("excess", "anchor_excess", "anchor_excess_in_frames", "source_excess")  # of two shares
 # studies take absolute values, also of the metric time_warp
