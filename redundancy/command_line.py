@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -37,9 +38,16 @@ def parsed(options: type[Any], arguments: Sequence[str] | None = None) -> Any:
 
 @contextmanager
 def exit_status() -> Iterator[None]:
-    """Errors as one line: status 2 for one of the user, 3 if nothing could be measured, 130 if it was stopped."""
+    """Errors as one line: status 2 for one of the user, 3 if nothing could be measured, 130 if it was stopped.
+
+    Nothing is said to a reader that went away: `python -m studies | head -1`.
+    """
     try:
         yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again as it ends
+        sys.exit(1)
     except NothingMeasuredError as error:
         print(error, file=sys.stderr)
         sys.exit(3)

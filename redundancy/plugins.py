@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 
 from redundancy.checks import require_type
+from redundancy.provenance import PLUGIN
 
-PREFIX = "plugin_"  # of the module's name: that of no package, and the same wherever the file lies
 _LOADED: dict[Path, ModuleType] = {}
 
 
@@ -58,7 +58,9 @@ def _load_file(path: Path) -> ModuleType:
         return _LOADED[path]
     if not path.is_file():
         raise ValueError(f"plug-in {path} given, expected a file that exists")
-    name = PREFIX + path.stem
+    if (known := _imported(path)) is not None:
+        return known
+    name = PLUGIN + path.stem
     spec = spec_from_file_location(name, path)
     if not path.stem.isidentifier() or spec is None or spec.loader is None:
         raise ValueError(f"plug-in {path} given, expected a name of letters, digits and underscores that ends in .py")
@@ -73,6 +75,12 @@ def _load_file(path: Path) -> ModuleType:
         raise _failed(str(path), error) from error
     _LOADED[path] = module
     return module
+
+
+def _imported(path: Path) -> ModuleType | None:
+    """The module of a file that runs as a script, or was imported without this function."""
+    alike = (m for m in list(sys.modules.values()) if Path(str(vars(m).get("__file__"))).name == path.name)
+    return next((m for m in alike if Path(str(m.__file__)).resolve() == path), None)
 
 
 def _failed(plugin: str, error: Exception) -> ValueError:

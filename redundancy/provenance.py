@@ -22,6 +22,7 @@ from typing import Any
 _LIBRARIES = ("torch", "transformers", "numpy", "scikit-learn", "scipy", "xarray", "zarr", "decord", "av")
 # of a model folder, what decides about its outputs: weights, configurations, tokenizers, templates
 _OF_A_MODEL = frozenset({".safetensors", ".json", ".jinja", ".txt", ".model", ".tiktoken"})
+PLUGIN = "plugin_"  # begins the names of modules of plug-ins, see `redundancy.plugins`
 _VERSIONED = frozenset({"redundancy", "studies", "torch", "numpy", *sys.stdlib_module_names})
 
 
@@ -181,7 +182,7 @@ class _Digest:
             file = getattr(value, "__file__", None)
             content = "" if file is None or _is_installed(value.__name__) else file_sha256(file)
             return _leaf("module", f"{value.__name__} {content}".encode())
-        if isinstance(value, type | types.FunctionType) and _is_installed(value.__module__):
+        if isinstance(value, type | types.FunctionType) and _is_installed(_module_of(value)):
             return _leaf("installed", _path(value).encode())
         return self.of(value, f"{where}, {name}")
 
@@ -222,7 +223,17 @@ def _node(kind: str, parts: Sequence[bytes]) -> bytes:
 
 
 def _path(value: Any) -> str:
-    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', None) or type(value).__qualname__}"
+    return f"{_module_of(value)}.{getattr(value, '__qualname__', None) or type(value).__qualname__}"
+
+
+def _module_of(value: Any) -> str:
+    """Name of the module of a function, class or object, the same whether its file is run, imported or a plug-in."""
+    name = str(getattr(value, "__module__", None) or "")
+    if name != "__main__":
+        return name.removeprefix(PLUGIN)
+    main = sys.modules[name]
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    return str(spec.name) if spec is not None else name if file is None else Path(file).stem
 
 
 def _is_numpy(value: object) -> bool:
@@ -258,7 +269,7 @@ def _is_installation(folder: Path) -> bool:
 
 def _is_versioned(value: Any) -> bool:
     """True where the version of a package stands for the code."""
-    return str(getattr(value, "__module__", "")).partition(".")[0] in _VERSIONED
+    return _module_of(value).partition(".")[0] in _VERSIONED
 
 
 def _is_written(name: str, member: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 
@@ -30,7 +31,9 @@ def study(name: str) -> Study:
         If there is none.
     """
     if name not in STUDIES:
-        raise ValueError(f"there is no study {name!r}; the studies are {', '.join(STUDIES)}")
+        near = get_close_matches(name, STUDIES, n=1)
+        said = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(f"there is no study {name!r}{said}; the studies are {', '.join(STUDIES)}")
     found: Study = import_module(f"studies.{name}").STUDY
     return found
 

@@ -23,6 +23,7 @@ from redundancy.provenance import commit, digest_of
 from redundancy.sources import VideoSource
 
 SORT = ("video", "condition", "seed")
+RESERVED = ("video", "kind", "grid", "commit", *FAILURE)  # columns that say which video, and whether it failed
 
 
 class Runnable(Protocol):
@@ -118,8 +119,8 @@ def run_videos(
     conditions
         The conditions wanted, see `Runnable`: stored rows of another digest are computed again.
     compute
-        Rows and facts of one video for the conditions that are missing. Any exception becomes a row with its message. A
-        fact `grid` becomes a column.
+        Rows and facts of one video for the conditions that are missing. Any exception becomes a row with its message;
+        columns named as in `RESERVED` are refused. A fact `grid` becomes a column.
     out
         Folder of the study's results.
     context
@@ -314,6 +315,8 @@ def _rows_of(
     _check_columns(result.rows, source)
     if strange := {row.get("condition") for row in result.rows} - set(labels):
         raise ValueError(f"rows of the conditions {sorted(map(str, strange))} made, expected those of {list(labels)}")
+    if taken := {name for row in result.rows for name in row} & set(RESERVED):
+        raise ValueError(f"rows with the columns {sorted(taken)} made, expected other names: they are the runner's own")
     rows = pd.DataFrame(result.rows) if result.rows else pd.DataFrame({"condition": pd.Series(dtype=str)})
     return rows.assign(commit=commit()), result.facts
 

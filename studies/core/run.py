@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import partial
-from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from redundancy.evaluation.cells import NothingMeasuredError, own_folder
 from redundancy.evaluation.conditions import Condition
 from redundancy.evaluation.run import Run, VideoResult, run_videos, say_what_ran, write_rows
 from redundancy.evaluation.session import VideoSession
+from redundancy.evaluation.statistics.aggregate import STATISTIC
 from redundancy.models import VideoLLM
 from redundancy.models.identity import model_digest
-from redundancy.plugins import load_plugin
 from redundancy.provenance import digest_of
 from redundancy.recording import model_provenance, open_dataset, save_dataset
 from redundancy.sources import VideoSource, list_videos
@@ -51,11 +50,10 @@ def run(study: Study, options: Any, *, model: VideoLLM | None = None) -> xr.Data
     NothingMeasuredError
         With the message of every video, if all failed.
     FileExistsError, FolderInUseError
-        If the folder holds something else, or another run works there.
+        If the folder holds something else, or results of an earlier version, or another run works there.
     """
-    for plugin in options.plugin:
-        load_plugin(plugin)
     folder = options.out or Path("results") / study.name
+    _stored_summary(folder)
     with own_folder(folder, study.name), VideoReader(decoder=options.decoder, timeout=options.decode_timeout) as reader:
         sources = list_videos(options.videos, limit=options.limit, reader=reader)
         conditions = study.conditions(options)
@@ -147,9 +145,24 @@ def report(study: Study, summary: xr.Dataset, done: Run, *, folder: Path) -> str
 
 def draw(study: Study, folder: Path) -> list[Path]:
     """Draw the study's figures from what is stored in a folder."""
-    summary = open_dataset(folder / "summary.zarr").load()
+    summary = _stored_summary(folder)
+    if summary is None:
+        raise ValueError(f"{folder} holds no summary; run python -m studies.{study.name} first")
     files = [(f"{study.name}_{ending}" if ending else study.name, make) for ending, make in study.figures.items()]
     return [path for name, make in files for path in plot.save(make(summary), folder / name)]
+
+
+def _stored_summary(folder: Path) -> xr.Dataset | None:
+    """The summary in a folder, None if there is none; those of earlier versions are refused."""
+    if not (folder / "summary.zarr").is_dir():
+        return None
+    summary = open_dataset(folder / "summary.zarr").load()
+    if "statistic" in summary.coords and tuple(summary["statistic"].values) != STATISTIC:
+        raise FileExistsError(
+            f"the folder {folder} holds results of an earlier version of redundancy, whose summary has another shape; "
+            "give another folder, or remove this one"
+        )
+    return summary
 
 
 def command_line(study: Study, arguments: Sequence[str] | None = None) -> None:
@@ -158,17 +171,5 @@ def command_line(study: Study, arguments: Sequence[str] | None = None) -> None:
     Exit status 0: everything was measured; 2: an error of the user; 3: videos failed, all or some, which are named.
     """
     with exit_status():
-        study = _as_imported(study)
         if len(run(study, parsed(study.options, arguments)).attrs["failed"]):
             sys.exit(3)
-
-
-def _as_imported(study: Study) -> Study:
-    """The study of the module that runs as `__main__`, imported by its name: rows are keyed by where code stands."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    file = getattr(sys.modules["__main__"], "__file__", None)
-    if study.options.__module__ != "__main__" or file is None:
-        return study
-    module: Any = load_plugin(file) if spec is None else import_module(spec.name)
-    found: Study = next(s for s in vars(module).values() if isinstance(s, Study) and s.name == study.name)
-    return found

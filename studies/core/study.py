@@ -17,6 +17,7 @@ from redundancy.evaluation.conditions import Condition, grid
 from redundancy.evaluation.session import VideoSession
 from redundancy.evaluation.statistics.measures import Measure
 from redundancy.models import VideoLLM
+from redundancy.plugins import load_plugin
 from redundancy.pruning.table import METHODS
 from redundancy.questions import Question
 from redundancy.sources import VideoSource
@@ -67,6 +68,8 @@ class StudyOptions:
     plugin: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for plugin in self.plugin:
+            load_plugin(plugin)
         if self.out is not None:
             object.__setattr__(self, "out", Path(self.out).expanduser())
         self.at_least(1, "frames", "limit")

@@ -1,5 +1,137 @@
-"""A small model of every family for the tests of the whole pipeline."""
+"""A small model of every family, each study run once on two clips, and tables of a user's own things set back."""
 
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+
+from redundancy.metrics.registry import FACTS
+from redundancy.models import VideoLLM, load_model
+from redundancy.pruning import INNER_METHODS, METHODS
+from redundancy.pruning.registration import REGISTRIES
+from studies.core.study import Study
+from studies.registry import study
 from tests.family_fixtures import family_model, family_name, tiny_folder
 
 __all__ = ["family_model", "family_name", "tiny_folder"]
+
+PAIR: dict[str, Any] = {"methods": ("fastvid", "random_tokens"), "retentions": (0.5,), "seeds": 1}
+RANKED = {**PAIR, "retentions": (0.5, 0.25)}
+SMALL: dict[str, dict[str, Any]] = {  # options that make a study fast
+    "ablate_segments": {
+        "segmenters": ("fixed_interval",),
+        "segments": (2, 4),
+        "retentions": (0.5,),
+        "seeds": 2,
+        "skills": ("digit",),
+    },
+    "redundancy_profile": {"metrics": ("transition_similarity", "speed"), "null_draws": 2},
+    "position_drift": PAIR,
+    "attention_lost": {**PAIR, "skills": ("digit",)},
+    "method_agreement": PAIR,
+    "retention_curve": RANKED,
+    "metric_prediction": {**RANKED, "resamples": 9},
+    "efficiency": {"methods": ("fastvid",), "retentions": (0.5,), "new_tokens": 2, "repeats": 1},
+}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A study that was run: its options and folder, what it returned and printed, drew, and how often the tower ran."""
+
+    study: Study
+    options: Any
+    summary: xr.Dataset
+    printed: str
+    figures: tuple[Figure, ...]
+    tower_runs: int
+
+    @property
+    def out(self) -> Path:
+        return Path(self.options.out)
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        return pd.read_parquet(self.out / "rows.parquet")
+
+    def copied(self, to: Path) -> Path:
+        """Its results in a folder in which they may be changed."""
+        return Path(shutil.copytree(self.out, to))
+
+
+@pytest.fixture(scope="session")
+def tiny() -> VideoLLM:
+    """The bundled model."""
+    return load_model("tiny-llava-onevision", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def ran(tiny: VideoLLM, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Ran]:
+    """A study by its name, run once per session on two clips of eight frames."""
+    root = tmp_path_factory.mktemp("studies")
+    done: dict[str, Ran] = {}
+
+    def once(name: str) -> Ran:
+        if name not in done:
+            of_rows = {"rows": once("retention_curve").out} if name == "metric_prediction" else {}
+            chosen = study(name)
+            options = chosen.options(frames=8, limit=2, out=root / name, **SMALL[name], **of_rows)
+            calls, drawn = [0], []
+            with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
+                save = sys.modules["redundancy.plot.style"].save
+                patch.setattr("redundancy.plot.save", lambda figure, path: drawn.append(figure) or save(figure, path))
+                hook = tiny.family.tower.register_forward_hook(lambda *_: calls.append(calls.pop() + 1))
+                try:
+                    summary = chosen.run(options, model=tiny)
+                finally:
+                    hook.remove()
+            done[name] = Ran(chosen, options, summary, printed.getvalue(), tuple(drawn), calls[0])
+        return done[name]
+
+    return once
+
+
+@pytest.fixture(params=list(SMALL))
+def each(request: pytest.FixtureRequest, ran: Callable[[str], Ran]) -> Ran:
+    """Every study, run."""
+    return ran(str(request.param))
+
+
+@pytest.fixture
+def own_tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test registers, or loads as a plug-in, is gone after it."""
+    tables: tuple[Any, ...] = (METHODS, INNER_METHODS, *REGISTRIES, FACTS)
+    before = [dict(table) for table in tables]
+    monkeypatch.setattr("redundancy.plugins._LOADED", {})
+    yield
+    for table, entries in zip(tables, before, strict=True):
+        table.clear()
+        table.update(entries)
+    for name in [n for n in sys.modules if n.startswith("plugin_")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
+    """Video and conditions of all that studies compute from now on; figures are not drawn."""
+    seen: list[tuple[str, list[str]]] = []
+    rows_on = Study.rows_on
+
+    def noted(self: Study, video: Any, conditions: Any, options: Any) -> Any:
+        seen.append((video.source.name, [c.label for c in conditions]))
+        return rows_on(self, video, conditions, options)
+
+    monkeypatch.setattr(Study, "rows_on", noted)
+    monkeypatch.setattr("studies.core.run.draw", lambda study, folder: [])
+    return seen
