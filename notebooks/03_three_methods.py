@@ -276,7 +276,7 @@ at_anchors.redundancy.drift(clip)
 # %%
 DRIFT = {
     "position_displacement_time_mean": "position ids",
-    "alignment_all_mean": "alignment",
+    "alignment_all_mean": "rotary alignment",
     "grid_displacement_space_mean": "cells",
     "grid_displacement_seconds_mean": "seconds",
 }

@@ -64,10 +64,10 @@ with plot.style():
     for ax, (name, tokens) in zip(axes[0], captures.items(), strict=True):
         labels = tokens.rotary.axes
         palette = plot.colours(["t", "h", "w"])
-        for label, positions in zip(labels, tokens.positions.flatten(1).numpy(), strict=True):
-            ax.plot(positions, ".", markersize=2, color=palette.get(label, "0.3"), label=label)
+        for size, label, positions in zip((5, 4, 2), labels, tokens.positions.flatten(1).numpy(), strict=False):
+            ax.plot(positions, ".", markersize=size, color=palette.get(label, "0.3"), label=label)
         ax.set(title=name, xlabel="token", ylabel="rotary position")
-        ax.legend(markerscale=4)
+        ax.legend(markerscale=2)
 figure
 
 # %% [markdown]
