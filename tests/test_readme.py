@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from redundancy._moved import MOVED
 from redundancy.command_line import parsed
 from redundancy.pruning import METHODS
 from studies.registry import STUDIES, TOOLS, study
@@ -71,3 +72,8 @@ def test_pictures_and_files_exist():
     named = re.findall(r"\]\(([^)h][^)]*)\)", text) + re.findall(r"`((?:data|notebooks|docs)/[\w./-]+)`", text)
     assert named
     assert [n for n in named if not (README.parent / n).exists()] == []
+
+
+def test_the_changelog_names_every_module_that_moved():
+    text = (README.parent / "CHANGELOG.md").read_text()
+    assert [old for old in MOVED if f"`{old}`" not in text] == []
