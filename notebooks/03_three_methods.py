@@ -31,6 +31,7 @@ from transformers.utils import logging
 
 import redundancy as rd
 from redundancy import plot
+from redundancy.evaluation import VideoSession
 from redundancy.pruning import FastVID, HoliTom, RandomTokens, VCast
 from redundancy.pruning.methods.vcast import token_score
 from redundancy.sources import cuts_on_steps, list_videos
@@ -41,17 +42,18 @@ SEEDS = range(20)  # of random tokens that are measured
 ANSWERED = range(5)  # of random tokens that the model answers from
 
 # %% [markdown]
-# ## A clip, and what the whole model says
-# The clip of notebook 01. The capture records the tokens, the salience that methods read and, with
-# `attention_rows="last"`, the attention of the last prompt token on the video: the answer is predicted from there.
+# ## A clip, and what the full model says
+# The clip of notebook 01. A `VideoSession` is one clip on one model: the vision tower runs once, whatever is asked
+# below. Its capture holds the tokens, the salience that methods read and the attention of the last prompt token on the
+# video: the answer is predicted from there.
 
 # %%
 source = next(s for s in list_videos() if s.record and len(s.record.scene_cuts) == 3)
 model = rd.load_model("tiny-llava-onevision")
 clip = source.load(model, frames=32)
 question = next(q for q in source.record.questions if q.skill == "where")
-cap = rd.capture(model, clip, question.text, attention_rows="last")
-tokens = rd.VideoTokens.from_capture(cap)
+video = VideoSession(model, clip, source.record.questions, prompt=question.text)
+cap, tokens = video.capture(rows="last"), video.tokens
 time, grid, N = tokens.frame_time.numpy(), tokens.grid, tokens.grid.tokens_per_frame
 known = cuts_on_steps(source.record.scene_cuts, clip, cap["frame_members"].values)
 cut_times = [(time[cut] + time[cut + 1]) / 2 for cut in known]
@@ -274,7 +276,7 @@ at_anchors.redundancy.drift(clip)
 # %%
 DRIFT = {
     "position_displacement_time_mean": "position ids",
-    "alignment_all_mean": "alignment",
+    "alignment_all_mean": "rotary alignment",
     "grid_displacement_space_mean": "cells",
     "grid_displacement_seconds_mean": "seconds",
 }
@@ -290,7 +292,7 @@ pd.DataFrame({name: {title: m[v].item() for v, title in DRIFT.items()} for name,
 
 # %% [markdown]
 # ## Coverage
-# Each method beside random tokens of the same number, mean and range of 20 draws: the share of frames with an anchor,
+# Each method beside random tokens of the same number, mean and range over 20 seeds: the share of frames with an anchor,
 # the longest run of frames without one, the mean cosine distance of a token to its nearest output, and the relative
 # error of replacing each token by its nearest output.
 
@@ -302,19 +304,19 @@ drawn = {
     for kept in counts
 }
 cover = {f"{name}, {r.kept}": {v: f"{measured[name][v].item():.3f}" for v in COVER} for name, r in reductions.items()}
-for kept, draws in drawn.items():
-    values = {v: np.array([m[v].item() for m in draws]) for v in COVER}
+for kept, of_seeds in drawn.items():
+    values = {v: np.array([m[v].item() for m in of_seeds]) for v in COVER}
     cover[f"random, {kept}"] = {v: f"{x.mean():.3f}  ({x.min():.3f} to {x.max():.3f})" for v, x in values.items()}
 pd.DataFrame(cover).T
 
 # %% [markdown]
-# Every method has anchors in every frame. HoliTom's outputs are nearer to the tokens than those of any random draw,
-# FastVID's and V-CAST's further from them than those of any draw: most tokens are background, to which the two give
-# little or nothing. Whether the background matters is another question; the next section asks the language model.
+# Every method has anchors in every frame. HoliTom's outputs are nearer to the tokens than random ones of any seed,
+# FastVID's and V-CAST's further from them: most tokens are background, to which the two give little or nothing. Whether
+# the background matters is another question; the next section asks the language model.
 
 # %% [markdown]
 # ## Attention lost
-# Attention of the last prompt token on each frame, in the whole model; then the share of it that falls on tokens that
+# Attention of the last prompt token on each frame, in the full model; then the share of it that falls on tokens that
 # are no anchor (left) and on tokens that no output takes anything from (right).
 
 # %%
@@ -326,9 +328,9 @@ layers = cap["layer"].values
 with plot.style():
     figure, axes = plot.new_figure(1, 2, height=2.4, sharey=True)
     for ax, (v, title) in zip(axes[0], LOST.items(), strict=True):
-        draws = np.stack([m[v].values[:, 0] for of_number in drawn.values() for m in of_number])
-        ax.fill_between(layers, draws.min(0), draws.max(0), color=plot.CONTROL, alpha=0.3, linewidth=0)
-        ax.plot(layers, draws.mean(0), color=plot.CONTROL, linestyle="--", label="random, mean and range")
+        random = np.stack([m[v].values[:, 0] for of_seeds in drawn.values() for m in of_seeds])
+        ax.fill_between(layers, random.min(0), random.max(0), color=plot.CONTROL, alpha=0.3, linewidth=0)
+        ax.plot(layers, random.mean(0), color=plot.CONTROL, linestyle="--", label="random, mean and range")
         for (name, colour), marker in zip(plot.colours(list(reductions)).items(), "os^", strict=True):
             lost = measured[name][v].values[:, 0]
             ax.plot(layers, lost, color=colour, marker=marker, markersize=7 if marker == "o" else 4, label=name)
@@ -339,37 +341,37 @@ figure
 
 # %%
 lost = {(f"{name}, {reductions[name].kept}", v): measured[name][v].values[:, 0] for name in reductions for v in LOST}
-for kept, draws in drawn.items():
-    values = np.stack([m["attention_lost"].values[:, 0] for m in draws])
+for kept, of_seeds in drawn.items():
+    values = np.stack([m["attention_lost"].values[:, 0] for m in of_seeds])
     for part in ("mean", "min", "max"):
         lost[f"random, {kept}", part] = getattr(values, part)(0)
 pd.DataFrame(lost, index=pd.Index(layers, name="layer")).T.round(2)
 
 # %% [markdown]
 # In layer 1 all of the attention on the video is on the three frames with the digit, which the question asks about.
-# There HoliTom and V-CAST lose less than any random draw; FastVID, which keeps three to five tokens of each of these
-# frames, loses nearly all, within the range of the draws. In layer 2 all three lose less than any draw, in layers 0 and
-# 3 they lie within the range.
+# There HoliTom and V-CAST lose less than random tokens of any seed; FastVID, which keeps three to five tokens of each
+# of these frames, loses nearly all, within the range of the seeds. In layer 2 all three lose less than with any seed;
+# in layers 0 and 3 they lie within the range.
 #
 # On the right FastVID loses nothing and HoliTom little, since some of a token goes into an output, be it with a weight
-# of 0.002. Neither says how much of a token an output still carries. Both are about the attention of the whole model;
+# of 0.002. Neither says how much of a token an output still carries. Both are about the attention of the full model;
 # the reduced one may attend elsewhere.
 
 # %% [markdown]
 # ## The answers
-# The questions of this clip, answered by `rd.evaluate`, where the model sees the reduced tokens. It runs the video once
+# The questions of this clip, where the model sees the reduced tokens. The video runs once through the language model
 # for all questions; `max_new_tokens=1` also gives the word that the model itself would say.
 
 
 # %%
 def answers(method):
     """Answers on reduced tokens by skill, and the retention that the model saw."""
-    told = rd.evaluate(model, clip, method, questions=source.record.questions, max_new_tokens=1)
+    told = video.answers(method, against=None, max_new_tokens=1)
     return dict(zip(told["skill"], told["generated"], strict=True)), told["achieved"].iloc[0]
 
 
 true = {q.skill: q.answer for q in source.record.questions}
-conditions = {"whole": None, **methods} | {f"random, {kept}": random_tokens(kept) for kept in counts}
+conditions = {"full": None, **methods} | {f"random, {kept}": random_tokens(kept) for kept in counts}
 given = {name: answers(method) for name, method in conditions.items()}
 pd.DataFrame({"true": true} | {name: g for name, (g, _) in given.items()})
 
@@ -386,13 +388,13 @@ result = {
 }
 for kept in counts:
     drawn_right = [right(answers(random_tokens(kept, seed))[0]) for seed in ANSWERED]
-    result[f"random, {kept}"]["right, other draws"] = str(drawn_right[1:])
+    result[f"random, {kept}"]["right, other seeds"] = str(drawn_right[1:])
 pd.DataFrame.from_dict(result, orient="index").round(3).fillna("")
 
 # %% [markdown]
-# The whole model has 6 of 8 right: a frame does not tell it a direction, and it is weak at colours (see its card).
+# The full model has 6 of 8 right: a frame does not tell it a direction, and it is weak at colours (see its card).
 # V-CAST keeps all of these answers. With FastVID the place of the digit changes, with HoliTom its time. Random tokens
-# have 3 to 7 right, as some draws hit the digit and some miss it. Eight questions about one clip cannot tell the
+# have 3 to 7 right, as some seeds hit the digit and some miss it. Eight questions about one clip cannot tell the
 # methods from random tokens.
 #
 # One clip of one small model: this shows how to read what methods do, and is no result about them. Over all bundled

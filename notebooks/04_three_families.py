@@ -27,8 +27,7 @@ from transformers.utils import logging
 
 import redundancy as rd
 from redundancy import plot
-from redundancy.evaluation import accuracy, paired_accuracy
-from redundancy.pruning import FastVID, RandomTokens
+from redundancy.evaluation import VideoSession, accuracy, paired_accuracy
 from redundancy.sources import list_videos
 
 logging.disable_progress_bar()
@@ -65,10 +64,10 @@ with plot.style():
     for ax, (name, tokens) in zip(axes[0], captures.items(), strict=True):
         labels = tokens.rotary.axes
         palette = plot.colours(["t", "h", "w"])
-        for label, positions in zip(labels, tokens.positions.flatten(1).numpy(), strict=True):
-            ax.plot(positions, ".", markersize=2, color=palette.get(label, "0.3"), label=label)
+        for size, label, positions in zip((5, 4, 2), labels, tokens.positions.flatten(1).numpy(), strict=False):
+            ax.plot(positions, ".", markersize=size, color=palette.get(label, "0.3"), label=label)
         ax.set(title=name, xlabel="token", ylabel="rotary position")
-        ax.legend(markerscale=4)
+        ax.legend(markerscale=2)
 figure
 
 # %% [markdown]
@@ -79,19 +78,29 @@ figure
 
 # %%
 clips = list_videos(limit=64)[::4]
+
+
+def answers_of(model, source):
+    """Answers about one clip: with all tokens, with those that FastVID keeps, and with as many random ones."""
+    with VideoSession(model, source.load(model, frames=32), source.record.questions) as video:
+        fast = next(video.decide("fastvid(0.1)")).reduction
+        random = video.random_like(fast, seed=0)
+        conditions = {"all tokens": None, "FastVID": fast, "random tokens": random}
+        answers = {name: video.answers(kept, against=None) for name, kept in conditions.items()}
+    return pd.concat(answers, names=["tokens"])
+
+
 rows = []
 for name, model in models.items():
-    whole = rd.evaluate(model, clips, frames=32)
-    fast = rd.evaluate(model, clips, FastVID(retention=0.1), frames=32)
-    share = float(fast["achieved"].mean())
-    drawn = rd.evaluate(model, clips, RandomTokens(retention=share, across_frames=True), frames=32)
-    for label, answers in (("all tokens", whole), ("FastVID", fast), ("random tokens", drawn)):
-        total = accuracy(answers).set_index("skill").loc["all"]
+    answers = pd.concat([answers_of(model, source) for source in clips])
+    for label, of_label in answers.groupby("tokens", sort=False):
+        total = accuracy(of_label).set_index("skill").loc["all"]
         interval = f"{total.accuracy:.2f} [{total.low:.2f}, {total.high:.2f}]"
-        rows.append((name, label, round(float(answers["achieved"].mean()), 3), interval))
-    gap = paired_accuracy(fast, drawn).set_index("skill").loc["all"]
+        rows.append((name, label, round(float(of_label["achieved"].mean()), 3), interval))
+    fast, random = answers.loc["FastVID"], answers.loc["random tokens"]
+    gap = paired_accuracy(fast, random).set_index("skill").loc["all"]
     interval = f"[{gap.low:+.3f}, {gap.high:+.3f}]"
-    print(f"{name}: FastVID - random {gap.difference:+.3f} {interval} at {share:.3f} of the tokens")
+    print(f"{name}: FastVID - random {gap.difference:+.3f} {interval} at {fast['achieved'].mean():.3f} of the tokens")
 pd.DataFrame(rows, columns=["model", "tokens", "achieved", "accuracy"]).set_index(["model", "tokens"])
 
 # %% [markdown]

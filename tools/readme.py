@@ -69,8 +69,8 @@ def models() -> str:
     for name, folder in bundled_models().items():
         random = load_answers(folder / ANSWERS).random
         mean = random[random["skill"] == "mean"].set_index("share")
-        whole = random[(random["share"] == 1) & (random["skill"] != "mean")]
-        skills = ", ".join(f"{row.skill} {row.accuracy:.2f}" for row in whole.itertuples())
+        full = random[(random["share"] == 1) & (random["skill"] != "mean")]
+        skills = ", ".join(f"{row.skill} {row.accuracy:.2f}" for row in full.itertuples())
         link, size = f"[`{name}`](data/models/{name}/README.md)", f"{parameter_count(folder) / 1e6:.2f} M"
         rows.append((link, size, *(interval(mean.loc[share]) for share in shares), skills))
     return _table(("model", "parameters", *shares.values(), "skills, all tokens"), rows)
