@@ -153,7 +153,7 @@ def retentions_of(summary: xr.Dataset, measure: str) -> list[str]:
     return [m.removeprefix(f"{measure}_") for m in names_of(found["measure"][found]) if m.startswith(f"{measure}_")]
 
 
-def with_example(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Options) -> xr.Dataset:
+def with_example(summary: xr.Dataset, rows: pd.DataFrame, *, facts: Facts, options: Options) -> xr.Dataset:
     """Adds the clip that is shown: the first with the most known cuts; of each series the setting nearest to them."""
     video = max(facts, key=lambda name: len(facts[name]["known_cuts"] or ()))
     wanted = len(facts[video]["known_cuts"] or ()) + 1

@@ -78,7 +78,7 @@ def measure(video: VideoSession, condition: Condition, options: Options) -> Iter
                 yield about | {"merges": not reduction.is_selection, "skill": skill, **row}
 
 
-def derive(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Options) -> xr.Dataset:
+def derive(summary: xr.Dataset, rows: pd.DataFrame, *, facts: Facts, options: Options) -> xr.Dataset:
     """Adds which sources are salience, and which are there for reference; methods alone are conditions."""
     kinds = ["salience" if source in SALIENCE else "reference" for source in summary["source"].values]
     return summary.drop_sel(ABOUT_SALIENCE).assign_coords(source_kind=("source", kinds))

@@ -90,7 +90,7 @@ def measure(video: VideoSession, conditions: Sequence[Condition], options: Optio
     return time_pairs(answers, conditions, repeats=options.repeats)
 
 
-def derive(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Options) -> xr.Dataset:
+def derive(summary: xr.Dataset, rows: pd.DataFrame, *, facts: Facts, options: Options) -> xr.Dataset:
     """Medians and quartiles over pairs, and where they were measured."""
     weights = "loaded" if options.shape is None else "random, seed 0"
     return summarise_pairs(rows).assign_attrs(next(iter(facts.values())), weights=weights)

@@ -48,7 +48,7 @@ class Options(retention_curve.Options):
         self.at_least(1, "resamples")
 
 
-def correlations(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Options) -> xr.Dataset:
+def correlations(summary: xr.Dataset, rows: pd.DataFrame, *, facts: Facts, options: Options) -> xr.Dataset:
     """Rank correlations of every measurement with accuracy, by level and skill."""
     requested = {c.label: float(c.factors["requested"]) for c in options.conditions() if c.kind != "full"}
     found = rank_correlations(rows, requested, measures=PREDICTORS, resamples=options.resamples)

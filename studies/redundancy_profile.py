@@ -87,7 +87,7 @@ def measure(video: VideoSession, conditions: Sequence[Condition], options: Optio
         yield from ({"condition": condition.label, **row} for row in metric_rows(METRICS[condition.label], measured))
 
 
-def derive(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Options) -> xr.Dataset:
+def derive(summary: xr.Dataset, rows: pd.DataFrame, *, facts: Facts, options: Options) -> xr.Dataset:
     """The whole summary is that of `profile`."""
     made = profile(rows[rows["condition"].notna()], nulls=options.nulls)
     return made.assign_attrs(**summary.attrs, least_p=1 / (options.null_draws + 1))

@@ -74,7 +74,7 @@ def measure(video: VideoSession, condition: Condition, options: Options) -> Iter
         yield from ({**row, **about} for row in answered[[*TOLD, *KEPT]].to_dict("records"))
 
 
-def derive(summary: xr.Dataset, rows: pd.DataFrame, facts: Facts, options: Options) -> xr.Dataset:
+def derive(summary: xr.Dataset, rows: pd.DataFrame, *, facts: Facts, options: Options) -> xr.Dataset:
     """Adds, as text, which skills separate methods that keep equally many tokens, at a half and at a quarter."""
     texts = []
     for r in (r for r in options.retentions if r in (0.5, 0.25)):

@@ -41,7 +41,8 @@ def public(module: ModuleType) -> Iterator[tuple[str, Any]]:
 def methods(cls: type) -> Iterator[tuple[str, Any]]:
     """Public methods and properties that the class itself defines."""
     for name, value in vars(cls).items():
-        if not name.startswith("_") and (inspect.isroutine(value) or isinstance(value, property)):
+        field = name in getattr(cls, "__dataclass_fields__", {})  # the default of a field may be a function
+        if not name.startswith("_") and not field and (inspect.isroutine(value) or isinstance(value, property)):
             yield name, value
 
 

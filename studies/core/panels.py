@@ -1,11 +1,9 @@
 """Panels of which the figures of studies are composed; each draws one part of a labelled summary. Nothing is computed.
 
-A summary has the dims condition, measure and statistic (estimate, low, high, n), and those of its study:
-
     compose(summary, {"accuracy": panel(over_retention, "correct"), "KL": panel(over_retention, "kl", label="nat")})
 
-A drawing function takes axes, a summary and the name of what it draws, and says whether there was something to draw. In
-all of them `variable` and `at` say what of the summary is drawn, as `values` takes them.
+A drawing function takes axes, a summary and what it draws, and says whether there was something to draw; `variable` and
+`at` say where in the summary, as `values` takes them.
 """
 
 from __future__ import annotations
@@ -67,7 +65,8 @@ def panel(
 
     def drawn(axes: Axes, summary: xr.Dataset) -> None:
         if not draw(axes, summary, what, **how):
-            reason = textwrap.fill(empty or f"{readable(str(what))}: undefined here", 90 // axes.get_gridspec().ncols)
+            spec = axes.get_gridspec()
+            reason = textwrap.fill(empty or f"{readable(str(what))}: undefined here", 90 // spec.ncols if spec else 34)
             axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", color="0.35")
             if draw is not forest:  # whose rows have names all the same
                 axes.set(xticks=[], yticks=[])

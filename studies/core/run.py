@@ -127,7 +127,7 @@ def _summary(study: Study, done: Run, conditions: Sequence[Condition], *, option
         rows, {**study.values, **study.contrasts}, measures=measures, conditions=conditions, flags=study.flags
     )
     if study.derive is not None:
-        summary = study.derive(summary, done.rows, done.facts, options)
+        summary = study.derive(summary, done.rows, facts=done.facts, options=options)
     told = {name: getattr(options, name) for name in ("frames", "seeds", *study.depends) if hasattr(options, name)}
     told |= {"failed": [f"{name}: {message}" for name, message in done.errors.items()]}
     told |= {"videos": len(done.facts), "replaced": replaced_sources(rows), "study": study.name}

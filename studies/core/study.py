@@ -8,7 +8,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -155,7 +154,7 @@ class Study:
     values, contrasts
         Variables of the summary: means, and paired differences.
     derive
-        Adds to the summary what is no mean: `(summary, rows, facts, options) -> summary`.
+        Adds to the summary what is no mean: `(summary, rows, *, facts, options) -> summary`.
     flags
         Columns of True and False that become coordinates of conditions: whether any row is True.
     tables
@@ -163,7 +162,7 @@ class Study:
     figures
         What is drawn of the summary, by the ending of the file's name.
     stored
-        False where rows are measurements of a moment, of which nothing is taken from earlier runs.
+        False where rows are measurements of a moment: nothing is taken from earlier runs.
     load
         The model of the options.
     rows_of
@@ -182,7 +181,7 @@ class Study:
     measures: Callable[[Any], Mapping[str, str | Measure]] | Mapping[str, str | Measure] = field(default_factory=dict)
     values: Mapping[str, Values] = field(default_factory=lambda: {"value": Values()})
     contrasts: Mapping[str, Contrast] = field(default_factory=dict)
-    derive: Callable[[xr.Dataset, pd.DataFrame, Facts, Any], xr.Dataset] | None = None
+    derive: Callable[..., xr.Dataset] | None = None
     flags: tuple[str, ...] = ()
     tables: Sequence[Table | Callable[[xr.Dataset], str]] = (Table(),)
     figures: Mapping[str, Callable[[xr.Dataset], Figure]] = field(default_factory=dict)

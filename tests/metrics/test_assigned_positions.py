@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from studies.conditions import suited
 
 import redundancy as rd
 from redundancy.evaluation.decisions import suited

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from studies.conditions import suited
 
 import redundancy as rd
 from redundancy.evaluation.decisions import suited
