@@ -158,10 +158,7 @@ def _stored_summary(folder: Path) -> xr.Dataset | None:
         return None
     summary = open_dataset(folder / "summary.zarr").load()
     if "statistic" in summary.coords and tuple(summary["statistic"].values) != STATISTIC:
-        raise FileExistsError(
-            f"the folder {folder} holds results of an earlier version of redundancy, whose summary has another shape; "
-            "give another folder, or remove this one"
-        )
+        raise FileExistsError(f"{folder} holds results of an earlier version of redundancy; give another folder")
     return summary
 
 
