@@ -12,10 +12,7 @@ FILES = [p for top in ("redundancy", "studies") for p in sorted((ROOT / top).rgl
 LONGEST_FILE, LONGEST_BODY = 400, 60
 
 # what may be longer, and why
-LONG_FILES: dict[str, str] = {
-    "redundancy/evaluation/answers.py": "becomes a loop over sessions (issue 20); this line goes with it",
-    "studies/ablate_segments.py": "becomes a study as a value (issue 20); this line goes with it",
-}
+LONG_FILES: dict[str, str] = {}
 LONG_BODIES: dict[str, str] = {}
 
 
