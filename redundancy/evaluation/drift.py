@@ -68,7 +68,7 @@ def drift_measures(
     for name in defined:
         each = values[OUTPUT_OF.get(name, name)].astype(float)
         if name == "turn_coverage":  # turns of the trajectory as it is, not at unit length too
-            each = each[SCALINGS.index("raw")]
+            each = each[[SCALINGS.index("raw")]]
         row[name] = defined_mean(abs(each) if name == "time_warp" else each)
     if "reconstruction_gap" in row:
         row["reconstruction_gap"] = video.reconstruction_gap(reduction)
