@@ -9,6 +9,7 @@ from functools import partial
 from redundancy.evaluation.decisions import anchors_alone
 from redundancy.evaluation.session import VideoSession
 from redundancy.metrics.measure import defined_mean
+from redundancy.metrics.registry import SCALINGS
 from redundancy.reduction import Reduction
 
 DRIFT = {
@@ -66,6 +67,8 @@ def drift_measures(
     row = dict.fromkeys(names, float("nan"))
     for name in defined:
         each = values[OUTPUT_OF.get(name, name)].astype(float)
+        if name == "turn_coverage":  # turns of the trajectory as it is, not at unit length too
+            each = each[[SCALINGS.index("raw")]]
         row[name] = defined_mean(abs(each) if name == "time_warp" else each)
     if "reconstruction_gap" in row:
         row["reconstruction_gap"] = video.reconstruction_gap(reduction)

@@ -12,6 +12,7 @@ import redundancy as rd
 from redundancy.evaluation.decisions import anchors_alone
 from redundancy.evaluation.drift import COVERAGE, DRIFT, drift_measures, variants_of
 from redundancy.evaluation.session import VideoSession
+from redundancy.metrics import coverage
 from redundancy.metrics.coverage import reconstruction_gap
 from redundancy.pruning.methods.controls import AveragePool, UniformTokens
 from redundancy.pruning.methods.fastvid import FastVID
@@ -102,6 +103,8 @@ def test_measures_are_those_of_the_metrics(session: VideoSession) -> None:
     measured = session.measure(reduction, ["alignment", "time_warp", "largest_gap", "nearest_distance"])
     assert row["alignment"] == pytest.approx(float(measured["alignment_all"].mean()), rel=1e-6)
     assert row["time_warp"] == pytest.approx(float(abs(measured["time_warp"]).mean()), rel=1e-6)
+    turns = coverage.turn_coverage(reduction, session.tokens.frame_features_from("mean").float())
+    assert row["turn_coverage"] == float(turns)  # of the trajectory as it is
     assert row["largest_gap"] == float(measured["largest_gap_seconds"])
     assert row["nearest_distance"] == float(measured["nearest_distance"])
     with pytest.raises(ValueError, match=r"names \['moved'\] given, expected some of"):

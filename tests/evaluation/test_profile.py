@@ -38,6 +38,7 @@ def test_profile_of_made_rows() -> None:
     assert mean["difference"].sel(kind=["a", "b", "all"]).values.tolist() == [1, 4, 2.5]
     assert mean["extreme"].sel(kind="a") == pytest.approx(1 / 3)  # 1 / 20 counts as 0.05 in float32 too
     assert at["value"].sel(kind="a", statistic="low") >= 1
+    assert at["extreme"].sel(kind="a", statistic=["low", "high"]).values.tolist() == [0, 1]  # of three videos, a share
     assert float(mean["separation"]) == pytest.approx(27 / 35)  # ranks 1..6: between 2 * 3 * 1.5^2, total 17.5
     assert float(at["separation_chance"]) == pytest.approx(3.841 / 5, abs=1e-3)
 

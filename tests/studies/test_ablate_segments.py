@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from redundancy.recording import open_dataset
 from studies.ablate_segments import STUDY, Options, measures_of
 
 
@@ -21,7 +22,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def summary(finished: Path) -> xr.Dataset:
-    return xr.open_zarr(finished / "summary.zarr").load()
+    return open_dataset(finished / "summary.zarr").load()
 
 
 @pytest.fixture

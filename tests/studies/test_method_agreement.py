@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import xarray as xr
 
 import redundancy as rd
 from redundancy.metrics.agreement import anchor_jaccard
 from redundancy.pruning.methods.controls import RandomOf2x2, RandomTokens
+from redundancy.recording import open_dataset
 from redundancy.sources import list_videos
 from studies.method_agreement import STUDY, Options
 
@@ -57,7 +57,7 @@ def test_controls_that_draw_are_held_against_other_seeds(rows: pd.DataFrame) -> 
 
 
 def test_summary_is_the_mean_over_clips(finished: Path, rows: pd.DataFrame) -> None:
-    summary = xr.open_zarr(finished / "summary.zarr").load()
+    summary = open_dataset(finished / "summary.zarr").load()
     mean = summary["value"].sel(statistic="estimate")
     for measure in ("anchor_jaccard", "source_excess"):
         own = rows[rows["condition"] == "fastvid & vcast(0.25)"].groupby("video")[measure].mean()

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import xarray as xr
 from scipy.stats import spearmanr
 
 from redundancy.evaluation.statistics.rank_correlation import rank_correlation
+from redundancy.recording import open_dataset
 from studies.metric_prediction import PREDICTORS, STUDY, Options
 
 SMALL = Options(
@@ -28,7 +28,7 @@ def test_the_summary_is_that_of_the_rows(tmp_path: Path) -> None:
     """From the rows with pandas and scipy alone."""
     STUDY.run(replace(SMALL, out=tmp_path / "own", rows=tmp_path / "curve"))
     rows = pd.read_parquet(tmp_path / "own" / "rows.parquet")
-    summary = xr.open_zarr(tmp_path / "own" / "summary.zarr").load()
+    summary = open_dataset(tmp_path / "own" / "summary.zarr").load()
 
     def estimate(measure: str, level: str) -> float:
         at = {"measure": measure, "level": level, "skill": "all", "statistic": "estimate"}

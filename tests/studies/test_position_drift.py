@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from redundancy.recording import open_dataset
 from studies.position_drift import STUDY, Options
 
 SMALL = Options(
@@ -26,7 +27,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def summary(finished: Path) -> xr.Dataset:
-    return xr.open_zarr(finished / "summary.zarr").load()
+    return open_dataset(finished / "summary.zarr").load()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import xarray as xr
 from redundancy.evaluation.statistics.profile import OUTPUT_UNITS
 from redundancy.metrics.table import METRICS
 from redundancy.paths import data_folder
+from redundancy.recording import open_dataset
 from studies.redundancy_profile import PROFILED, STUDY, Options
 
 SMALL = Options(limit=5, null_draws=3, frames=16)  # the first five clips: 2, 3 and 4 scenes
@@ -33,7 +34,7 @@ def rows(stored: Path) -> pd.DataFrame:
 
 @pytest.fixture
 def summary(stored: Path) -> xr.Dataset:
-    return xr.open_zarr(stored / "summary.zarr").load()
+    return open_dataset(stored / "summary.zarr").load()
 
 
 def test_all_default_metrics_have_rows(rows: pd.DataFrame) -> None:

@@ -198,7 +198,7 @@ def test_videos_without_questions_are_refused(tmp_path: Path):
     [
         ({"methods": ("fastvd",)}, "there is no method 'fastvd' .did you mean fastvid"),
         ({"retentions": (1.5,)}, "retention"),
-        ({"retentions": ()}, "retentions"),
+        ({"retentions": ()}, "no retention given, expected shares"),
         ({"seeds": 0}, "seeds must be at least 1, given 0"),
         ({"frames": 0}, "frames must be at least 1, given 0"),
     ],

@@ -100,13 +100,13 @@ def profile(rows: pd.DataFrame, *, nulls: Sequence[str]) -> xr.Dataset:
     `source`, and `shown`: whether it is a metric's main output at the usual value of its parameters.
     """
     about = measures_of_rows(rows)
-    loose = {name: replace(measure, bounds=UNBOUNDED) for name, measure in about.items()}
+    loose, shares = ({n: replace(m, bounds=b) for n, m in about.items()} for b in (UNBOUNDED, (0.0, 1.0)))
     own = widened(rows, names="statistic", by=("video", "kind"))
     kinds = [*sorted(set(own["kind"])), "all"]
     made = {"value": aggregate(with_all(own, "kind"), over={"kind": kinds}, measures=about)}
     for name in ("null_mean", "z", "difference", "extreme"):
         each = [_against(rows, null, name).assign(null=null) for null in nulls]
-        measures = about if name == "null_mean" else loose
+        measures = {"null_mean": about, "extreme": shares}.get(name, loose)
         made[name] = aggregate(
             with_all(pd.concat(each), "kind"), over={"kind": kinds, "null": list(nulls)}, measures=measures
         )
