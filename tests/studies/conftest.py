@@ -33,7 +33,7 @@ SMALL: dict[str, dict[str, Any]] = {  # options that make a study fast
         "segmenters": ("fixed_interval",),
         "segments": (2, 4),
         "retentions": (0.5,),
-        "seeds": 2,
+        "seeds": 1,
         "skills": ("digit",),
     },
     "redundancy_profile": {"metrics": ("transition_similarity", "speed"), "null_draws": 2},
