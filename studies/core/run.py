@@ -25,7 +25,7 @@ from redundancy.recording import model_provenance, open_dataset, save_dataset
 from redundancy.sources import VideoSource, list_videos
 from redundancy.video import VideoReader
 from studies.core.report import Table, below_tables, replaced_sources
-from studies.core.study import Study
+from studies.core.study import Row, Study
 from studies.core.summary import summarise_rows
 
 
@@ -53,7 +53,8 @@ def run(study: Study, options: Any, *, model: VideoLLM | None = None) -> xr.Data
         If the folder holds something else, or results of an earlier version, or another run works there.
     """
     folder = options.out or Path("results") / study.name
-    _stored_summary(folder)
+    if (folder / "summary.zarr").is_dir():
+        _stored_summary(folder)
     with own_folder(folder, study.name), VideoReader(decoder=options.decoder, timeout=options.decode_timeout) as reader:
         sources = list_videos(options.videos, limit=options.limit, reader=reader)
         conditions = study.conditions(options)
@@ -102,7 +103,8 @@ def _measure(
     study: Study, model: VideoLLM, options: Any, source: VideoSource, conditions: Sequence[Condition]
 ) -> VideoResult:
     """Rows and facts of one video: a session for all conditions that look at the same frames."""
-    rows, facts = [], {}
+    rows: list[Row] = []
+    facts: dict[str, Any] = {}
     alike = lambda c: (c.frames or options.frames, "" if c.clip is None else digest_of(c.clip))  # noqa: E731
     questions = study.questions(source, options)
     for _, group in groupby(sorted(conditions, key=alike), key=alike):
@@ -145,21 +147,17 @@ def report(study: Study, summary: xr.Dataset, done: Run, *, folder: Path) -> str
 def draw(study: Study, folder: Path) -> list[Path]:
     """Draw the study's figures from what is stored in a folder."""
     summary = _stored_summary(folder)
-    if summary is None:
-        raise ValueError(f"{folder} holds no summary; run python -m studies.{study.name} first")
     files = [(f"{study.name}_{ending}" if ending else study.name, make) for ending, make in study.figures.items()]
     return [path for name, make in files for path in plot.save(make(summary), folder / name)]
 
 
-def _stored_summary(folder: Path) -> xr.Dataset | None:
-    """The summary in a folder, None if there is none; those of earlier versions are refused."""
-    if not (folder / "summary.zarr").is_dir():
-        return None
+def _stored_summary(folder: Path) -> xr.Dataset:
+    """The summary in a folder; those of earlier versions are refused."""
     summary = open_dataset(folder / "summary.zarr").load()
     if "statistic" in summary.coords and tuple(summary["statistic"].values) != STATISTIC:
         raise FileExistsError(
-            f"the folder {folder} holds results of an earlier version of redundancy, whose summary has another shape; "
-            "give another folder, or remove this one"
+            f"the folder {folder} holds results of an earlier version of redundancy; give another folder, or remove this"
+            " one"
         )
     return summary
 
