@@ -155,10 +155,8 @@ def _stored_summary(folder: Path) -> xr.Dataset:
     """The summary in a folder; those of earlier versions are refused."""
     summary = open_dataset(folder / "summary.zarr").load()
     if "statistic" in summary.coords and tuple(summary["statistic"].values) != STATISTIC:
-        raise FileExistsError(
-            f"the folder {folder} holds results of an earlier version of redundancy; give another folder, or remove this"
-            " one"
-        )
+        told = "holds results of an earlier version of redundancy; give another folder, or remove this one"
+        raise FileExistsError(f"the folder {folder} {told}")
     return summary
 
 
