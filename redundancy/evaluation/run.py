@@ -23,7 +23,7 @@ from redundancy.provenance import commit, digest_of
 from redundancy.sources import VideoSource
 
 SORT = ("video", "condition", "seed")
-RESERVED = ("video", "kind", "grid", "commit", *FAILURE)  # columns that say which video, and whether it failed
+RESERVED = ("kind", "commit", *FAILURE)  # columns that say of which kind a video is, and whether it failed
 
 
 class Runnable(Protocol):

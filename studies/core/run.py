@@ -53,7 +53,8 @@ def run(study: Study, options: Any, *, model: VideoLLM | None = None) -> xr.Data
         If the folder holds something else, or results of an earlier version, or another run works there.
     """
     folder = options.out or Path("results") / study.name
-    _stored_summary(folder)
+    if (folder / "summary.zarr").is_dir():
+        _stored_summary(folder)
     with own_folder(folder, study.name), VideoReader(decoder=options.decoder, timeout=options.decode_timeout) as reader:
         sources = list_videos(options.videos, limit=options.limit, reader=reader)
         conditions = study.conditions(options)
@@ -146,19 +147,16 @@ def report(study: Study, summary: xr.Dataset, done: Run, *, folder: Path) -> str
 def draw(study: Study, folder: Path) -> list[Path]:
     """Draw the study's figures from what is stored in a folder."""
     summary = _stored_summary(folder)
-    if summary is None:
-        raise ValueError(f"{folder} holds no summary; run python -m studies.{study.name} first")
     files = [(f"{study.name}_{ending}" if ending else study.name, make) for ending, make in study.figures.items()]
     return [path for name, make in files for path in plot.save(make(summary), folder / name)]
 
 
-def _stored_summary(folder: Path) -> xr.Dataset | None:
-    """The summary in a folder, None if there is none; those of earlier versions are refused."""
-    if not (folder / "summary.zarr").is_dir():
-        return None
+def _stored_summary(folder: Path) -> xr.Dataset:
+    """The summary in a folder; those of earlier versions are refused."""
     summary = open_dataset(folder / "summary.zarr").load()
     if "statistic" in summary.coords and tuple(summary["statistic"].values) != STATISTIC:
-        raise FileExistsError(f"{folder} holds results of an earlier version of redundancy; give another folder")
+        told = "holds results of an earlier version of redundancy; give another folder, or remove this one"
+        raise FileExistsError(f"the folder {folder} {told}")
     return summary
 
 

@@ -11,10 +11,10 @@ from studies.ask import Options, main, method_of
 
 
 def test_all_tokens_and_the_methods(capsys: pytest.CaptureFixture[str]):
-    answers = main(Options(method="fastvid", retention=0.25, repeats=1))
+    answers = main(Options(method="fastvid", retention=0.25, repeats=1, frames=16))
     whole, pruned = answers["all tokens"], answers["fastvid"]
-    assert (whole.tokens_before, whole.tokens_after) == (1568, 1568)
-    assert (pruned.tokens_before, pruned.tokens_after) == (1568, 384)  # 12 of 49 in every frame
+    assert (whole.tokens_before, whole.tokens_after) == (784, 784)
+    assert (pruned.tokens_before, pruned.tokens_after) == (784, 192)  # 12 of 49 in every frame
     assert whole.text in {"one", "two", "three", "four"}
     assert whole.seconds > 0
     assert pruned.seconds > 0
@@ -24,7 +24,7 @@ def test_all_tokens_and_the_methods(capsys: pytest.CaptureFixture[str]):
 
 
 def test_no_method():
-    assert list(main(Options(method="none", repeats=1))) == ["all tokens"]
+    assert list(main(Options(method="none", repeats=1, frames=8))) == ["all tokens"]
 
 
 def test_unknown_methods_and_fixed_rates_are_refused():

@@ -153,7 +153,7 @@ def test_conditions_may_change_the_clip_and_the_frames(
     assert "\n\nand a line\n\n" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("column", ["error", "video", "commit"])
+@pytest.mark.parametrize("column", ["error", "kind", "commit"])
 def test_columns_of_the_runner_are_refused(column: str, tiny: VideoLLM, tmp_path: Path):
     options = Options(frames=4, limit=1, out=tmp_path, column=column)
     with pytest.raises(NothingMeasuredError, match=rf"rows with the columns \['{column}'\] made, expected other names"):

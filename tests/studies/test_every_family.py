@@ -21,9 +21,9 @@ def test_segments_are_ablated(family_name: str, tiny_folder: Callable[[str], Pat
         skills=(),
         model=str(tiny_folder(family_name)),
         frames=8,
-        limit=2,
+        limit=1,
         segmenters=("fixed_interval", "dyseg"),
-        seeds=2,
+        seeds=1,
         segments=(2,),
         thresholds=(0.9,),
         out=tmp_path,
@@ -31,7 +31,7 @@ def test_segments_are_ablated(family_name: str, tiny_folder: Callable[[str], Pat
     summary = ablate_segments.STUDY.run(options)
     rows = pd.read_parquet(tmp_path / "rows.parquet")
     assert rows["error"].isna().all()
-    assert rows["video"].nunique() == 2
+    assert set(rows["video"]) == {"clip_000.mp4"}
     steps = {sum(lengths) for lengths in rows["lengths"].dropna()}
     assert len(steps) == 1
     assert steps <= {4, 8}  # temporal steps of one frame or of two

