@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import xarray as xr
+from torch.nn import Parameter
 
 from redundancy.apply.context import refuse_inside
 from redundancy.checks import require_type
@@ -33,6 +34,10 @@ from redundancy.tokens import VideoTokens
 from redundancy.video import VideoClip
 
 T = TypeVar("T")
+CHANGED = (
+    "the model's weights, its active adapters or torch's precision were changed since this session ran the vision "
+    "tower; open another session"
+)
 Video = TypeVar("Video", bound="RecordedVideo")
 
 
@@ -60,6 +65,8 @@ class RecordedVideo:
         self._captures: dict[tuple[str | None, Any], xr.Dataset] = {}
         self._made: dict[object, Any] = {}
         self._state: object = None
+        self._watched: list[Parameter] = []
+        self._counts: list[int] = []
         self._closed = False
 
     # what is shown ----------------------------------------------------------------------------------------------
@@ -70,6 +77,8 @@ class RecordedVideo:
         state = running_state(self.model)
         shown = encode(self.model, self.model.prepare(self.clip, self.prompt), **self._reads)
         self._state = state
+        counted = [tensor for tensor in self.model.model.parameters() if not tensor.is_inference()]
+        self._watched, self._counts = counted, [tensor._version for tensor in counted]
         return shown
 
     def _prepared(self, prompt: str | None) -> Prepared:
@@ -92,20 +101,23 @@ class RecordedVideo:
             raise ValueError("a session without questions given, expected VideoSession(model, clip, questions)")
         return self._prompts_of(*(q.text for q in self.questions))
 
-    def _ready(self) -> None:
-        """Refuse a model that would give other numbers than those that the session holds."""
+    def _open(self) -> None:
+        """Refuse a closed session, and weights that were changed: quickly, for what is held already."""
         if self._closed:
             raise RuntimeError("this session is closed; open another one")
+        if self._counts != [tensor._version for tensor in self._watched]:
+            raise RuntimeError(CHANGED)
+
+    def _ready(self) -> None:
+        """Refuse a model that would give other numbers than those that the session holds, before it runs."""
+        self._open()
         refuse_inside(self.model.family, "a session")
         if self.model.model.training or self.model.family.tower.training:
             raise NotImplementedError(
                 "a model in training mode given, whose dropout makes every run another one; call model.model.eval()"
             )
         if self._state is not None and running_state(self.model) != self._state:
-            raise RuntimeError(
-                "the model's weights, its active adapters or torch's precision were changed since this session ran the "
-                "vision tower; open another session"
-            )
+            raise RuntimeError(CHANGED)
 
     # what is recorded -------------------------------------------------------------------------------------------
 
@@ -131,13 +143,13 @@ class RecordedVideo:
     @property
     def tokens(self) -> VideoTokens:
         """The tokens as they enter the language model, with every salience and frame feature that was read."""
-        self._ready()
+        self._open()
         return self._recorded.tokens[0]
 
     @property
     def prompt_end(self) -> PromptEnd:
         """Position of the last prompt token, and the number of columns behind the video."""
-        self._ready()
+        self._open()
         return self._recorded.ends[0]
 
     @property
@@ -183,8 +195,8 @@ class RecordedVideo:
 
     def once(self, key: object, make: Callable[[], T]) -> T:
         """What `make` returns, called once for each key: for what several conditions of a study share."""
-        if self._closed or key not in self._made:
-            self._ready()
+        self._open()
+        if key not in self._made:
             self._made[key] = make()
         made: T = self._made[key]
         return made

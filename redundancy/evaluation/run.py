@@ -23,7 +23,6 @@ from redundancy.provenance import commit, digest_of
 from redundancy.sources import VideoSource
 
 SORT = ("video", "condition", "seed")
-RESERVED = ("kind", "commit", *FAILURE)  # columns that say of which kind a video is, and whether it failed
 
 
 class Runnable(Protocol):
@@ -120,7 +119,7 @@ def run_videos(
         The conditions wanted, see `Runnable`: stored rows of another digest are computed again.
     compute
         Rows and facts of one video for the conditions that are missing. Any exception becomes a row with its message;
-        columns named as in `RESERVED` are refused. A fact `grid` becomes a column.
+        columns that the run adds are refused. A fact `grid` becomes a column.
     out
         Folder of the study's results.
     context
@@ -315,22 +314,17 @@ def _rows_of(
     _check_columns(result.rows, source)
     if strange := {row.get("condition") for row in result.rows} - set(labels):
         raise ValueError(f"rows of the conditions {sorted(map(str, strange))} made, expected those of {list(labels)}")
-    if taken := {name for row in result.rows for name in row} & set(RESERVED):
-        raise ValueError(f"rows with the columns {sorted(taken)} made, expected other names: they are the runner's own")
     rows = pd.DataFrame(result.rows) if result.rows else pd.DataFrame({"condition": pd.Series(dtype=str)})
     return rows.assign(commit=commit()), result.facts
 
 
 def _check_columns(rows: Sequence[Mapping[str, Any]], source: VideoSource) -> None:
-    """Refuse rows with columns of another meaning than those that a run adds."""
+    """Refuse columns that a run adds with another meaning; a row may say that its condition failed."""
     known = {"video": source.name, "kind": source.kind}
-    for row in rows:
-        taken = [n for n in ("video", "kind", "model", "commit") if n in row and row[n] != known.get(n)]
-        taken += [n for n in FAILURE if not isinstance(row.get(n), str | None)]
-        if taken:
-            raise ValueError(
-                f"a row with {taken[0]}={row[taken[0]]!r} given: a run has a column of that name, rename it"
-            )
+    taken = {n for row in rows for n in ("video", "kind", "model", "commit") if n in row and row[n] != known.get(n)}
+    taken |= {n for row in rows for n in FAILURE if not isinstance(row.get(n), str | None)}
+    if taken:
+        raise ValueError(f"rows with the columns {sorted(taken)} made, expected other names: they are the runner's own")
 
 
 def _missing(cell: Cell | None, wanted: Mapping[str, str | None]) -> list[str]:
