@@ -27,13 +27,13 @@ NO_DISTRIBUTION = "where logits hold NaN"
     undefined=NO_DISTRIBUTION,
 )
 def next_token_kl(
-    whole_logits: Float[Tensor, "*queries vocabulary"], reduced_logits: Float[Tensor, "..."]
+    full_logits: Float[Tensor, "*queries vocabulary"], reduced_logits: Float[Tensor, "..."]
 ) -> Float[Tensor, "*queries"]:
     """Kullback-Leibler divergence of the next-token distributions, `KL(p || q) = sum p ln(p / q)`.
 
     Parameters
     ----------
-    whole_logits, reduced_logits
+    full_logits, reduced_logits
         `[query, vocabulary]` of the full model (p) and the reduced one (q).
 
     Returns
@@ -45,7 +45,7 @@ def next_token_kl(
     ValueError
         If the two do not have the same shape.
     """
-    p, q = _log_probabilities(whole_logits, reduced_logits)
+    p, q = _log_probabilities(full_logits, reduced_logits)
     return _divergence(p, q).float()
 
 
@@ -59,13 +59,13 @@ def next_token_kl(
     undefined=NO_DISTRIBUTION,
 )
 def jensen_shannon(
-    whole_logits: Float[Tensor, "*queries vocabulary"], reduced_logits: Float[Tensor, "..."]
+    full_logits: Float[Tensor, "*queries vocabulary"], reduced_logits: Float[Tensor, "..."]
 ) -> Float[Tensor, "*queries"]:
     """Jensen-Shannon divergence of the next-token distributions, `(KL(p || m) + KL(q || m)) / 2`, `m = (p + q) / 2`.
 
     Parameters
     ----------
-    whole_logits, reduced_logits
+    full_logits, reduced_logits
         `[query, vocabulary]`; the order of the two does not matter.
 
     Returns
@@ -77,7 +77,7 @@ def jensen_shannon(
     ValueError
         If the two do not have the same shape.
     """
-    p, q = _log_probabilities(whole_logits, reduced_logits)
+    p, q = _log_probabilities(full_logits, reduced_logits)
     middle = torch.logaddexp(p, q) - math.log(2)
     return ((_divergence(p, middle) + _divergence(q, middle)) / 2).float()
 
@@ -91,13 +91,13 @@ def jensen_shannon(
     undefined=NO_DISTRIBUTION,
 )
 def top1_agreement(
-    whole_logits: Float[Tensor, "*queries vocabulary"], reduced_logits: Float[Tensor, "..."]
+    full_logits: Float[Tensor, "*queries vocabulary"], reduced_logits: Float[Tensor, "..."]
 ) -> Float[Tensor, "*queries"]:
     """1 where both models rate the same token highest, else 0; ties to the lowest index.
 
     Parameters
     ----------
-    whole_logits, reduced_logits
+    full_logits, reduced_logits
         `[query, vocabulary]`, or the logits of the options of a question.
 
     Returns
@@ -114,9 +114,9 @@ def top1_agreement(
     >>> top1_agreement(torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 3.0]]))
     tensor([1.])
     """
-    _expect_same_shape(whole_logits, reduced_logits)
-    same = whole_logits.argmax(-1) == reduced_logits.argmax(-1)
-    return same.float().masked_fill(_undefined(whole_logits, reduced_logits), torch.nan)
+    _expect_same_shape(full_logits, reduced_logits)
+    same = full_logits.argmax(-1) == reduced_logits.argmax(-1)
+    return same.float().masked_fill(_undefined(full_logits, reduced_logits), torch.nan)
 
 
 @metric(
@@ -128,13 +128,13 @@ def top1_agreement(
     undefined=NO_DISTRIBUTION,
 )
 def answer_rank(
-    whole_logits: Float[Tensor, "*queries vocabulary"], reduced_logits: Float[Tensor, "..."]
+    full_logits: Float[Tensor, "*queries vocabulary"], reduced_logits: Float[Tensor, "..."]
 ) -> Float[Tensor, "*queries"]:
     """Rank of the full model's top answer in the reduced model's distribution, 1 = first; ties to the lowest index.
 
     Parameters
     ----------
-    whole_logits, reduced_logits
+    full_logits, reduced_logits
         `[query, vocabulary]`, or the logits of the options of a question.
 
     Returns
@@ -146,12 +146,12 @@ def answer_rank(
     ValueError
         If the two do not have the same shape.
     """
-    _expect_same_shape(whole_logits, reduced_logits)
-    answer = whole_logits.argmax(-1, keepdim=True)
+    _expect_same_shape(full_logits, reduced_logits)
+    answer = full_logits.argmax(-1, keepdim=True)
     value = reduced_logits.gather(-1, answer)
-    earlier = torch.arange(whole_logits.shape[-1], device=answer.device) < answer
+    earlier = torch.arange(full_logits.shape[-1], device=answer.device) < answer
     before = (reduced_logits > value) | ((reduced_logits == value) & earlier)
-    return (1 + before.sum(-1)).float().masked_fill(_undefined(whole_logits, reduced_logits), torch.nan)
+    return (1 + before.sum(-1)).float().masked_fill(_undefined(full_logits, reduced_logits), torch.nan)
 
 
 @metric(
@@ -163,13 +163,13 @@ def answer_rank(
     undefined="next to a zero vector",
 )
 def hidden_cosine(
-    whole_hidden: Float[Tensor, "*rows channels"], reduced_hidden: Float[Tensor, "..."]
+    full_hidden: Float[Tensor, "*rows channels"], reduced_hidden: Float[Tensor, "..."]
 ) -> Float[Tensor, "*rows"]:
     """Cosine of the hidden states of the text positions in both models.
 
     Parameters
     ----------
-    whole_hidden, reduced_hidden
+    full_hidden, reduced_hidden
         `[layer, query, channels]` at the same text positions; video positions have no counterpart once tokens are gone.
 
     Returns
@@ -181,8 +181,8 @@ def hidden_cosine(
     ValueError
         If the two do not have the same shape.
     """
-    _expect_same_shape(whole_hidden, reduced_hidden)
-    a, b = whole_hidden.double(), reduced_hidden.double()
+    _expect_same_shape(full_hidden, reduced_hidden)
+    a, b = full_hidden.double(), reduced_hidden.double()
     size = torch.linalg.vector_norm(a, dim=-1) * torch.linalg.vector_norm(b, dim=-1)
     cosine: Tensor = (a * b).sum(-1) / size
     return cosine.float()

@@ -103,7 +103,7 @@ class Family(ABC):
 
     @property
     def config(self) -> Any:
-        """Configuration of the whole model."""
+        """Configuration of the full model."""
         return self.model.config
 
     @property

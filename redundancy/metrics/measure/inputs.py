@@ -32,9 +32,9 @@ BESIDE = {
     "last_position": "capture again, which records it, or give measure(..., last_position=id of the last prompt token)",
     "attention": 'capture with attention_rows="last", on the full model',
     "attention_mass": 'capture with attention_rows="last", on the full model',
-    "whole_logits": "call the metric itself on two runs",
+    "full_logits": "call the metric itself on two runs",
     "reduced_logits": "call the metric itself on two runs",
-    "whole_hidden": "call the metric itself on two runs",
+    "full_hidden": "call the metric itself on two runs",
     "reduced_hidden": "call the metric itself on two runs",
     "other": "call the metric itself on two reductions",
 }

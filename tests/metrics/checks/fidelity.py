@@ -24,7 +24,7 @@ def logits(seed: int, T: int, N: int, D: int) -> dict[str, Any]:
     """T queries and N * D words; every third is rounded and has ties."""
     whole, reduced = 3 * randn(T, N * D, seed=seed), 3 * randn(T, N * D, seed=seed + 10_000)
     return {
-        "whole_logits": whole.round() if seed % 3 == 0 else whole,
+        "full_logits": whole.round() if seed % 3 == 0 else whole,
         "reduced_logits": reduced.round() if seed % 3 == 0 else reduced,
     }
 
@@ -32,36 +32,36 @@ def logits(seed: int, T: int, N: int, D: int) -> dict[str, Any]:
 def states(seed: int, T: int, N: int, D: int) -> dict[str, Any]:
     whole, reduced = randn(T, N, D, seed=seed), randn(T, N, D, seed=seed + 10_000)
     whole[0, 0] = 0
-    return {"whole_hidden": whole, "reduced_hidden": reduced}
+    return {"full_hidden": whole, "reduced_hidden": reduced}
 
 
 def probabilities(whole: torch.Tensor, reduced: torch.Tensor) -> list[Float[np.ndarray, "queries vocabulary"]]:
     return [softmax(x.double().numpy(), axis=-1) for x in (whole, reduced)]
 
 
-def next_token_kl(whole_logits: torch.Tensor, reduced_logits: torch.Tensor) -> Float[np.ndarray, "queries"]:
-    return rel_entr(*probabilities(whole_logits, reduced_logits)).sum(-1)
+def next_token_kl(full_logits: torch.Tensor, reduced_logits: torch.Tensor) -> Float[np.ndarray, "queries"]:
+    return rel_entr(*probabilities(full_logits, reduced_logits)).sum(-1)
 
 
-def jensen_shannon(whole_logits: torch.Tensor, reduced_logits: torch.Tensor) -> Float[np.ndarray, "queries"]:
+def jensen_shannon(full_logits: torch.Tensor, reduced_logits: torch.Tensor) -> Float[np.ndarray, "queries"]:
     """scipy gives the distance, the root of the divergence; its root of a rounding error is NaN."""
-    pairs = zip(*probabilities(whole_logits, reduced_logits), strict=True)
+    pairs = zip(*probabilities(full_logits, reduced_logits), strict=True)
     return np.array([0.0 if np.array_equal(p, q) else scipy_jensenshannon(p, q) ** 2 for p, q in pairs])
 
 
-def answer_rank(whole_logits: torch.Tensor, reduced_logits: torch.Tensor) -> Float[np.ndarray, "queries"]:
+def answer_rank(full_logits: torch.Tensor, reduced_logits: torch.Tensor) -> Float[np.ndarray, "queries"]:
     """Ordinal ranks: ties in the order of the vocabulary."""
-    whole, reduced = whole_logits.numpy(), reduced_logits.numpy()
+    whole, reduced = full_logits.numpy(), reduced_logits.numpy()
     ranks = rankdata(-reduced, method="ordinal", axis=-1)
     return ranks[np.arange(len(ranks)), np.argmax(whole, -1)].astype(float)
 
 
-def top1_agreement(whole_logits: torch.Tensor, reduced_logits: torch.Tensor) -> Float[np.ndarray, "queries"]:
-    return (answer_rank(whole_logits, reduced_logits) == 1).astype(float)
+def top1_agreement(full_logits: torch.Tensor, reduced_logits: torch.Tensor) -> Float[np.ndarray, "queries"]:
+    return (answer_rank(full_logits, reduced_logits) == 1).astype(float)
 
 
-def hidden_cosine(whole_hidden: torch.Tensor, reduced_hidden: torch.Tensor) -> Float[np.ndarray, "layers queries"]:
-    a, b = whole_hidden.double().numpy(), reduced_hidden.double().numpy()
+def hidden_cosine(full_hidden: torch.Tensor, reduced_hidden: torch.Tensor) -> Float[np.ndarray, "layers queries"]:
+    a, b = full_hidden.double().numpy(), reduced_hidden.double().numpy()
     values = [
         [1 - cosine(a[i, j], b[i, j]) if a[i, j].any() and b[i, j].any() else np.nan for j in range(a.shape[1])]
         for i in range(a.shape[0])
@@ -70,11 +70,11 @@ def hidden_cosine(whole_hidden: torch.Tensor, reduced_hidden: torch.Tensor) -> F
 
 
 def of_logits(whole: torch.Tensor, reduced: torch.Tensor) -> dict[str, Any]:
-    return {"whole_logits": whole, "reduced_logits": reduced}
+    return {"full_logits": whole, "reduced_logits": reduced}
 
 
 def of_states(whole: torch.Tensor, reduced: torch.Tensor) -> dict[str, Any]:
-    return {"whole_hidden": whole, "reduced_hidden": reduced}
+    return {"full_hidden": whole, "reduced_hidden": reduced}
 
 
 CHECKS: dict[str, Checks] = {
