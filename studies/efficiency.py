@@ -86,14 +86,14 @@ def measure(video: VideoSession, conditions: Sequence[Condition], options: Optio
     """Rows of pairs of answers; nothing of the session is used, which would spare the tower."""
     assert video.source is not None
     ask = partial(PairedAnswers, prompt=options.prompt, frames=options.frames, new_tokens=options.new_tokens)
-    answers = ask(video.model, video.source)
-    return time_pairs(answers, conditions, repeats=options.repeats)
+    return time_pairs(ask(video.model, video.source), conditions, repeats=options.repeats)
 
 
 def derive(summary: xr.Dataset, rows: pd.DataFrame, *, facts: Facts, options: Options) -> xr.Dataset:
     """Medians and quartiles over pairs, and where they were measured."""
-    weights = "loaded" if options.shape is None else "random, seed 0"
-    return summarise_pairs(rows).assign_attrs(next(iter(facts.values())), weights=weights)
+    made, weights = summarise_pairs(rows), "loaded" if options.shape is None else "random, seed 0"
+    labels = [c.label for c in options.conditions() if c.label in made["condition"]]
+    return made.sel(condition=labels).assign_attrs(next(iter(facts.values())), weights=weights)
 
 
 STAGES = {  # greys for what every answer has, colours for what the method adds; none is a method's colour

@@ -103,7 +103,7 @@ def lines_over_retention(
         Those to draw; None: all that have a value.
     """
     chosen = {name: look for name, look in styles.items() if methods is None or name in methods}
-    lines_of_series(axes, values.values, values["achieved"].values, names_of(values["method"]), styles=chosen)
+    lines_of_series(axes, values.values, values["achieved"].values, series=names_of(values["method"]), styles=chosen)
     retention_axis(axes)
 
 
@@ -111,8 +111,8 @@ def lines_of_series(
     axes: Axes,
     values: Float[np.ndarray, "points statistics"],
     x: Float[np.ndarray, "points"],
-    series: Shaped[np.ndarray, "points"],
     *,
+    series: Shaped[np.ndarray, "points"],
     styles: Mapping[str, Mapping[str, Any]],
 ) -> int:
     """A line per series through its known points in the order of `x`, with intervals; how many points there were.

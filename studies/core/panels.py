@@ -103,7 +103,7 @@ def over_retention(
     full = names_of(shown["method_kind"]) == FULL
     reduced = shown.isel(condition=~full)
     x, names = reduced["achieved"].values, names_of(reduced["method"])
-    if not lines_of_series(axes, reduced.values, x, names, styles=series_looks(summary, "method")):
+    if not lines_of_series(axes, reduced.values, x, series=names, styles=series_looks(summary, "method")):
         return False
     for (name, elsewhere), line in zip((curves or {}).items(), ("-", "-.", "--"), strict=False):
         where = {"measure": measure, **(at or {}), **elsewhere}
@@ -149,7 +149,7 @@ def sweep(
     names = np.array([" & ".join(n) for n in zip(*parts, strict=True)], dtype=object)
     styles = series_looks(summary, series, palette)
     styles = styles if only is None else {name: styles[name] for name in only if name in styles}
-    if not lines_of_series(axes, shown.values, along, names, styles=styles):
+    if not lines_of_series(axes, shown.values, along, series=names, styles=styles):
         return False
     if control is not None:
         y = values(summary, measure, variable=control, at=at)[..., 0]
