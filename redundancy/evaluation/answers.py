@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from tqdm import tqdm
 
 from redundancy.apply.outer import Reads
@@ -22,7 +21,7 @@ from redundancy.evaluation.rows import Asking, Inner, Method
 from redundancy.evaluation.scoring import NORMALISE
 from redundancy.evaluation.session import Against, VideoSession
 from redundancy.evaluation.sharing import InnerGiven, share
-from redundancy.models.identity import memory_digest
+from redundancy.models.identity import memory_digest, rounding
 from redundancy.models.video_llm import VideoLLM
 from redundancy.provenance import digest_of
 from redundancy.pruning.base import require_choice
@@ -218,7 +217,7 @@ class _Run:
         told = model_provenance(self.model)
         how = {name: told[name] for name in ("attn_implementation", "redundancy_version")}
         how |= {"evaluate": VERSION, "decoder": decoder, "device": self.model.device.type}
-        how |= {"precision": _precision(self.model.device.type)}
+        how |= {"precision": rounding(self.model.device.type)}
         return how | {
             "model": memory_digest(self.model),
             "method": self.method,
@@ -232,12 +231,6 @@ class _Run:
         if self.reference is not None:
             reference = self.reference[self.reference["video"] == named.name].to_dict("list")
         return [questions_of(named.given, named.name, self.questions), reference]
-
-
-def _precision(device: str) -> list[str]:
-    """How torch rounds at the moment, whatever the model's own type."""
-    lower = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else ""
-    return [lower, torch.get_float32_matmul_precision()]
 
 
 def _tables(run: _Run, found: Sequence[NamedVideo], cells: Cells | None, decoder: str) -> list[pd.DataFrame]:

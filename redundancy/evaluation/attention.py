@@ -80,6 +80,7 @@ def lost_by_layer(found: LayerAttention, reduction: Reduction) -> Iterator[dict[
     Columns: `layer` and `LOST_MEASURES`, of attention the means over queries. `reached` is 0 for a random choice, 1 for
     the most attended tokens, and NaN where no choice is better than another.
     """
+    reduction = reduction.to(found.attention.device)  # a capture lies on the host
     kept = len(torch.unique(reduction.anchor_token)) / (reduction.grid.frames * reduction.grid.tokens_per_frame)
     lost = attention_lost(found.attention, reduction)
     least = 1 - top_mass(found.attention, top=(kept,))[..., 0] if kept else torch.ones_like(lost.attention_lost)
@@ -114,8 +115,9 @@ def told_by_layer(
     Columns: `layer`, `source`, `video_share` (attention on the video) and `TOLD_MEASURES`.
     """
     T, N = tokens.grid.frames, tokens.grid.tokens_per_frame
-    scores = {s: tokens.salience_from(s) for s in SALIENCE if s in tokens.salience}
-    scores["order"] = torch.arange(T * N, dtype=torch.float32).view(T, N)
+    on = found.attention.device
+    scores = {s: tokens.salience_from(s).to(on) for s in SALIENCE if s in tokens.salience}
+    scores["order"] = torch.arange(T * N, dtype=torch.float32, device=on).view(T, N)
     of_others = [other.attention.mean(1) for other in others]
     for at, layer in enumerate(found.names):
         sources = dict(scores)

@@ -180,10 +180,24 @@ def running_state(model: VideoLLM) -> object:
     """
     parts, tensors = _parts(model.model)
     on = tensors[0].device.type if tensors and tensors[0].device.type != "meta" else model.device.type
-    lower = str(torch.get_autocast_dtype(on)) if torch.is_autocast_enabled(on) else ""
     adapted: list[Any] = [part for part in parts if hasattr(type(part), "_disable_adapters")]  # layers of PEFT
     adapters = [(bool(part._disable_adapters), str(getattr(part, "active_adapters", ""))) for part in adapted]
-    return _places(tensors), adapters, lower, torch.get_float32_matmul_precision()
+    return _places(tensors), adapters, rounding(on)
+
+
+def rounding(device: str) -> list[str]:
+    """How torch rounds at the moment on a kind of device, whatever the model's own type.
+
+    Autocast's type, the precision of float32 matrix products, and on a GPU that of float32 convolutions: torch lets
+    cuDNN take TF32 there, which keeps ten bits of the patches that enter a vision tower.
+    """
+    lower = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else ""
+    told = [lower, torch.get_float32_matmul_precision()]
+    if device != "cuda":
+        return told
+    convolutions: Any = getattr(torch.backends.cudnn, "conv", None)  # newer than torch.backends.cudnn.allow_tf32
+    newer = getattr(convolutions, "fp32_precision", None)
+    return [*told, str(torch.backends.cudnn.allow_tf32 if newer is None else newer)]
 
 
 def _parts(module: nn.Module) -> tuple[list[nn.Module], list[nn.Parameter]]:

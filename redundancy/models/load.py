@@ -39,7 +39,8 @@ def load_model(
     name_or_path
         Name of a bundled model, a local Hugging Face folder, or a hub id.
     dtype
-        None: the checkpoint's own type on a GPU, float32 on a CPU.
+        None: the checkpoint's own type on a GPU, float32 on a CPU. On a GPU torch rounds what enters a float32
+        model's convolutions to TF32, about a thousandth, unless `torch.backends.cudnn.allow_tf32 = False`.
     device
         None: the GPU if there is one.
     attn_implementation

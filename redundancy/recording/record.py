@@ -11,7 +11,7 @@ import xarray as xr
 
 import redundancy
 from redundancy.checks import whole_number
-from redundancy.models.identity import weights_digest
+from redundancy.models.identity import rounding, weights_digest
 from redundancy.models.video_llm import Prepared, VideoLLM
 from redundancy.provenance import commit, library_versions
 from redundancy.recording.attention import Rows, record_attention
@@ -194,6 +194,7 @@ def model_provenance(model: VideoLLM) -> dict[str, Any]:
         "architecture": model.family.name,
         "weights_sha256": weights_digest(model),
         "dtype": str(model.dtype).removeprefix("torch."),
+        "rounding": json.dumps(rounding(model.device.type)),
         "device": str(model.device),
         "attn_implementation": str(getattr(model.family.config, "_attn_implementation", "")),
     }

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 
+import redundancy
 from redundancy.provenance import commit
 from redundancy.training.fit import Loss, Report, fit, read_history
 from redundancy.training.hints import remaining
@@ -175,7 +176,7 @@ def _claim(folder: Path, recipe: Recipe) -> Mapping[str, str]:
 
 def _made_with() -> dict[str, str]:
     return {
-        "redundancy": version("redundancy"),
+        "redundancy": redundancy.__version__,
         "commit": commit(),
         "torch": torch.__version__,
         "transformers": version("transformers"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 
 import numpy as np
 
+import redundancy
 from redundancy.records import ClipRecord
 from redundancy.video import SAMPLINGS, VideoClip
 from redundancy.video.sampling import frames_asked
@@ -89,6 +89,6 @@ class WorldVideo:
             duration=total / FPS,
             source=self.name,
             sha256=hashlib.sha256(drawn.tobytes()).hexdigest(),
-            decoder=f"world {version('redundancy')}",
+            decoder=f"world {redundancy.__version__}",
             requested=frames_asked(total, float(FPS), frames=wanted[0], fps=wanted[1]),
         )

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+import redundancy
 from redundancy.records import RECORDS, ClipRecord
 from redundancy.world.questions import ask_all
 from redundancy.world.render import render_frames
@@ -113,7 +114,7 @@ def make_clips(out: Path, *, count: int = 64, config: WorldConfig | None = None)
     about = {
         "made_by": "python -m redundancy.world.clips",
         "note": f"each number of scenes equally often; seeds ascend from {FIRST_SEED} and are none of the training's",
-        "package": version("redundancy"),
+        "package": redundancy.__version__,
         "av": version("av"),
         "encoder": ENCODER,
         "enlarged": ENLARGE,

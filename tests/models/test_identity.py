@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from redundancy.models import VideoLLM, load_model
-from redundancy.models.identity import memory_digest, model_digest, model_folder, weights_digest
+from redundancy.models.identity import memory_digest, model_digest, model_folder, weights_digest, rounding
 from redundancy.paths import bundled_models
 from redundancy.recording import model_provenance
 
@@ -133,3 +133,11 @@ def test_offloaded_weights_are_loaded_to_be_hashed(model: VideoLLM):
 def test_every_family(family_model: VideoLLM):
     assert memory_digest(family_model) == memory_digest(family_model)
     assert memory_digest(replace(family_model, folder=None)) == model_digest(replace(family_model, folder=None))
+
+
+def test_how_a_gpu_rounds_convolutions_is_told(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    lower = rounding("cuda")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    assert rounding("cuda")[:2] == lower[:2] == rounding("cpu")
+    assert rounding("cuda")[2] != lower[2]

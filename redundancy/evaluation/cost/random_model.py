@@ -104,7 +104,8 @@ def _weights(sizes: OneVisionShape, bundled: VideoLLM, device: torch.device) -> 
         video_token_index=known.video_token_index,
         tie_word_embeddings=sizes.text.get("tie_word_embeddings", False),
     )
-    model: Any = hf.LlavaOnevisionForConditionalGeneration(config)
+    with device:  # billions of random numbers take minutes on a CPU
+        model: Any = hf.LlavaOnevisionForConditionalGeneration(config)
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = (
         None,
