@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from redundancy.models import VideoLLM, load_model
-from redundancy.models.identity import memory_digest, model_digest, model_folder, weights_digest, rounding
+from redundancy.models.identity import memory_digest, model_digest, model_folder, rounding, weights_digest
 from redundancy.paths import bundled_models
 from redundancy.recording import model_provenance
 
