@@ -68,7 +68,7 @@ class Options(StudyOptions):
     thresholds: tuple[float, ...] = (0.8, 0.9, 0.95)
     retentions: tuple[float, ...] = (0.25, 0.1)
     features: str = "mean"
-    seeds: int = 20
+    seeds: int = 6
     answer_seeds: int = 1
     skills: tuple[str, ...] = ("digit", "when", "where", "count")
 
