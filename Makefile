@@ -5,19 +5,34 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.installed
+PYTEST := $(RUN) -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test lint fuzz figures notebooks readme lock clean
+.PHONY: demo test test-fast test-oldest lint format fuzz figures notebooks readme packages lock clean
 
 demo: $(READY)
 	$(RUN) -m studies.ablate_segments
 
 test: $(READY)
-	$(RUN) -m pytest -n 2 --dist worksteal
+	$(PYTEST)
+
+# While one works: what needs no model of every family, trains nothing and starts no long run.
+test-fast: $(READY)
+	$(PYTEST) -m "not models and not training and not slow"
+
+# The oldest transformers that is supported, with the hub client it asks for, over the same environment.
+OLDEST := $(VENV)/transformers-5.17
+test-oldest: $(READY)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(OLDEST) transformers==5.17.0 "huggingface_hub<2"
+	PYTHONPATH="$(abspath $(OLDEST))" $(PYTEST) tests/models tests/recording tests/apply
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+format: $(READY)
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
 
 # Bounded, and not part of the tests: 500 mutated videos, each read rightly or refused in words.
 fuzz: $(READY)
@@ -32,6 +47,10 @@ notebooks: $(READY)
 
 readme: $(READY)
 	$(RUN) -m tools.readme
+
+# The two wheels, in dist: code, and bundled models and clips.
+packages: $(READY)
+	$(RUN) -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist . ./data
 
 $(READY): requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) on this machine. Install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }

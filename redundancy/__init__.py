@@ -10,6 +10,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from redundancy._checkout import name_studies
 from redundancy._lazy import lazy_names
 from redundancy._moved import name_moved_modules
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 name_moved_modules()
+name_studies()
 
 
 def _register_plots() -> None:

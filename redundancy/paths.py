@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parent
+_CHECKOUT = Path(__file__).resolve().parents[1]
+BUNDLED = "bundled:"  # begins the names of bundled clips: bundled:clip_000.mp4
+
+
+class NoDataError(OSError):
+    """The package `redundancy-data` is not installed."""
 
 
 def data_folder() -> Path:
-    """Folder of the bundled data: `redundancy/_data` of an installed wheel, `data/` of a checkout.
+    """Folder of the bundled data: `data/` of a checkout, else that of the installed package `redundancy-data`.
 
     Raises
     ------
-    FileNotFoundError
-        If neither exists.
+    NoDataError
+        If there is neither.
     """
-    candidates = (_PACKAGE / "_data", _PACKAGE.parent / "data")
-    for folder in candidates:
-        if folder.is_dir():
-            return folder
-    raise FileNotFoundError(f"the bundled data is missing: neither {candidates[0]} nor {candidates[1]} exists")
+    if (_CHECKOUT / "pyproject.toml").is_file() and (_CHECKOUT / "data").is_dir():
+        return _CHECKOUT / "data"
+    installed = find_spec("redundancy_data")
+    if installed is None or not installed.submodule_search_locations:
+        raise NoDataError(
+            "the bundled models and clips are not installed: pip install redundancy-data, or name a model (a folder "
+            "or a hub id) and videos of your own"
+        )
+    return Path(installed.submodule_search_locations[0])
+
+
+def bundled_clip(name: str) -> Path:
+    """File of the clip that `bundled:NAME` means, whether it exists or not."""
+    return data_folder() / "clips" / name.removeprefix(BUNDLED)
 
 
 def bundled_models() -> dict[str, Path]:
-    """Name and folder of every bundled model."""
-    return {p.parent.name: p.parent for p in sorted((data_folder() / "models").glob("*/processor_config.json"))}
+    """Name and folder of every bundled model; none where the bundled data is not installed."""
+    try:
+        folders = (data_folder() / "models").glob("*/processor_config.json")
+    except NoDataError:
+        return {}
+    return {p.parent.name: p.parent for p in sorted(folders)}

@@ -19,6 +19,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
 from typing import Any
 
+import redundancy
+
 _LIBRARIES = ("torch", "transformers", "numpy", "scikit-learn", "scipy", "xarray", "zarr", "decord", "av")
 # of a model folder, what decides about its outputs: weights, configurations, tokenizers, templates
 _OF_A_MODEL = frozenset({".safetensors", ".json", ".jinja", ".txt", ".model", ".tiktoken"})
@@ -40,15 +42,19 @@ def library_versions() -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def commit() -> str:
-    """Commit of the checkout that the package runs from, with `+changes` where files differ; empty if none."""
+    """Commit of the checkout that the package runs from, with `+changes` where files differ.
+
+    Where there is none (an installed package, no git), the version: `redundancy 0.1.0`.
+    """
+    installed = f"redundancy {redundancy.__version__}"
     root = Path(__file__).resolve().parents[1]
     if not (root / ".git").exists():
-        return ""
+        return installed
     command = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+changes", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        return ""
+        return installed
 
 
 def digest_of(settings: object) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 from jaxtyping import Int64
 
-from redundancy.paths import data_folder
+from redundancy.paths import BUNDLED, data_folder
 from redundancy.provenance import file_sha256
 from redundancy.questions import Question
 from redundancy.records import RECORDS, ClipRecord, load_clips
@@ -156,8 +156,9 @@ def list_videos(
         Files and folders, `~` and `file://` among them; none: the bundled clips. A folder with a `clips.json` (as
         `python -m redundancy.world.clips` writes) brings the videos recorded there, with scene cuts and questions; of
         other folders what is named like a video, without hidden files (`._a.mp4`). What does not exist or is no regular
-        file is listed: reading it gives its error. `world:N` stands for N videos of the procedural world, drawn when
-        they are read, with their questions; options follow as in
+        file is listed: reading it gives its error. `bundled:clip_000.mp4` is one of the bundled clips, with what is
+        known about it. `world:N` stands for N videos of the procedural world, drawn when they are read, with their
+        questions; options follow as in
         `world:16?frames=32&size=112&scenes=3&drift=1&noise=2&tail=8&duplicates=1&seed=7`, see `WorldConfig`. Each
         `seed` (0 if none is given) has its own videos.
     limit
@@ -194,6 +195,8 @@ def _unused(name: str, taken: set[str]) -> str:
 def _expand(name: str | Path) -> Iterable[VideoSource]:
     if str(name).startswith(WORLD):
         return map(_of_world, world_videos(str(name)))  # scripts are drawn one by one
+    if str(name).startswith(BUNDLED):
+        return [_of_bundled(str(name))]
     try:
         path = video_path(name)
     except DirectoryVideoError as error:
@@ -203,6 +206,14 @@ def _expand(name: str | Path) -> Iterable[VideoSource]:
     except VideoError:  # reading it gives the same error
         path = Path(name)
     return [VideoSource(path, path.name or str(name))]
+
+
+def _of_bundled(name: str) -> VideoSource:
+    """A bundled clip with its record."""
+    named = {source.name: source for source in _of_folder(data_folder() / "clips")}
+    if (wanted := name.removeprefix(BUNDLED)) not in named:
+        raise ValueError(f"{name!r} given, expected one of the bundled clips: {', '.join(named)}")
+    return named[wanted]
 
 
 def _of_folder(folder: Path) -> list[VideoSource]:

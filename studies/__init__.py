@@ -3,9 +3,10 @@
 from redundancy.evaluation.conditions import FULL, Condition, grid
 from redundancy.evaluation.session import VideoSession
 from redundancy.evaluation.statistics.measures import Measure
-from studies.core.report import Column, Table
-from studies.core.study import Facts, MethodOptions, Row, Study, StudyOptions
-from studies.core.summary import Contrast, Values
+from redundancy.evaluation.tables import Column, Table
+
+from .core.study import Facts, MethodOptions, Row, Study, StudyOptions
+from .core.summary import Contrast, Values
 
 __all__ = [
     "FULL",

@@ -30,8 +30,9 @@ from redundancy.plot import compose
 from redundancy.plot.methods import names_of
 from redundancy.pruning.parts.segment import SEGMENTERS, RandomCuts
 from redundancy.reduction import Reduction
-from studies import Column, Condition, Contrast, Facts, Measure, Row, Study, StudyOptions, Table, Values, VideoSession
-from studies.core.panels import panel, segments, similarity, sweep
+
+from . import Column, Condition, Contrast, Facts, Measure, Row, Study, StudyOptions, Table, Values, VideoSession
+from .core.panels import panel, segments, similarity, sweep
 
 CONTROL = "random_cuts"
 TOLERANCE = 1
@@ -126,25 +127,24 @@ def of_segments(video: VideoSession, lengths: tuple[int, ...], options: Options)
     return row
 
 
-def tables(summary: xr.Dataset) -> str:
+def tables(summary: xr.Dataset) -> Iterator[Table | str]:
     """What each setting cuts, what FastVID keeps with it at each retention, and what the model then answers."""
     minus, beside = (partial(Column, form="+.3f", of=of) for of in ("difference", "against_tokens"))
     cuts = {"segments": Column("segments", ".1f"), "within": Column("within"), "across cut": Column("across_cut")}
     cuts |= {"contrast - random": minus("contrast"), "F1": Column("f1", ".2f"), "F1 - random": minus("f1", form="+.2f")}
-    made = [Table(cuts)]
+    yield Table(cuts, name="segments")
     for r in retentions_of(summary, "error"):
         kept = {"kept": Column(f"kept_{r}"), "context tokens per segment": Column(f"anchors_{r}", ".1f")}
         kept |= {"error": Column(f"error_{r}"), "error - random": minus(f"error_{r}")}
-        made.append(Table(kept, f"FastVID asked to keep {r} of the tokens, with these segments:"))
+        yield Table(kept, f"FastVID asked to keep {r} of the tokens, with these segments:", name=f"kept_{r}")
     for r in retentions_of(summary, "accuracy"):
         told = {"kept": Column(f"kept_{r}"), "accuracy": Column(f"accuracy_{r}")}
         told |= {"- random cuts": minus(f"accuracy_{r}"), "- random tokens": beside(f"accuracy_{r}")}
         told |= {"as the full model": Column(f"agreement_{r}"), "KL": Column(f"kl_{r}")}
         told |= {"KL - random cuts": minus(f"kl_{r}")}
         title = f"Answers about {', '.join(summary.attrs['skills'])} at {r}:"
-        made.append(Table(told, title, where={"by_number": True}))
-    note = "error: relative reconstruction error; -: with no random cuts FastVID keeps equally many tokens."
-    return "\n\n".join([*(text for table in made if (text := table.text(summary))), note])
+        yield Table(told, title, where={"by_number": True}, name=f"answers_{r}")
+    yield "error: relative reconstruction error; -: with no random cuts FastVID keeps equally many tokens."
 
 
 def retentions_of(summary: xr.Dataset, measure: str) -> list[str]:

@@ -28,8 +28,9 @@ from redundancy.evaluation.decisions import SALIENCE
 from redundancy.plot import compose
 from redundancy.plot.labelled import retention_near
 from redundancy.questions import one_per_skill
-from studies import Column, Condition, Contrast, Facts, MethodOptions, Row, Study, Table, Values, VideoSession
-from studies.core.panels import by_layer, over_retention, panel
+
+from . import Column, Condition, Contrast, Facts, MethodOptions, Row, Study, Table, Values, VideoSession
+from .core.panels import by_layer, over_retention, panel
 
 ALL, LOST, TOLD = attention.ALL_LAYERS, list(attention.LOST_MEASURES), list(attention.TOLD_MEASURES)
 PREDICTION = Condition(label="salience", kind="reference")
@@ -150,6 +151,7 @@ STUDY = Study(
                 "reached": lost("reached", "+.3f"),
             },
             "Attention on the video that is thrown away, all layers together:",
+            name="lost",
         ),
         Table(
             {
@@ -162,6 +164,7 @@ STUDY = Study(
             },
             "What tells the attention beforehand:",
             rows=("source", "layer"),
+            name="told",
         ),
         layer_shares,
     ),

@@ -29,8 +29,9 @@ from redundancy.models import VideoLLM
 from redundancy.plot import compose
 from redundancy.plot.labelled import retention_near
 from redundancy.pruning.table import METHODS
-from studies import FULL, Column, Condition, Facts, Row, Study, StudyOptions, Table, VideoSession, grid
-from studies.core.panels import over_retention, panel, stacked_bars
+
+from . import FULL, Column, Condition, Facts, Row, Study, StudyOptions, Table, VideoSession, grid
+from .core.panels import over_retention, panel, stacked_bars
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
-"""Draw every figure again from stored results, without a model.
+"""Draw every figure again, and write tables, from stored results, without a model.
 
 python -m studies.figures
-python -m studies.figures retention_curve --results results
+python -m studies.figures retention_curve --results results --format pdf csv latex
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import Annotated
 import tyro
 
 from redundancy.command_line import exit_status, parsed
-from studies.core.run import draw
-from studies.registry import RESULTS, STUDIES, study
+
+from .core.run import draw
+from .core.study import Format
+from .registry import RESULTS, STUDIES, command_of, study
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,13 @@ class Options:
         Studies to draw; those without results are named and left out.
     results
         Folder that holds one folder per study.
+    format
+        Of files beside figures as PNG and SVG: each table as CSV or LaTeX, each figure as PDF.
     """
 
     studies: Annotated[tuple[str, ...], tyro.conf.Positional] = STUDIES
     results: Path = RESULTS
+    format: tuple[Format, ...] = ()
 
 
 def main(options: Options) -> list[Path]:
@@ -45,9 +50,9 @@ def main(options: Options) -> list[Path]:
     for name in options.studies:
         chosen, folder = study(name), options.results / name
         if (folder / "summary.zarr").is_dir():
-            drawn += draw(chosen, folder)
+            drawn += draw(chosen, folder, options.format)
         else:
-            print(f"{name}: no results in {folder}; run python -m studies.{name}")
+            print(f"{name}: no results in {folder}; run {command_of(name)}")
     if not drawn:
         raise ValueError(f"{options.results} holds no results of {', '.join(options.studies)}; run a study first")
     print("\n".join(map(str, drawn)))

@@ -24,8 +24,9 @@ from redundancy.metrics.agreement import AGREEMENT, agreement_with_chance
 from redundancy.plot import compose
 from redundancy.plot.labelled import retention_near
 from redundancy.plot.methods import names_of
-from studies import Column, Condition, MethodOptions, Row, Study, Table, VideoSession, grid
-from studies.core.panels import matrix, panel, sweep
+
+from . import Column, Condition, MethodOptions, Row, Study, Table, VideoSession, grid
+from .core.panels import matrix, panel, sweep
 
 
 @dataclass(frozen=True, kw_only=True)

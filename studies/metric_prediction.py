@@ -10,6 +10,7 @@ clip: conditions of one clip ranked, correlations averaged over clips. Intervals
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,11 +19,13 @@ import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
-from redundancy.evaluation.statistics.rank_correlation import correlation_text, rank_correlations
+from redundancy.evaluation.statistics.intervals import MARKED
+from redundancy.evaluation.statistics.rank_correlation import ALL, LEVELS, rank_correlations
 from redundancy.plot import compose
-from studies import retention_curve
-from studies.core.panels import forest, panel
-from studies.core.study import Facts
+
+from . import Column, Table, retention_curve
+from .core.panels import forest, panel
+from .core.study import Facts
 
 PREDICTORS = {"achieved": "share of tokens kept"} | retention_curve.MEASURED
 
@@ -55,6 +58,16 @@ def correlations(summary: xr.Dataset, rows: pd.DataFrame, *, facts: Facts, optio
     return xr.Dataset({"correlation": found}, attrs={"interval": found.attrs["interval"], "conditions": len(requested)})
 
 
+def tables(summary: xr.Dataset) -> Iterator[Table]:
+    """One per level: with intervals over all questions, marked by stars for each skill."""
+    skills = list(map(str, summary["skill"].values))
+    for level in LEVELS:
+        cell = partial(Column, "", "+.2f", of="correlation")
+        columns = {skill: cell(at={"level": level, "skill": skill}, starred=skill != ALL) for skill in skills}
+        title = f"Rank correlation with accuracy, {level} (*: the interval of {MARKED} videos or more leaves out 0):"
+        yield Table(columns, title, rows=("measure",), name=level.replace(" ", "_"))
+
+
 def figure(summary: xr.Dataset) -> Figure:
     """How well each measurement ranks conditions by the accuracy that they keep, for all skills and each of them."""
     row = partial(panel, forest, "correlation", series="skill", limits=(-1.05, 1.05))
@@ -73,7 +86,7 @@ STUDY = replace(
     rows_of=retention_curve.STUDY,
     also=lambda options: [options.rows],
     derive=correlations,
-    tables=(lambda summary: correlation_text(summary["correlation"]),),
+    tables=(tables,),
     figures={"": figure},
 )
 

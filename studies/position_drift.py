@@ -27,8 +27,9 @@ from matplotlib.figure import Figure
 
 from redundancy.evaluation.drift import COVERAGE, DRIFT, drift_measures, variants_of
 from redundancy.plot import compose
-from studies import Column, Condition, Contrast, MethodOptions, Row, Study, Table, Values, VideoSession
-from studies.core.panels import over_retention, panel
+
+from . import Column, Condition, Contrast, MethodOptions, Row, Study, Table, Values, VideoSession
+from .core.panels import over_retention, panel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,8 +31,9 @@ from redundancy.metrics.table import METRICS
 from redundancy.plot import compose, readable
 from redundancy.plot.methods import names_of
 from redundancy.pruning.parts.segment import cuts_to_lengths
-from studies import Column, Condition, Facts, Row, Study, StudyOptions, Table, VideoSession
-from studies.core.panels import forest, over_kinds, panel
+
+from . import Column, Condition, Facts, Row, Study, StudyOptions, Table, VideoSession
+from .core.panels import forest, over_kinds, panel
 
 GROUPS = ("temporal", "visual", "trajectory")
 NULL_NAMES = {"frames shuffled": "shuffle_frames", "tokens shuffled": "shuffle_tokens", "normal tokens": "gaussian"}
@@ -93,9 +94,8 @@ def derive(summary: xr.Dataset, rows: pd.DataFrame, *, facts: Facts, options: Op
     return made.assign_attrs(**summary.attrs, least_p=1 / (options.null_draws + 1))
 
 
-def group_tables(summary: xr.Dataset) -> str:
+def group_tables(summary: xr.Dataset) -> Iterator[Table | str]:
     """By group of metrics: means by kind; mean z against each null, and how far kinds are told apart."""
-    texts = []
     for group in [g for g in GROUPS if (summary["group"] == g).any()]:
         part = summary.isel(measure=(summary["shown"].astype(bool) & (summary["group"] == group)).values)
         n = {str(kind): int(part["value"].sel(kind=kind, statistic="n").max()) for kind in part["kind"].values}
@@ -103,15 +103,16 @@ def group_tables(summary: xr.Dataset) -> str:
         against = partial(Column, "", "+.3g", of="z")
         told = {f"z, {null}": against(at={"kind": "all", "null": null}) for null in part["null"].values}
         told |= {"separation": Column("", ".3g", of="separation"), "q": Column("", ".2g", of="separation_q")}
-        texts += [Table(columns, group, rows=("measure",)).text(part) for columns in (of, told)]
-    texts.append(
+        only = {"measure": list(names_of(part["measure"]))}
+        for name, columns in ((group, of), (f"{group}_null_models", told)):
+            yield Table(columns, group, rows=("measure",), only=only, name=name)
+    yield (
         f"z against draws of each null model: p is {summary.attrs['least_p']:.3g} or more.\n"
         "separation: share of the variance of ranks between kinds of videos; q: adjusted for all statistics.\n"
         f"Kinds are told apart (q < {LEVEL}) by: {', '.join(told_apart(summary)) or 'no measure'}; "
         f"that takes {MARKED} videos or more.\n"
         "Further outputs and values of parameters are in the rows and the summary."
     )
-    return "\n\n".join(texts)
 
 
 def profile_values(summary: xr.Dataset) -> Figure:

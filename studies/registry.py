@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 
-from studies.core.study import Study
+from .core.study import Study
 
 STUDIES: tuple[str, ...] = (
     "ablate_segments",
@@ -34,10 +34,17 @@ def study(name: str) -> Study:
         near = get_close_matches(name, STUDIES, n=1)
         said = f" (did you mean {near[0]}?)" if near else ""
         raise ValueError(f"there is no study {name!r}{said}; the studies are {', '.join(STUDIES)}")
-    found: Study = import_module(f"studies.{name}").STUDY
+    found: Study = import_module(f".{name}", __package__).STUDY
     return found
+
+
+def command_of(name: str) -> str:
+    """The command that runs a study or a tool: in a checkout, or where the package is installed."""
+    if __package__ == "studies":
+        return f"python -m studies.{name}"
+    return f"redundancy {name}" if name in TOOLS else f"redundancy study {name}"
 
 
 def one_line(name: str) -> str:
     """First line of a study's or a tool's docstring."""
-    return (import_module(f"studies.{name}").__doc__ or "").strip().splitlines()[0]
+    return (import_module(f".{name}", __package__).__doc__ or "").strip().splitlines()[0]

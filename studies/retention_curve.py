@@ -22,9 +22,10 @@ from redundancy.evaluation.statistics.measures import measure_of
 from redundancy.evaluation.statistics.scores import separation_text
 from redundancy.metrics.measure import defined_mean
 from redundancy.plot import compose
-from studies import FULL, Column, Condition, Facts, MethodOptions, Row, Study, Table, Values, VideoSession, grid
-from studies.core.panels import over_retention, panel
-from studies.core.study import required_questions
+
+from . import FULL, Column, Condition, Facts, MethodOptions, Row, Study, Table, Values, VideoSession, grid
+from .core.panels import over_retention, panel
+from .core.study import required_questions
 
 ANSWERS = ("correct", "probability", "agreement", "kl")
 COST = ("flops_fastvid", "flops_holitom")

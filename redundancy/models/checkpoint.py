@@ -58,7 +58,7 @@ def find_model(name: str) -> tuple[Path, bool]:
         raise ModelNotFoundError(f"{name!r} is no folder; expected a Hugging Face model folder, or a name of one")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name, re.ASCII) or name.startswith("."):
         raise ModelNotFoundError(
-            f"{name!r} is neither a folder, nor bundled ({', '.join(bundled)}), nor a hub id, which has the form "
+            f"{name!r} is neither a folder, nor bundled ({_bundled_names()}), nor a hub id, which has the form "
             f"owner/name{_did_you_mean(name)}"
         )
     return _from_hub(name), True
@@ -86,13 +86,17 @@ def _from_hub(name: str, *, weights: bool = False) -> Path:
             here = snapshot_download(name, local_files_only=True)
         except (OSError, ValueError):
             raise ModelNotFoundError(
-                f"{name!r} is neither a folder, nor bundled ({', '.join(bundled_models())}), nor could it be had from "
+                f"{name!r} is neither a folder, nor bundled ({_bundled_names()}), nor could it be had from "
                 f"the Hugging Face hub ({_first_line(error)}) or its cache. Where there is no network, download it "
                 f"elsewhere with `hf download {name} --local-dir FOLDER` and give FOLDER{_did_you_mean(name)}"
             ) from error
     if not (Path(here) / "config.json").is_file():
         raise ModelNotFoundError(f"the hub's {name!r} holds no config.json; expected a Hugging Face model")
     return Path(here)
+
+
+def _bundled_names() -> str:
+    return ", ".join(bundled_models()) or "the bundled models are not here: pip install redundancy-data"
 
 
 def _did_you_mean(name: str) -> str:

@@ -90,7 +90,7 @@ def load_video(
 
     Examples
     --------
-    >>> load_video("data/clips/clip_000.mp4", frames=4).frames.shape
+    >>> load_video("bundled:clip_000.mp4", frames=4).frames.shape
     (4, 224, 224, 3)
     """
     _check(frames, fps, start, end, resize, sampling, decoder)

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
+from redundancy.paths import BUNDLED, bundled_clip
 from redundancy.video.errors import (
     DirectoryVideoError,
     EmptyVideoError,
@@ -29,17 +30,19 @@ def video_path(name: str | os.PathLike[str]) -> Path:
     """Absolute path of the regular file that a name means.
 
     `~` is expanded, and `file://` taken with its percent signs decoded. A name that FFmpeg would take for a protocol
-    (`file:a.mp4`, `concat:a|b`) is a name. The file is looked at, and not opened.
+    (`file:a.mp4`, `concat:a|b`) is a name; `bundled:clip_000.mp4` is a bundled clip. The file is looked at, not opened.
 
     Parameters
     ----------
     name
-        A path, relative to the working directory or absolute, or a `file://` URL.
+        A path, relative to the working directory or absolute, a `file://` URL, or `bundled:` and a clip's file name.
 
     Raises
     ------
     TypeError
         If the name is no text and no path.
+    NoDataError
+        If it is a bundled clip and these are not installed.
     RemoteVideoError
         If it is a URL of another kind.
     MissingVideoError, DirectoryVideoError, UnreadableVideoError, EmptyVideoError
@@ -56,8 +59,9 @@ def video_path(name: str | os.PathLike[str]) -> Path:
     text = os.fsdecode(name)  # refuses what is no name
     if not text:
         raise MissingVideoError(text, "the name is empty")
+    bundled = bundled_clip(text) if text.startswith(BUNDLED) else None
     try:
-        path = Path(_local(text)).absolute()
+        path = bundled or Path(_local(text)).absolute()
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingVideoError(text, _dangling(text)) from error

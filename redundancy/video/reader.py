@@ -60,7 +60,7 @@ class VideoReader:
     Examples
     --------
     >>> with VideoReader(timeout=20) as reader:
-    ...     clip = reader.load("data/clips/clip_000.mp4", frames=8)
+    ...     clip = reader.load("bundled:clip_000.mp4", frames=8)
     >>> clip.frames.shape
     (8, 224, 224, 3)
     """

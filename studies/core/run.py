@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -12,21 +14,25 @@ from typing import Any
 import xarray as xr
 
 from redundancy import plot
-from redundancy.command_line import exit_status, parsed
+from redundancy.command_line import command, exit_status, parsed
 from redundancy.evaluation.cells import NothingMeasuredError, own_folder
 from redundancy.evaluation.conditions import Condition
 from redundancy.evaluation.run import Run, VideoResult, run_videos, say_what_ran, write_rows
 from redundancy.evaluation.session import VideoSession
 from redundancy.evaluation.statistics.aggregate import STATISTIC
+from redundancy.evaluation.tables import FORMATS, Table
 from redundancy.models import VideoLLM
 from redundancy.models.identity import model_digest
 from redundancy.provenance import digest_of
 from redundancy.recording import model_provenance, open_dataset, save_dataset
 from redundancy.sources import VideoSource, list_videos
 from redundancy.video import VideoReader
-from studies.core.report import Table, below_tables, replaced_sources
-from studies.core.study import Row, Study
-from studies.core.summary import summarise_rows
+
+from .report import below_tables, replaced_sources
+from .study import Row, Study
+from .summary import summarise_rows
+
+PASSING = ("out", "fresh", "retry", "format")  # options that change no result
 
 
 def run(study: Study, options: Any, *, model: VideoLLM | None = None) -> xr.Dataset:
@@ -58,15 +64,18 @@ def run(study: Study, options: Any, *, model: VideoLLM | None = None) -> xr.Data
     with own_folder(folder, study.name), VideoReader(decoder=options.decoder, timeout=options.decode_timeout) as reader:
         sources = list_videos(options.videos, limit=options.limit, reader=reader)
         conditions = study.conditions(options)
-        model = study.load(options) if model is None else model
+        given, model = model is not None, study.load(options) if model is None else model
         done = _rows(study, sources, conditions, options=options, model=model, folder=folder)
         write_rows(done.rows, folder / "rows.parquet")
         if not done.facts:
             told = "; ".join(f"{name}: {message}" for name, message in done.errors.items())
             raise NothingMeasuredError(f"no video could be measured: {told}")
         summary = _summary(study, done, conditions, options=options, model=model)
+        again = command(options, without=PASSING)
+        as_text = json.dumps({k: v for k, v in asdict(options).items() if k not in PASSING}, default=str)
+        summary = summary.assign_attrs(options=as_text, command=again or "", model_given=int(given))
         save_dataset(summary, folder / "summary.zarr", overwrite=True)
-        draw(study, folder)
+        draw(study, folder, options.format)
         print(report(study, summary, done, folder=folder))
         return summary
 
@@ -137,18 +146,39 @@ def _summary(study: Study, done: Run, conditions: Sequence[Condition], *, option
 
 def report(study: Study, summary: xr.Dataset, done: Run, *, folder: Path) -> str:
     """All that a study prints."""
-    texts = [part.text(summary) if isinstance(part, Table) else part(summary) for part in study.tables]
+    texts = [part.text(summary) if isinstance(part, Table) else part for part in study.tables_of(summary)]
     seeds = f"; {summary.attrs['seeds']} seeds of random controls" if "seeds" in summary.attrs else ""
     below = [f"{below_tables(summary, len(done.facts))}{seeds}."] if study.stored else []  # others are no means
-    last = [*below, *summary.attrs["replaced"], say_what_ran(done), f"Rows, summary and figures: {folder}"]
+    given = " (with the model that was given in Python in place of --model)" if summary.attrs["model_given"] else ""
+    again = [f"Again: {said}{given}"] if (said := summary.attrs["command"]) else []
+    last = [*below, *summary.attrs["replaced"], say_what_ran(done), *again, f"Rows, summary and figures: {folder}"]
     return "\n\n".join([*(text for text in texts if text), "\n".join(last)])
 
 
-def draw(study: Study, folder: Path) -> list[Path]:
-    """Draw the study's figures from what is stored in a folder."""
+def draw(study: Study, folder: Path, formats: Sequence[str] = ()) -> list[Path]:
+    """Draw the study's figures, and write its tables, from what is stored in a folder.
+
+    Parameters
+    ----------
+    formats
+        Beside figures as PNG and SVG: "csv" and "latex" of each table, "pdf" of each figure.
+
+    Returns
+    -------
+    The files.
+    """
     summary = _stored_summary(folder)
-    files = [(f"{study.name}_{ending}" if ending else study.name, make) for ending, make in study.figures.items()]
-    return [path for name, make in files for path in plot.save(make(summary), folder / name)]
+    written = []
+    for ending, make in study.figures.items():
+        figure, name = make(summary), f"{study.name}_{ending}" if ending else study.name
+        written += plot.save(figure, folder / name)
+        written += plot.save(figure, folder / f"{name}.pdf") if "pdf" in formats else []
+    tables = [part for part in study.tables_of(summary) if isinstance(part, Table)]
+    endings = [f"_{table.name or i}" if len(tables) > 1 else "" for i, table in enumerate(tables, 1)]
+    for form in (f for f in FORMATS if f in formats):
+        named = [(folder / f"{study.name}{ending}", table) for ending, table in zip(endings, tables, strict=True)]
+        written += [table.save(summary, path, form) for path, table in named]
+    return written
 
 
 def _stored_summary(folder: Path) -> xr.Dataset:

@@ -15,16 +15,18 @@ import redundancy as rd
 from redundancy.evaluation.conditions import Condition, grid
 from redundancy.evaluation.session import VideoSession
 from redundancy.evaluation.statistics.measures import Measure
+from redundancy.evaluation.tables import Table
 from redundancy.models import VideoLLM
 from redundancy.plugins import load_plugin
 from redundancy.pruning.table import METHODS
 from redundancy.questions import Question
 from redundancy.sources import VideoSource
-from studies.core.report import Table
-from studies.core.summary import Contrast, Values
+
+from .summary import Contrast, Values
 
 Row = dict[str, Any]
 Facts = Mapping[str, Mapping[str, Any]]  # by video
+Format = Literal["csv", "latex", "pdf"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,9 @@ class StudyOptions:
         Names of videos that are computed again.
     plugin
         Python files, or modules, with methods, metrics and parts of your own, which are imported first.
+    format
+        What is written beside the rows, the summary and figures as PNG and SVG: each table as CSV or LaTeX, each figure
+        as PDF.
     """
 
     model: str = "tiny-llava-onevision"
@@ -65,6 +70,7 @@ class StudyOptions:
     fresh: bool = False
     retry: tuple[str, ...] = ()
     plugin: tuple[str, ...] = ()
+    format: tuple[Format, ...] = ()
 
     def __post_init__(self) -> None:
         for plugin in self.plugin:
@@ -158,7 +164,7 @@ class Study:
     flags
         Columns of True and False that become coordinates of conditions: whether any row is True.
     tables
-        What is printed: tables, and functions of the summary that return text.
+        What is printed, and written by `--format`: tables, and functions of the summary that give texts and tables.
     figures
         What is drawn of the summary, by the ending of the file's name.
     stored
@@ -183,7 +189,7 @@ class Study:
     contrasts: Mapping[str, Contrast] = field(default_factory=dict)
     derive: Callable[..., xr.Dataset] | None = None
     flags: tuple[str, ...] = ()
-    tables: Sequence[Table | Callable[[xr.Dataset], str]] = (Table(),)
+    tables: Sequence[Table | Callable[[xr.Dataset], str | Iterable[Table | str]]] = (Table(),)
     figures: Mapping[str, Callable[[xr.Dataset], Figure]] = field(default_factory=dict)
     stored: bool = True
     load: Callable[[Any], VideoLLM] = lambda options: rd.load_model(options.model)
@@ -199,17 +205,22 @@ class Study:
         """Functions that rows depend on: of a study outside this package their code counts."""
         return [self.measure, self.measure_all, self.questions]
 
+    def tables_of(self, summary: xr.Dataset) -> list[Table | str]:
+        """Tables of a summary, and texts between them."""
+        made = [part if isinstance(part, Table) else part(summary) for part in self.tables]
+        return [one for part in made for one in ([part] if isinstance(part, Table | str) else part)]
+
     def measures_of(self, options: Any) -> Mapping[str, str | Measure]:
         """What rows hold, under these options."""
         return self.measures(options) if callable(self.measures) else self.measures
 
     def command_line(self, arguments: Sequence[str] | None = None) -> None:
         """Run the study from the command line; see `studies.core.run.command_line`."""
-        import_module("studies.core.run").command_line(self, arguments)
+        import_module(".run", __package__).command_line(self, arguments)
 
     def run(self, options: Any, *, model: VideoLLM | None = None) -> xr.Dataset:
         """Run the study; see `studies.core.run.run`."""
-        summary: xr.Dataset = import_module("studies.core.run").run(self, options, model=model)
+        summary: xr.Dataset = import_module(".run", __package__).run(self, options, model=model)
         return summary
 
     def rows_on(self, video: VideoSession, conditions: Sequence[Condition], options: Any) -> list[Row]:

@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 from jaxtyping import Float
 from scipy.stats import spearmanr
 
-from redundancy.evaluation.statistics.intervals import mean_interval
+from redundancy.evaluation.statistics.aggregate import STATISTIC
+from redundancy.evaluation.statistics.intervals import is_marked, mean_interval
 from redundancy.evaluation.statistics.rank_correlation import (
     LEVELS,
     _statistic,
-    correlation_text,
     rank_correlation,
     rank_correlations,
     units_of,
 )
+from studies import metric_prediction
 
 VIDEOS = 12
 CONDITIONS = [f"c{i:02d}" for i in range(14)]
@@ -170,7 +171,7 @@ def test_an_interval_needs_clips_that_tell_settings_apart():
     found = correlations(units(y, achieved=x), resamples=100)
     assert value(found, "achieved", "all settings") == pytest.approx(1)
     assert np.isnan(value(found, "achieved", "all settings", "low"))
-    assert "*" not in correlation_text(found).split("\n")[2]
+    assert not is_marked(*found.sel(measure="achieved", level="all settings", skill="all").values[1:])
 
 
 def test_the_same_seed_gives_the_same_intervals(accuracy: Float[np.ndarray, "videos settings"]):
@@ -186,7 +187,8 @@ def test_few_videos_mark_nothing(videos: int, marked: bool) -> None:
     cell = np.broadcast_to([0.5, 0.1, 0.9, videos], (3, 1, 2, 4))
     coords = {"level": list(LEVELS), "measure": ["kl"], "skill": ["all", "when"]}
     found = xr.DataArray(cell, dims=("level", "measure", "skill", "statistic"), coords=coords)
-    last = correlation_text(found).splitlines()[-1].split()
+    found = found.assign_coords(statistic=list(STATISTIC)).to_dataset(name="correlation")
+    last = list(metric_prediction.tables(found))[-1].text(found).splitlines()[-1].split()
     assert last == ["kl", "+0.50", "[+0.10,", "+0.90]", "+0.50" + "*" * marked]
 
 

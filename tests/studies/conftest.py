@@ -137,5 +137,5 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
         return rows_on(self, video, conditions, options)
 
     monkeypatch.setattr(Study, "rows_on", noted)
-    monkeypatch.setattr("studies.core.run.draw", lambda study, folder: [])
+    monkeypatch.setattr("studies.core.run.draw", lambda study, folder, formats: [])
     return seen

@@ -16,9 +16,10 @@ from redundancy.evaluation.cells import NothingMeasuredError
 from redundancy.evaluation.conditions import FULL, Condition, grid
 from redundancy.evaluation.statistics.intervals import UNBOUNDED, is_marked
 from redundancy.evaluation.statistics.measures import measures_of
+from redundancy.evaluation.tables import Column, Table, cell_text
 from redundancy.models import VideoLLM
 from redundancy.pruning import FastVID, HoliTomInner
-from studies.core.report import Column, Table, below_tables, cell_text, replaced_sources
+from studies.core.report import below_tables, replaced_sources
 from studies.core.study import MethodOptions, Study, StudyOptions
 from studies.core.summary import Contrast, Values, summarise_rows
 from studies.registry import study

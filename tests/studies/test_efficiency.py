@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from redundancy.evaluation.tables import Table
 from redundancy.models import load_model
 from redundancy.pruning.methods.controls import UniformTokens
 from redundancy.pruning.table import METHODS
 from redundancy.recording import open_dataset
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
-from studies.core.report import Table
 from studies.efficiency import STUDY, Options
 
 SMALL = Options(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,9 +17,11 @@ import pytest
 import xarray as xr
 
 import redundancy as rd
+from redundancy.command_line import parsed
 from redundancy.evaluation.cells import NothingMeasuredError
 from redundancy.evaluation.statistics.aggregate import STATISTIC
 from redundancy.evaluation.statistics.join import join_summaries
+from redundancy.evaluation.tables import Table
 from redundancy.metrics.registry import FACTS
 from redundancy.models import VideoLLM
 from redundancy.paths import data_folder
@@ -121,6 +124,42 @@ def test_no_study_looks_inside_a_model():
 
 def without_docstring(text: str) -> str:
     return text.split('"""', 2)[2]
+
+
+# what is written ------------------------------------------------------------------------------------------------------
+
+
+def test_tables_and_figures_are_written_in_the_formats_of_papers(each: Ran, tmp_path: Path):
+    out = each.copied(tmp_path / "copy")
+    written = {path.name for path in draw(each.study, out, ("csv", "latex", "pdf"))}
+    assert written == {p.name for p in out.iterdir() if p.suffix in (".png", ".svg", ".pdf", ".csv", ".tex")}
+    figures = {f"{each.study.name}_{ending}".rstrip("_") for ending in each.study.figures}
+    assert {name for name in written if name.endswith(".pdf")} == {f"{name}.pdf" for name in figures}
+    tables = [part for part in each.study.tables_of(each.summary) if isinstance(part, Table)]
+    files = sorted(name.removesuffix(".csv") for name in written if name.endswith(".csv"))
+    assert files == sorted(f"{each.study.name}{f'_{t.name}' if len(tables) > 1 else ''}" for t in tables)
+    for table in tables:
+        stem = out / (f"{each.study.name}_{table.name}" if len(tables) > 1 else each.study.name)
+        text, numbers = table.frame(each.summary), pd.read_csv(f"{stem}.csv")
+        assert len(text) == len(numbers) > 0
+        pd.testing.assert_frame_equal(
+            numbers, table.frame(each.summary, numbers=True).reset_index(drop=True), check_dtype=False
+        )
+        latex = Path(f"{stem}.tex").read_text()
+        assert latex.count(r" \\") == len(text) + 1
+        assert all(rule in latex for rule in (r"\toprule", r"\bottomrule"))
+
+
+def test_one_command_repeats_it(each: Ran):
+    """The command that is printed and stored gives the options again."""
+    said = str(each.summary.attrs["command"])
+    assert f"Again: {said} (with the model that was given in Python" in each.printed
+    program, module, name, *arguments = shlex.split(said)
+    assert [program, module, name] == ["python", "-m", f"studies.{each.study.name}"]
+    assert replace(parsed(each.study.options, arguments), out=each.options.out) == each.options
+    stored = json.loads(each.summary.attrs["options"])
+    assert stored["frames"] == 8
+    assert "out" not in stored
 
 
 # store ----------------------------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ from redundancy.pruning import Method, register
 from redundancy.pruning.parts.merge import ClusterWeights, Drop, Merger
 from redundancy.pruning.parts.segment import Segmenter
 from studies.core.panels import over_retention, panel
-from studies.core.report import Column, Table
+from redundancy.evaluation.tables import Column, Table
 from studies.core.study import MethodOptions, Study
 
 START = 0

@@ -14,9 +14,8 @@ import xarray as xr
 from jaxtyping import Float, Int64
 
 from redundancy.evaluation.statistics.aggregate import STATISTIC, Measures, measure_coords, with_all
-from redundancy.evaluation.statistics.intervals import MARKED, interval_name, is_marked, statistic_interval
+from redundancy.evaluation.statistics.intervals import interval_name, statistic_interval
 from redundancy.evaluation.statistics.measures import Measure, measures_of
-from redundancy.evaluation.statistics.summary import interval_text
 from redundancy.metrics.kernels.ranks import spearman64
 
 LEVELS = ("all settings", "equal retention", "within clips")
@@ -43,25 +42,6 @@ class Units:
     measures: tuple[Measure, ...]
     skills: tuple[str, ...]
     videos: tuple[str, ...]
-
-
-def correlation_text(correlation: xr.DataArray) -> str:
-    """`rank_correlations` as one table per level: with intervals over all questions, marked by stars for each skill."""
-    tables = []
-    for level in LEVELS:
-        shown = {"measurement": [str(m) for m in correlation["measure"].values]}
-        for skill in map(str, correlation["skill"].values):
-            cells = correlation.sel(level=level, skill=skill).values.tolist()
-            shown[skill] = [_cell(*cell, interval=skill == ALL) for cell in cells]
-        title = f"Rank correlation with accuracy, {level} (*: the interval of {MARKED} videos or more leaves out 0):"
-        tables.append(f"{title}\n{pd.DataFrame(shown).to_string(index=False)}")
-    return "\n\n".join(tables)
-
-
-def _cell(estimate: float, low: float, high: float, n: float, *, interval: bool) -> str:
-    if interval or np.isnan(estimate):
-        return interval_text(estimate, low, high, form="+.2f")
-    return f"{estimate:+.2f}" + "*" * is_marked(low, high, n)
 
 
 def rank_correlations(
