@@ -7,6 +7,8 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.installed
 PYTEST := $(RUN) -m pytest -n 2 --dist worksteal
 
+unexport PYTHONDONTWRITEBYTECODE # compiled tests and modules are read again by every process that tests start
+
 .PHONY: demo test test-fast test-oldest lint format fuzz figures notebooks readme packages lock clean
 
 demo: $(READY)
@@ -15,9 +17,10 @@ demo: $(READY)
 test: $(READY)
 	$(PYTEST)
 
-# While one works: what needs no model of every family, trains nothing and starts no long run.
+# While one works: what needs no model of every family, trains nothing and starts no long run; few examples of each
+# property, and types are not checked as functions are called.
 test-fast: $(READY)
-	$(PYTEST) -m "not models and not training and not slow"
+	$(PYTEST) -m "not models and not training and not slow" --hypothesis-profile=fast -o addopts="-ra --strict-markers --strict-config"
 
 # The oldest transformers that is supported, with the hub client it asks for, over the same environment.
 OLDEST := $(VENV)/transformers-5.17
