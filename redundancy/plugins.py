@@ -1,7 +1,7 @@
 """Files of a user's own that register methods, parts and metrics: `load_plugin("mine.py")`.
 
 A plug-in's top level calls `redundancy.pruning.register(...)` and `redundancy.metrics.registry.metric(...)`. Its code
-counts in `provenance.digest_of`, so that rows of a method whose code changed are computed again.
+counts in `redundancy.digest.digest_of`, so that rows of a method whose code changed are computed again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from redundancy.checks import require_type
-from redundancy.provenance import PLUGIN
+from redundancy.digest import PLUGIN
 
 _LOADED: dict[Path, ModuleType] = {}
 

@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl
 import numpy as np
 from jaxtyping import Int64
 
+from redundancy.digest import file_sha256
 from redundancy.paths import BUNDLED, data_folder
-from redundancy.provenance import file_sha256
 from redundancy.questions import Question
 from redundancy.records import RECORDS, ClipRecord, load_clips
 from redundancy.video import (

@@ -16,7 +16,9 @@ SHARED = ROOT.parent / "shared"
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of what tests start beside them: notebooks, studies, readers
-settings.register_profile("project", deadline=None, derandomize=True)  # no test depends on time or on luck
+settings.register_profile(
+    "project", deadline=None, derandomize=True, max_examples=30
+)  # no test depends on time or on luck
 settings.register_profile("fast", deadline=None, derandomize=True, max_examples=5)
 settings.load_profile("project")
 torch.set_num_threads(1)  # the tests run one process per core

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 import torch
 
-from redundancy.provenance import digest_of, file_sha256, folder_digest
+from redundancy.digest import digest_of, file_sha256
+from redundancy.provenance import folder_digest
 from redundancy.pruning import FastVID
 from redundancy.pruning.parts.segment import DySeg
 from redundancy.pruning.table import METHODS
@@ -179,7 +180,7 @@ def test_every_method_of_the_table_differs():
 def test_the_digest_is_the_same_in_another_process():
     """One by `repr` or by `hash` would hold an address or the seed of the process."""
     code = (
-        "from redundancy.world.scene import WorldConfig\nfrom redundancy.provenance import digest_of\n"
+        "from redundancy.world.scene import WorldConfig\nfrom redundancy.digest import digest_of\n"
         "print(digest_of([WorldConfig(), {'a', 'b', 'c'}]))"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from redundancy.digest import file_sha256
 from redundancy.models import load_model
 from redundancy.paths import data_folder
-from redundancy.provenance import file_sha256
 from redundancy.sources import SEED_STEP, WORLD_SEED, cuts_on_steps, list_videos
 from redundancy.video import MismatchedVideoError, RemoteVideoError, VideoError, VideoReader, load_video
 from redundancy.world.scene import WorldConfig

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from redundancy.apply.outer import Reads
 from redundancy.checks import require_type, whole_number
+from redundancy.digest import digest_of
 from redundancy.evaluation.cells import CannotStoreError, Cell, Cells, NothingMeasuredError, open_cells, own_folder
 from redundancy.evaluation.failures import FAILURE, failure_of, with_failures
 from redundancy.evaluation.given import NamedVideo, Questions, Video, check_questions, questions_of, videos_of
@@ -23,7 +24,6 @@ from redundancy.evaluation.session import Against, VideoSession
 from redundancy.evaluation.sharing import InnerGiven, share
 from redundancy.models.identity import memory_digest, rounding
 from redundancy.models.video_llm import VideoLLM
-from redundancy.provenance import digest_of
 from redundancy.pruning.base import require_choice
 from redundancy.pruning.named import as_inner, as_method
 from redundancy.recording import model_provenance

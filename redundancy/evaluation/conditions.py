@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
-from redundancy.provenance import digest_of
+from redundancy.digest import digest_of
 from redundancy.pruning.base import InnerMethod, Method
 from redundancy.pruning.named import as_inner, as_method, label_of, named_settings
 from redundancy.pruning.table import METHODS

@@ -54,11 +54,12 @@ def suited(method: Method, tokens: VideoTokens) -> tuple[Method, str]:
 
 
 def decisions(method: Method, tokens: VideoTokens, *, seeds: int, note: str = "") -> Iterator[Draw]:
-    """What a method decides, for each of the first seeds if it draws."""
+    """What a method decides; if it draws, with as many seeds as asked for: its own, and those that follow."""
     if "seed" not in {f.name for f in fields(method)}:
         yield Draw(-1, method(tokens), note)
         return
-    for seed in range(seeds):
+    first = int(getattr(method, "seed"))  # noqa: B009
+    for seed in range(first, first + seeds):
         drawn: Any = replace(method, seed=seed)  # type: ignore[call-arg]
         yield Draw(seed, drawn(tokens), note)
 

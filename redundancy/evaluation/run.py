@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 import pandas as pd
 from tqdm import tqdm
 
+from redundancy.digest import digest_of
 from redundancy.evaluation.cells import CannotStoreError, Cell, Cells, Facts, open_cells, write_whole
 from redundancy.evaluation.failures import FAILURE, failure_of, with_failures
-from redundancy.provenance import commit, digest_of
+from redundancy.provenance import commit
 from redundancy.sources import VideoSource
 
 SORT = ("video", "condition", "seed")

@@ -124,7 +124,8 @@ class VideoSession(RecordedVideo):
         method
             A method or its name with settings.
         seeds
-            Number of seeds, 0, 1 and so on; a method without a seed decides once.
+            Number of seeds: the method's own (0 unless it says another), the next, and so on; a method without a seed
+            decides once.
         """
         whole_number("seeds", seeds, least=1)
         made, note = self.suited(method)

@@ -11,9 +11,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from redundancy.digest import digest_of
 from redundancy.models.video_llm import VideoLLM
 from redundancy.models.wrapped import parameters_loaded
-from redundancy.provenance import digest_of, folder_digest, weights_hash
+from redundancy.provenance import folder_digest, weights_hash
 
 # Hashing takes seconds per gigabyte; what is remembered goes with the model, and holds while its tensors are unchanged.
 _known: WeakKeyDictionary[nn.Module, tuple[object, str]] = WeakKeyDictionary()

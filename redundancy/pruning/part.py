@@ -39,7 +39,7 @@ class WithParts:
 
     @property
     def digest_parts(self) -> dict[str, Any]:
-        """What stands behind names in fields, which `provenance.digest_of` takes beside the fields themselves."""
+        """What stands behind names in fields; `digest_of` takes it beside the fields themselves."""
         return {name: self.part(name) for name in self.slots}
 
     def _check(self) -> None:

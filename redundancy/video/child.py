@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from redundancy.provenance import file_sha256
+from redundancy.digest import file_sha256
 from redundancy.video.errors import UnreadableVideoError, VideoError, VideoMemoryError
 from redundancy.video.load import load_video
 from redundancy.video.memory import limit_memory

@@ -15,6 +15,7 @@ import xarray as xr
 
 from redundancy import plot
 from redundancy.command_line import command, exit_status, parsed
+from redundancy.digest import digest_of
 from redundancy.evaluation.cells import NothingMeasuredError, own_folder
 from redundancy.evaluation.conditions import Condition
 from redundancy.evaluation.run import Run, VideoResult, run_videos, say_what_ran, write_rows
@@ -22,8 +23,7 @@ from redundancy.evaluation.session import VideoSession
 from redundancy.evaluation.statistics.aggregate import STATISTIC
 from redundancy.evaluation.tables import FORMATS, Table
 from redundancy.models import VideoLLM
-from redundancy.models.identity import model_digest
-from redundancy.provenance import digest_of
+from redundancy.models.identity import memory_digest, rounding
 from redundancy.recording import model_provenance, open_dataset, save_dataset
 from redundancy.sources import VideoSource, list_videos
 from redundancy.video import VideoReader
@@ -32,6 +32,7 @@ from .report import below_tables, replaced_sources
 from .study import Row, Study
 from .summary import summarise_rows
 
+READ = ("frames", "decoder", "prompt")  # options that every video is read and asked with
 PASSING = ("out", "fresh", "retry", "format")  # options that change no result
 
 
@@ -93,8 +94,9 @@ def _rows(
     measuring = study.rows_of or study
     told = model_provenance(model)
     how = {k: told[k] for k in ("dtype", "attn_implementation", "redundancy_version")}
-    how |= {"model": model_digest(model), "device": model.device.type}
-    how |= {name: getattr(options, name) for name in ("frames", "decoder", *measuring.depends)}
+    how |= {"model": memory_digest(model), "device": model.device.type, "rounding": rounding(model.device.type)}
+    read = [name for name in READ if hasattr(options, name)]
+    how |= {name: getattr(options, name) for name in (*read, *measuring.depends)}
     return run_videos(
         sources,
         conditions,

@@ -203,7 +203,7 @@ class Study:
     @property
     def code(self) -> list[Any]:
         """Functions that rows depend on: of a study outside this package their code counts."""
-        return [self.measure, self.measure_all, self.questions]
+        return [self.measure, self.measure_all, self.questions, self.facts]
 
     def tables_of(self, summary: xr.Dataset) -> list[Table | str]:
         """Tables of a summary, and texts between them."""

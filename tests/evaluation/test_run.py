@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 import torch
 
+from redundancy.digest import digest_of
 from redundancy.evaluation.cells import CannotStoreError
 from redundancy.evaluation.run import Run, VideoResult, open_store, run_videos, say_what_ran, write_rows
 from redundancy.paths import data_folder
-from redundancy.provenance import digest_of
 from redundancy.pruning import FastVID
 from redundancy.pruning.parts.segment import DySeg
 from redundancy.sources import VideoSource, list_videos

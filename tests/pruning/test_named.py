@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import redundancy as rd
 from redundancy.checks import check_fields
-from redundancy.provenance import digest_of
+from redundancy.digest import digest_of
 from redundancy.pruning import (
     INNER_METHODS,
     MERGERS,

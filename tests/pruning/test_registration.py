@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import importlib
+import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,9 +17,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from redundancy.digest import digest_of
 from redundancy.plot.looks import colours, looks, segmenter_colours
 from redundancy.plugins import load_plugin
-from redundancy.provenance import digest_of
 from redundancy.pruning import (
     INNER_METHODS,
     MERGERS,
@@ -40,6 +42,7 @@ from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
 from tests.pruning.samples import video
 
+ROOT = Path(__file__).resolve().parents[2]
 TABLES: tuple[dict[str, Any], ...] = (METHODS, INNER_METHODS, *REGISTRIES)
 
 
@@ -224,14 +227,6 @@ class Nothing(Merger):
     def __call__(self, target, outputs):
         return Drop()(target, outputs)
 """
-SHOW = """
-import sys
-from redundancy.plugins import load_plugin
-from redundancy.provenance import digest_of
-from redundancy.pruning import FastVID, as_method
-load_plugin(sys.argv[1])
-print(*map(digest_of, (as_method("thirds"), as_method("fastvid:merger=nothing"), FastVID())))
-"""
 
 
 @pytest.fixture
@@ -242,24 +237,85 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         del sys.modules[name]
 
 
-def digests(file: Path, text: str) -> list[str]:
-    file.write_text(text)
-    run = subprocess.run([sys.executable, "-c", SHOW, str(file)], capture_output=True, text=True, check=True)
-    return run.stdout.split()
+BEHIND = {  # files that a plug-in imports, by what each of them is imported by
+    "helper.py": "import below\n\n\ndef many():\n    return below.MANY\n",
+    "below.py": "import helper\nfrom lowest import MANY\n",  # a circle
+    "lowest.py": "MANY = sum([2, 1])\n",
+    "pieces/__init__.py": "",
+    "pieces/deep.py": "from .deeper import nothing\n",
+    "pieces/deeper.py": "def nothing():\n    return 0\n",
+    "late.py": "def nothing():\n    return 0\n",
+    "unused.py": "x = 0\n",
+}
+IMPORTING = PLUGIN.replace("import torch\n", "import torch\nimport helper\nimport pieces.deep\n").replace(
+    "    return torch.arange(0, count, STEP)",
+    "    import late\n    return torch.arange(late.nothing() + pieces.deep.nothing(), count, helper.many())",
+)
 
 
-def test_digests_see_the_code_of_a_plugin(tmp_path: Path) -> None:
-    first = digests(tmp_path / "mine.py", PLUGIN)
-    (tmp_path / "elsewhere").mkdir()
-    assert digests(tmp_path / "elsewhere" / "mine.py", PLUGIN) == first
-    method = digests(tmp_path / "mine.py", PLUGIN.replace("STEP = 3", "STEP = 4"))
+@pytest.fixture
+def digests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
+    """Digests of a plug-in's method, of FastVID with its part, and of FastVID, after it was loaded afresh."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("sys.dont_write_bytecode", True)  # which is trusted by a file's size and second
+    tables = [dict(table) for table in TABLES]
+    known = set(sys.modules)
+
+    def again(name: str = "mine", text: str = PLUGIN, **files: str) -> list[str]:
+        forget()
+        for file, content in {**BEHIND, **files, f"{name}.py": text}.items():
+            (tmp_path / file).parent.mkdir(exist_ok=True)
+            (tmp_path / file).write_text(content)
+        load_plugin(tmp_path / f"{name}.py")
+        return [digest_of(value) for value in (as_method("thirds"), as_method("fastvid:merger=nothing"), FastVID())]
+
+    def forget() -> None:
+        monkeypatch.setattr("redundancy.plugins._LOADED", {})
+        importlib.invalidate_caches()
+        for module in set(sys.modules) - known:
+            if str(tmp_path) in str(getattr(sys.modules[module], "__file__", "")):
+                del sys.modules[module]
+        for table, entries in zip(TABLES, tables, strict=True):
+            table.clear()
+            table.update(entries)
+
+    yield again
+    forget()
+
+
+@pytest.mark.parametrize("name", ["mine", "statistics", "random", "redundancy", "torch", "studies"])
+def test_digests_see_the_code_of_a_plugin_whatever_it_is_called(digests: Callable[..., list[str]], name: str) -> None:
+    first = digests(name)
+    assert digests(name) == first
+    method = digests(name, PLUGIN.replace("STEP = 3", "STEP = 4"))
     assert [a == b for a, b in zip(first, method, strict=True)] == [False, True, True]
-    part = digests(tmp_path / "mine.py", PLUGIN.replace("(target, outputs)\n", "(target, 0 + outputs)\n"))
+    part = digests(name, PLUGIN.replace("(target, outputs)\n", "(target, 0 + outputs)\n"))
     assert [a == b for a, b in zip(first, part, strict=True)] == [True, False, True]
 
 
+@pytest.mark.parametrize("file", list(BEHIND))
+def test_digests_see_what_a_plugin_imports(digests: Callable[..., list[str]], file: str) -> None:
+    first = digests(text=IMPORTING)
+    assert digests(text=IMPORTING) == first
+    changed = digests(text=IMPORTING, **{file: BEHIND[file] + "\n\ndef more():\n    return 1\n"})
+    assert [a == b for a, b in zip(first, changed, strict=True)] == [file == "unused.py", True, True]
+
+
+def test_a_digest_is_the_same_for_a_plugin_a_script_and_a_module(
+    digests: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    first = digests(text=IMPORTING)[0]
+    show = "\nfrom redundancy.digest import digest_of\nprint(digest_of(Thirds()))\n"
+    (tmp_path / "mine.py").write_text(IMPORTING + show)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    for arguments in (["mine.py"], ["-m", "mine"], ["-c", "import mine"]):
+        command = [sys.executable, *arguments]
+        run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        assert run.stdout.strip() == first
+
+
 CHANGED = """
-from redundancy.provenance import digest_of
+from redundancy.digest import digest_of
 from redundancy.pruning import FastVID
 before = digest_of(FastVID())
 retention, c, *others = FastVID.__init__.__defaults__

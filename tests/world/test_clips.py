@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from redundancy.digest import file_sha256
 from redundancy.evaluation import accuracy, evaluate
 from redundancy.models import load_model
 from redundancy.paths import bundled_models, data_folder
-from redundancy.provenance import file_sha256, weights_hash
+from redundancy.provenance import weights_hash
 from redundancy.records import load_clips
 from redundancy.sources import list_videos
 from redundancy.training.card import write_card
