@@ -39,6 +39,11 @@ def described(value: object) -> str:
     return f"{'an' if type(value).__name__[0] in 'AEIOU' else 'a'} {type(value).__name__}"
 
 
+def counted(number: int, what: str) -> str:
+    """A number with what is counted: `1 video`, `2 videos`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def require_type(name: str, value: object, kind: type | UnionType, *, expected: str | None = None) -> None:
     """Refuse a value of another type.
 

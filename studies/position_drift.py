@@ -125,6 +125,7 @@ STUDY = Study(
                 "distance to text": Column("distance_ratio", ".2f", at={"variant": "renumbered"}),
             },
             "Where outputs stand (moved: with outputs at their anchors; distance to text: renumbered, new / old):",
+            name="places",
         ),
         Table(
             {
@@ -136,6 +137,7 @@ STUDY = Study(
                 "error, merging - pruning": Column("reconstruction_error", "+.3f", of="merging"),
             },
             "What outputs cover (random: as many tokens over the whole video; gap: error / that of k-means centres):",
+            name="coverage",
         ),
     ),
     figures={"": drift_figure, "coverage": coverage_figure},

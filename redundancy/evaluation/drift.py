@@ -61,7 +61,7 @@ def drift_measures(
     """
     if unknown := sorted(set(names) - {*DRIFT, *COVERAGE}):
         raise ValueError(f"names {unknown} given, expected some of {[*DRIFT, *COVERAGE]}")
-    behind = video.once("prompt ends behind", partial(_ends_behind, video))
+    behind = video.once("prompt ends behind", partial(_ends_behind, video), owner=__name__)
     defined = [n for n in names if n != "reconstruction_gap" and (behind or n != "distance_ratio")]
     values = video.values(reduction, [OUTPUT_OF.get(n, n) for n in defined])
     row = dict.fromkeys(names, float("nan"))

@@ -193,12 +193,20 @@ class RecordedVideo:
         mean = xr.concat([c[names].mean("query") for c in captures], "question").mean("question")
         return captures[0].drop_vars([*names, "query"]).merge(mean)
 
-    def once(self, key: object, make: Callable[[], T]) -> T:
-        """What `make` returns, called once for each key: for what several conditions of a study share."""
+    def once(self, key: object, make: Callable[[], T], *, owner: str = "") -> T:
+        """What `make` returns, called once for each key: for what several conditions of a study share.
+
+        Parameters
+        ----------
+        key
+            Whatever can be a key of a dict.
+        owner
+            Whose key it is; modules of this package give their names, so that no key of a study is one of theirs.
+        """
         self._open()
-        if key not in self._made:
-            self._made[key] = make()
-        made: T = self._made[key]
+        if (owner, key) not in self._made:
+            self._made[owner, key] = make()
+        made: T = self._made[owner, key]
         return made
 
     # its end ----------------------------------------------------------------------------------------------------

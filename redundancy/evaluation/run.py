@@ -120,7 +120,8 @@ def run_videos(
         The conditions wanted, see `Runnable`: stored rows of another digest are computed again.
     compute
         Rows and facts of one video for the conditions that are missing. Any exception becomes a row with its message;
-        columns that the run adds are refused. A fact `grid` becomes a column.
+        columns that the run adds are refused. A fact `grid` becomes a column, where rows have none of
+        their own.
     out
         Folder of the study's results.
     context
@@ -139,7 +140,7 @@ def run_videos(
     Returns
     -------
     Rows have the columns `video`, `kind` (of the video), `grid`, `condition`, the conditions' factors (`method` first;
-    they take the place of what `compute` gave under the same name) and what `compute` gave; `commit`, `error` and
+    what `compute` gives under the same name must be the same) and what `compute` gave; `commit`, `error` and
     `error_type`.
 
     Raises
@@ -169,7 +170,9 @@ def run_videos(
                 continue
             computed += something
             facts[source.name] = cell.facts
-            known: dict[str, Any] = {"video": source.name, "kind": source.kind, "grid": cell.facts.get("grid")}
+            known: dict[str, Any] = {"video": source.name, "kind": source.kind}
+            if "grid" not in cell.rows:
+                known["grid"] = cell.facts.get("grid")
             frames.append(cell.rows[cell.rows["condition"].isin(list(wanted))].assign(**known, **(columns or {})))
     told = [
         {"video": s.name, "kind": s.kind, "commit": commit(), **(columns or {}), **failures[s.name]}
@@ -193,7 +196,8 @@ def say_what_ran(run: Run) -> str:
     """What was measured, stored before, and failed, with a line per video that failed and per damaged file."""
     lines = [f"{len(run.facts)} measured, {len(run.errors)} failed; {run.stored} taken from stored results."]
     if not run.computed:
-        lines = [f"Nothing to compute: the results of all {run.stored} videos are stored."]
+        videos = "the video" if run.stored == 1 else f"all {run.stored} videos"
+        lines = [f"Nothing to compute: the results of {videos} are stored."]
     lines += [f"  {name}: {message}" for name, message in run.errors.items()]
     lines += [f"  {file} was damaged and was computed again" for file in run.damaged]
     if len(run.commits) > 1:
@@ -355,11 +359,20 @@ def _table(
     parts = [*frames, *([pd.DataFrame(failed)] if failed else [])]
     rows = with_failures(pd.concat(parts, ignore_index=True) if parts else pd.DataFrame())
     if frames:
-        rows = rows.assign(**{n: rows["condition"].map(of) for n, of in _factors(conditions).items()})
+        factors = {n: rows["condition"].map(of) for n, of in _factors(conditions).items()}
+        if measured := [n for n, values in factors.items() if n in rows and not _agree(rows[n], values)]:
+            raise ValueError(f"rows have columns {measured} with other values than the factors of these names: rename")
+        rows = rows.assign(**factors)
     first = [c for c in ("video", "kind", "grid", "condition", *_factors(conditions)) if c in rows]
     rows = rows[[*first, *(c for c in rows.columns if c not in first)]]
     present = [c for c in sort_by if c in rows.columns]
     return rows.sort_values(present, kind="stable", ignore_index=True) if present else rows
+
+
+def _agree(column: pd.Series[Any], factor: pd.Series[Any]) -> bool:
+    """Whether a column has the values of a factor wherever it has any."""
+    known = column.notna() & factor.notna()
+    return bool((column[known].astype(str) == factor[known].astype(str)).all())
 
 
 def _factors(conditions: Sequence[C]) -> dict[str, dict[str, Any]]:

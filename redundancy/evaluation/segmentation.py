@@ -166,7 +166,8 @@ def fastvid_with_segments(video: VideoSession, lengths: tuple[int, ...], retenti
     """FastVID's decision with given segments; its LLaVA-Video budgets lose no token to rounding."""
     segmenter = GivenSegments(lengths)
     method = FastVID(retention=retention, variant="llava_video", features="mean", segmenter=segmenter)
-    return video.once(("fastvid", lengths, retention), lambda: next(video.decide(method)).reduction)
+    decide = lambda: next(video.decide(method)).reduction  # noqa: E731
+    return video.once(("fastvid", lengths, retention), decide, owner=__name__)
 
 
 def kept_with_segments(video: VideoSession, lengths: tuple[int, ...], retention: float) -> dict[str, float]:

@@ -105,7 +105,7 @@ class VideoSession(RecordedVideo):
         def prepared() -> Inputs:
             return with_series(inputs_of(self.capture(rows=None) if rows is None else self.attention(rows)))
 
-        return bare_values(self.once(("inputs", key_of(rows)), prepared), reduction, outputs)
+        return bare_values(self.once(("inputs", key_of(rows)), prepared, owner=__name__), reduction, outputs)
 
     # what is decided --------------------------------------------------------------------------------------------
 
@@ -130,7 +130,13 @@ class VideoSession(RecordedVideo):
         whole_number("seeds", seeds, least=1)
         made, note = self.suited(method)
         tokens = self._with_keys if Reads.of(made, self.model.family).keys else self.tokens
-        yield from decisions(made, tokens, seeds=seeds, note=note)
+        return self._while_open(decisions(made, tokens, seeds=seeds, note=note))
+
+    def _while_open(self, drawn: Iterator[Draw]) -> Iterator[Draw]:
+        """Refuse to go on when the session was closed."""
+        for draw in drawn:
+            self._open()
+            yield draw
 
     def random_like(self, reduction: Reduction, *, seed: int, per_frame: bool = False) -> Reduction:
         """As many tokens as a reduction keeps, drawn over the whole video, or frame by frame.
@@ -159,9 +165,9 @@ class VideoSession(RecordedVideo):
 
     @property
     def full(self) -> pd.DataFrame:
-        """Rows of the full model on all questions, with the logits of the first token of each answer."""
+        """Rows of the full model on all questions, with the logits of the first token of each answer; a copy."""
         self._ready()
-        return self._full
+        return self._full.assign(logits=[logits.copy() for logits in self._full["logits"]])
 
     def answers(
         self,
@@ -208,7 +214,8 @@ class VideoSession(RecordedVideo):
         usual = Asking(asking.video, asking.kind)
         if asking != usual:
             return self._run(None, (), asking)
-        return self.full.assign(video=asking.video, kind=asking.kind)
+        self._ready()
+        return self._full.assign(video=asking.video, kind=asking.kind)
 
     def _rows(self, method: Method, inner: Inner, asking: Asking) -> pd.DataFrame:
         if method is None and not inner:
@@ -237,12 +244,12 @@ class VideoSession(RecordedVideo):
             anything = Reduction.from_selection(torch.arange(kept), grid=self.tokens.grid)
             return coverage.kmeans_error(self.tokens.features.cpu(), anything, sample=SAMPLE).item()
 
-        return self.once(("k-means", kept), error)
+        return self.once(("k-means", kept), error, owner=__name__)
 
     def reconstruction_gap(self, reduction: Reduction) -> float:
         """The metric of that name, with k-means run once for all reductions that keep as many tokens."""
         best = self.kmeans_error(reduction.kept)
         features = self.tokens.features
-        points = self.once("sample", lambda: fixed_sample(features, seed=0, sample=SAMPLE))
+        points = self.once("sample", lambda: fixed_sample(features, seed=0, sample=SAMPLE), owner=__name__)
         error = error_of_outputs(points, video_outputs(features, reduction)).item()
         return error / best if best > 0 else float("nan")

@@ -44,6 +44,8 @@ class WithParts:
 
     def _check(self) -> None:
         check_fields(self)
+        if getattr(self, "seed", 0) < 0:  # -1 says in rows that nothing was drawn
+            raise ValueError(f"seed={getattr(self, 'seed')} given, expected 0 or more")  # noqa: B009
         for field, slot in self.slots.items():
             slot.fit(self, field)
 

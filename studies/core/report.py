@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from redundancy.checks import counted
 from redundancy.evaluation.statistics.intervals import interval_name
 
 
@@ -16,7 +17,7 @@ def below_tables(summary: xr.Dataset, videos: int) -> str:
     known = known[known > 0]  # NaN and 0: no such measure
     fewest, most = (int(known.min()), int(known.max())) if len(known) else (0, 0)
     some = f" ({fewest} to {videos} where a measure is not defined for all)" if fewest < videos else ""
-    return f"Means over {videos} videos{some}; {interval_name(fewest, most)}"
+    return f"Means over {counted(videos, 'video')}{some}; {interval_name(fewest, most)}"
 
 
 def replaced_sources(rows: pd.DataFrame) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 import xarray as xr
 
 from redundancy import plot
+from redundancy.checks import counted, described
 from redundancy.command_line import command, exit_status, parsed
 from redundancy.digest import digest_of
 from redundancy.evaluation.cells import NothingMeasuredError, own_folder
@@ -26,7 +27,7 @@ from redundancy.models import VideoLLM
 from redundancy.models.identity import memory_digest, rounding
 from redundancy.recording import model_provenance, open_dataset, save_dataset
 from redundancy.sources import VideoSource, list_videos
-from redundancy.video import VideoReader
+from redundancy.video import VideoClip, VideoReader
 
 from .report import below_tables, replaced_sources
 from .study import Row, Study
@@ -116,19 +117,44 @@ def _measure(
     """Rows and facts of one video: a session for all conditions that look at the same frames."""
     rows: list[Row] = []
     facts: dict[str, Any] = {}
-    alike = lambda c: (c.frames or options.frames, "" if c.clip is None else digest_of(c.clip))  # noqa: E731
     questions = study.questions(source, options)
-    for _, group in groupby(sorted(conditions, key=alike), key=alike):
-        of_group = list(group)
-        clip = source.load(model, frames=of_group[0].frames or options.frames)
-        if of_group[0].clip is not None:
-            clip = of_group[0].clip(clip)
+    for of_group in _alike(conditions, options.frames):
+        first = of_group[0]
+        clip = _changed(source.load(model, frames=first.frames or options.frames), first)
         prompt = getattr(options, "prompt", None)
         with VideoSession(model, clip, questions, prompt=prompt, source=source) as video:
-            rows += study.rows_on(video, of_group, options)
-            facts = facts or study.facts(video, options)
-            facts |= {"grid": video.grid_text, "frames_read": len(clip.frames), "decoder": clip.decoder}
+            rows += [{"grid": video.grid_text, **row} for row in study.rows_on(video, of_group, options)]
+            if not facts:  # of the clip as the options say, where a condition looks at it
+                facts = dict(study.facts(video, options))
+                facts |= {"grid": video.grid_text, "frames_read": len(clip.frames), "decoder": clip.decoder}
     return VideoResult(rows, facts)
+
+
+def _alike(conditions: Sequence[Condition], frames: int) -> list[list[Condition]]:
+    """Conditions that look at the same frames, those at the clip as the options say first."""
+
+    def key(condition: Condition) -> tuple[bool, int, str]:
+        number = condition.frames or frames
+        if condition.clip is None:
+            return number != frames, number, ""
+        try:
+            return True, number, digest_of(condition.clip)
+        except TypeError:  # its rows are not stored either
+            return True, number, str(id(condition.clip))
+
+    return [list(group) for _, group in groupby(sorted(conditions, key=key), key=key)]
+
+
+def _changed(clip: VideoClip, condition: Condition) -> VideoClip:
+    """The clip as a condition changes it."""
+    if condition.clip is None:
+        return clip
+    changed = condition.clip(clip)
+    if not isinstance(changed, VideoClip):
+        raise TypeError(
+            f"clip of the condition {condition.label!r} returned {described(changed)}, expected a VideoClip"
+        )
+    return changed
 
 
 def _summary(study: Study, done: Run, conditions: Sequence[Condition], *, options: Any, model: VideoLLM) -> xr.Dataset:
@@ -149,11 +175,19 @@ def _summary(study: Study, done: Run, conditions: Sequence[Condition], *, option
 def report(study: Study, summary: xr.Dataset, done: Run, *, folder: Path) -> str:
     """All that a study prints."""
     texts = [part.text(summary) if isinstance(part, Table) else part for part in study.tables_of(summary)]
-    seeds = f"; {summary.attrs['seeds']} seeds of random controls" if "seeds" in summary.attrs else ""
+    seeds = f"; {counted(summary.attrs['seeds'], 'seed')} of random controls" if "seeds" in summary.attrs else ""
     below = [f"{below_tables(summary, len(done.facts))}{seeds}."] if study.stored else []  # others are no means
     given = " (with the model that was given in Python in place of --model)" if summary.attrs["model_given"] else ""
     again = [f"Again: {said}{given}"] if (said := summary.attrs["command"]) else []
-    last = [*below, *summary.attrs["replaced"], say_what_ran(done), *again, f"Rows, summary and figures: {folder}"]
+    absent = [f"{name}: {v.attrs['absent']}" for name, v in summary.data_vars.items() if "absent" in v.attrs]
+    last = [
+        *below,
+        *absent,
+        *summary.attrs["replaced"],
+        say_what_ran(done),
+        *again,
+        f"Rows, summary and figures: {folder}",
+    ]
     return "\n\n".join([*(text for text in texts if text), "\n".join(last)])
 
 

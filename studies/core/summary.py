@@ -75,6 +75,12 @@ class Contrast(Values):
     def of(self, rows: pd.DataFrame, measures: Mapping[str, Any], levels: Mapping[str, Sequence[Any]]) -> xr.DataArray:
         """The variable."""
         rows, chosen, over = self._chosen(rows, measures, levels)
+        wanted = [self.minus] if self.plus is None else [self.minus, self.plus]
+        if absent := [level for level in wanted if level not in set(rows[self.dim])]:
+            levels_of = over if self.plus is not None else {self.dim: list(dict.fromkeys(rows[self.dim])), **over}
+            nothing = aggregate(rows, over=levels_of, measures=chosen)
+            nothing = nothing.where(False).where(nothing["statistic"] != "n", 0)
+            return nothing.assign_attrs(absent=f"no row has {self.dim} {' or '.join(absent)}")
         equal = {name: column for name in chosen if (column := self.equal(name)) is not None}
         return contrast(rows, dim=self.dim, minus=self.minus, plus=self.plus, over=over, measures=chosen, equal=equal)
 

@@ -95,7 +95,7 @@ def test_a_session_gives_what_plain_runs_give_with_one_run_of_the_tower(
     ask = {"questions": QUESTIONS}
     plain = evaluate(family_model, CLIP, **ask, keep_logits=True)
     same_rows(full, answered(plain).drop(columns=["model", "commit"]))
-    assert torch.equal(draws[1].reduction.anchor, RandomTokens(retention=0.5, seed=1)(expected).anchor)
+    assert torch.equal(draws[1].reduction.anchor, RandomTokens(retention=0.5, seed=4)(expected).anchor)
     same_rows(answers, answered(evaluate(family_model, CLIP, draws[1].reduction, **ask, reference=plain)))
     same_rows(inside, answered(evaluate(family_model, CLIP, inner="holitom_inner(layer=2)", **ask, reference=plain)))
     same_rows(by_method, answered(evaluate(family_model, CLIP, RANDOM, **ask)))

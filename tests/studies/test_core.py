@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import xarray as xr
 
 from redundancy.evaluation.cells import NothingMeasuredError
@@ -17,7 +19,7 @@ from redundancy.evaluation.conditions import FULL, Condition, grid
 from redundancy.evaluation.statistics.intervals import UNBOUNDED, is_marked
 from redundancy.evaluation.statistics.measures import measures_of
 from redundancy.evaluation.tables import Column, Table, cell_text
-from redundancy.models import VideoLLM
+from redundancy.models import VideoLLM, load_model
 from redundancy.pruning import FastVID, HoliTomInner
 from studies.core.report import below_tables, replaced_sources
 from studies.core.study import MethodOptions, Study, StudyOptions
@@ -74,6 +76,38 @@ def test_a_digest_is_of_every_setting_and_of_nothing_else():
     assert len({c.digest for c in (condition, *others)}) == 1 + len(others)
     with pytest.raises(ValueError, match="the condition 'full' has no method"):
         _ = FULL.outer
+
+
+def test_a_method_keeps_what_it_says_itself():
+    assert grid("fastvid", 0.5) == grid(["fastvid"], [0.5])
+    own: list[Any] = [FastVID(retention=0.3), "fastvid(0.2)", FastVID()]
+    assert [c.label for c in grid(own, [0.5])] == ["fastvid(0.3)", "fastvid(0.2)", "fastvid(0.5)"]
+    merged = grid(["fastvid:merger=drop;c=4", "fastvid", "random_tokens"], [0.5], merger=["cluster_mean", "drop"])
+    assert [(c.label, c.factors.get("merger")) for c in merged] == [
+        ("fastvid(0.5, c=4, merger=drop)", "drop"),
+        ("fastvid(0.5, merger=cluster_mean)", "cluster_mean"),
+        ("fastvid(0.5, merger=drop)", "drop"),
+        ("random_tokens(0.5)", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: grid("fastvid", mergr=["drop"]),
+            r"mergr=\['drop'\] given, which no method has .*did you mean 'merger'",
+        ),
+        (lambda: grid("fastvid", merger="drop"), r"merger='drop' given, expected values in a list: merger=\[...\]"),
+        (lambda: grid("fastvid", merger=[]), r"merger=\[\] given, expected values in a list"),
+        (lambda: grid([]), "no method given"),
+        (lambda: Condition(label="x", factors={"video": 1, "a": 2}), r"'x' has factors named \['video'\]"),
+        (lambda: grid("random_tokens:seed=-1"), "seed=-1 given, expected 0 or more"),
+    ],
+)
+def test_conditions_that_mean_something_else_are_refused(make: Any, message: str):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def test_options_are_checked():
@@ -148,6 +182,11 @@ def test_conditions_may_change_the_clip_and_the_frames(
         "reversed": [8],
     }
     assert summary["condition"].values.tolist() == ["all", "four", "reversed"]
+    assert rows.groupby("condition")["grid"].unique().map(list).to_dict() == {
+        "all": ["8x7x7"],
+        "four": ["4x7x7"],
+        "reversed": ["8x7x7"],
+    }
     of = summary["value"].sel(measure="brightness", statistic="estimate")
     assert of.sel(condition="all") == pytest.approx(of.sel(condition="reversed").item(), abs=1e-9)  # in another order
     assert of.sel(condition="all") == pytest.approx(rows[rows["condition"] == "all"]["brightness"].mean(), abs=1e-12)
@@ -159,6 +198,82 @@ def test_columns_of_the_runner_are_refused(column: str, tiny: VideoLLM, tmp_path
     options = Options(frames=4, limit=1, out=tmp_path, column=column)
     with pytest.raises(NothingMeasuredError, match=rf"rows with the columns \['{column}'\] made, expected other names"):
         FRAMES.run(options, model=tiny)
+
+
+def changed(**changes: Any) -> Study:
+    return replace(FRAMES, conditions=lambda options: [Condition(label="all", kind="clip", **changes)])
+
+
+def test_a_factor_is_no_measure(tiny: VideoLLM, tmp_path: Path):
+    options = Options(frames=4, limit=1, out=tmp_path)
+    with pytest.raises(ValueError, match=r"columns \['brightness'\] with other values than the factors of these names"):
+        changed(factors={"brightness": 3.0}).run(options, model=tiny)
+
+
+def test_a_change_of_the_clip_gives_a_clip(tiny: VideoLLM, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    options, lock = Options(frames=4, limit=1, out=tmp_path), threading.Lock()
+    with pytest.raises(NothingMeasuredError, match="clip of the condition 'all' returned None, expected a VideoClip"):
+        changed(clip=lambda clip: None).run(options, model=tiny)
+    summary = changed(clip=lambda clip: clip if lock else None).run(options, model=tiny)  # a lock has no digest
+    assert summary["value"].sel(measure="frames_read", statistic="estimate").item() == 4
+    assert "not stored, as it has no digest: all" in capsys.readouterr().out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking(Options):
+    """A study that asks something.
+
+    Parameters
+    ----------
+    prompt
+        What is asked beside the video.
+    """
+
+    prompt: str = "how many scenes ?"
+
+
+def another_model(model: VideoLLM) -> Study:
+    next(model.model.parameters()).data.mul_(1.5)
+    return FRAMES
+
+
+def another_rounding(model: VideoLLM) -> Study:
+    torch.set_float32_matmul_precision("medium")
+    return FRAMES
+
+
+CHANGES: dict[str, Callable[[VideoLLM], Study]] = {
+    "nothing": lambda model: FRAMES,
+    "weights": another_model,
+    "rounding": another_rounding,
+    "prompt": lambda model: replace(FRAMES, options=Asking),
+    "facts": lambda model: replace(FRAMES, facts=lambda video, options: {"more": 1}),
+    "measure": lambda model: replace(FRAMES, measure=lambda *given: list(measure(*given))),
+    "figures": lambda model: replace(FRAMES, figures={}, values={"value": Values(), "again": Values()}),
+}
+
+
+@pytest.mark.parametrize("change", list(CHANGES))
+def test_rows_are_of_all_that_they_depend_on(change: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    model, given = load_model("tiny-llava-onevision", device="cpu"), {"frames": 4, "limit": 1, "out": tmp_path}
+    FRAMES.run(Asking(**given) if change == "prompt" else Options(**given), model=model)
+    precision = torch.get_float32_matmul_precision()
+    try:
+        study_then = CHANGES[change](model)
+        options = Asking(**given, prompt="which digit flash ?") if change == "prompt" else Options(**given)
+        study_then.run(options, model=model)
+    finally:
+        torch.set_float32_matmul_precision(precision)
+    stored = "Nothing to compute: the results of the video are stored." in capsys.readouterr().out
+    assert stored == (change in ("nothing", "figures"))
+
+
+def test_a_contrast_without_its_rows_is_absent_and_says_so():
+    found = Contrast(plus="own", minus="anchors_alone").of(ROWS, {"kl": "KL"}, {"condition": ["a", "b"]})
+    assert found.sizes == {"condition": 2, "measure": 1, "statistic": 4}
+    assert (found.sel(statistic="n") == 0).all()
+    assert found.sel(statistic="estimate").isna().all()
+    assert found.attrs["absent"] == "no row has variant anchors_alone"
 
 
 # rows to summary ------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import xarray as xr
@@ -49,6 +49,13 @@ def gathered(what: str, results: Results, over: str) -> xr.Dataset:
             )
     names = [str(n) for n in results] if isinstance(results, Mapping) else _names(each, over)
     return _joined(each, names, over)
+
+
+def is_list(results: object) -> TypeGuard[Sequence[xr.Dataset]]:
+    """Whether these are datasets without names."""
+    if not isinstance(results, Sequence) or isinstance(results, str | bytes):
+        return False
+    return all(isinstance(d, xr.Dataset) for d in results)
 
 
 def _names(each: Sequence[xr.Dataset], over: str) -> list[str]:

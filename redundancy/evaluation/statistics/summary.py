@@ -13,7 +13,7 @@ from jaxtyping import Float
 from redundancy.checks import require_type, whole_number
 from redundancy.evaluation.same_grid import check_comparable
 from redundancy.evaluation.statistics.aggregate import STATISTIC, measure_coords
-from redundancy.evaluation.statistics.gather import Results, gathered
+from redundancy.evaluation.statistics.gather import Results, gathered, is_list
 from redundancy.evaluation.statistics.intervals import (
     RESAMPLES,
     UNBOUNDED,
@@ -134,6 +134,12 @@ def compare(
     Source: Student 1908; scipy.stats.bootstrap over videos.
     """
     settings = _settings(confidence, method, seed)
+    for name, given in (("first", first), ("second", second)):
+        if is_list(given) and not all(d.attrs.get("clip_source") for d in given):
+            raise ValueError(
+                f"{name}: a list of results that do not say of which clip they are given, expected them by name: "
+                f"{{{over}: dataset, ...}}; pairs are found by it"
+            )
     one, other = (gathered(n, given, over).compute() for n, given in (("first", first), ("second", second)))
     if set(one.data_vars) != set(other.data_vars):
         different = sorted(map(str, set(one.data_vars) ^ set(other.data_vars)))
