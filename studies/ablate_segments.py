@@ -69,7 +69,7 @@ class Options(StudyOptions):
     thresholds: tuple[float, ...] = (0.8, 0.9, 0.95)
     retentions: tuple[float, ...] = (0.25, 0.1)
     features: str = "mean"
-    seeds: int = 6
+    seeds: int = 3
     answer_seeds: int = 1
     skills: tuple[str, ...] = ("digit", "when", "where", "count")
 

@@ -167,14 +167,14 @@ def compared(rows: pd.DataFrame, full: pd.DataFrame) -> pd.DataFrame:
     missing = {*KEY, "predicted", "correct", "logits"} - set(full.columns)
     if missing:
         raise ValueError(f"a reference without {sorted(missing)} given, expected rows of evaluate(keep_logits=True)")
-    index = full.set_index(list(KEY))
-    wanted = pd.MultiIndex.from_frame(rows[list(KEY)])
-    if not index.index.is_unique or not wanted.isin(index.index).all():
+    places = {key: i for i, key in enumerate(zip(*(full[name] for name in KEY), strict=True))}
+    wanted = list(zip(*(rows[name] for name in KEY), strict=True))
+    if len(places) < len(full) or not set(wanted) <= places.keys():
         raise ValueError(
             f"a reference of {len(full)} rows given, expected exactly one for each question about "
             f"{rows['video'].iloc[0]!r}"
         )
-    same = index.loc[wanted]
+    same = full.iloc[[places[key] for key in wanted]]
     p, q = (torch.from_numpy(np.stack(list(table["logits"]))) for table in (same, rows))
     return rows.assign(
         agreement=(same["predicted"].to_numpy() == rows["predicted"].to_numpy()).astype(float),
