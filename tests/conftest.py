@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
 
 from studies.registry import STUDIES, TOOLS
@@ -66,6 +69,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         found += [marker for marker, places in BY_PLACE.items() if item.nodeid.startswith(places)]
         for marker in found:
             item.add_marker(marker)
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], AbstractContextManager[Path]]:
+    """A folder that all workers share, by name, held by one of them at a time: what is in it is made by the first."""
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    @contextmanager
+    def folder(name: str) -> Iterator[Path]:
+        with FileLock(root / f"{name}.lock"):
+            (root / name).mkdir(exist_ok=True)
+            yield root / name
+
+    return folder
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,14 @@ logging.disable_progress_bar()
 
 
 @pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Folder of the small random model of a family, written once per session."""
-    root = tmp_path_factory.getbasetemp() / "tiny"
+def tiny_folder(made_once: Callable[[str], AbstractContextManager[Path]]) -> Callable[[str], Path]:
+    """Folder of the small random model of a family, written once per run."""
 
     def folder(family: str) -> Path:
-        path = root / family
-        if not path.is_dir():
-            TINY[family](path)
+        with made_once(f"tiny-{family}") as root:
+            path = root / family
+            if not path.is_dir():
+                TINY[family](path)
         return path
 
     return folder

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import pickle
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
+from contextlib import AbstractContextManager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pandas as pd
 import pytest
 import xarray as xr
@@ -80,32 +82,39 @@ def tiny() -> VideoLLM:
 
 
 @pytest.fixture(scope="session")
-def ran(tiny: VideoLLM, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Ran]:
-    """A study by its name, run once per session on two clips of eight frames."""
-    root = tmp_path_factory.mktemp("studies")
+def ran(tiny: VideoLLM, made_once: Callable[[str], AbstractContextManager[Path]]) -> Callable[[str], Ran]:
+    """A study by its name, run by the first of all workers that asks, on two clips of eight frames."""
     done: dict[str, Ran] = {}
 
     def once(name: str) -> Ran:
         if name not in done:
             of_rows = {"rows": once("retention_curve").out} if name == "metric_prediction" else {}
-            chosen = study(name)
-            options = chosen.options(frames=8, limit=2, out=root / name, **SMALL[name], **of_rows)
-            calls, drawn = [0], []
-            with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
-                patch.setattr(Study, "rows_on", ROWS_ON)  # whatever the test that asks first has set in their place
-                patch.setattr("studies.core.run.draw", DRAW)
-                save = sys.modules["redundancy.plot.style"].save
-                patch.setattr("redundancy.plot.save", lambda figure, path: drawn.append(figure) or save(figure, path))
-                tower = tiny.family.tower  # a hook of its own would be a part of what rows depend on
-                hook = register_module_forward_hook(lambda m, *_: calls.append(calls.pop() + 1) if m is tower else None)
-                try:
-                    summary = chosen.run(options, model=tiny)
-                finally:
-                    hook.remove()
-            done[name] = Ran(chosen, options, summary, printed.getvalue(), tuple(drawn), calls[0])
+            with made_once(f"study-{name}") as root:
+                stored, chosen = root / "ran.pickle", study(name)
+                options = chosen.options(frames=8, limit=2, out=root / name, **SMALL[name], **of_rows)
+                if not stored.is_file():
+                    stored.write_bytes(cloudpickle.dumps(run_once(chosen, options, tiny)))
+                done[name] = Ran(chosen, options, *pickle.loads(stored.read_bytes()))
         return done[name]
 
     return once
+
+
+def run_once(chosen: Study, options: Any, tiny: VideoLLM) -> tuple[xr.Dataset, str, tuple[Figure, ...], int]:
+    """What a run returned, printed and drew, and how often the tower ran."""
+    calls, drawn = [0], []
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
+        patch.setattr(Study, "rows_on", ROWS_ON)  # whatever the test that asks first has set in their place
+        patch.setattr("studies.core.run.draw", DRAW)
+        save = sys.modules["redundancy.plot.style"].save
+        patch.setattr("redundancy.plot.save", lambda figure, path: drawn.append(figure) or save(figure, path))
+        tower = tiny.family.tower  # a hook of its own would be a part of what rows depend on
+        hook = register_module_forward_hook(lambda m, *_: calls.append(calls.pop() + 1) if m is tower else None)
+        try:
+            summary = chosen.run(options, model=tiny)
+        finally:
+            hook.remove()
+    return summary, printed.getvalue(), tuple(drawn), calls[0]
 
 
 @pytest.fixture(params=list(SMALL))

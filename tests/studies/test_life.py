@@ -138,13 +138,16 @@ def test_tables_and_figures_are_written_in_the_formats_of_papers(each: Ran, tmp_
     tables = [part for part in each.study.tables_of(each.summary) if isinstance(part, Table)]
     files = sorted(name.removesuffix(".csv") for name in written if name.endswith(".csv"))
     assert files == sorted(f"{each.study.name}{f'_{t.name}' if len(tables) > 1 else ''}" for t in tables)
+    assert any(len(table.frame(each.summary)) for table in tables)
     for table in tables:
         stem = out / (f"{each.study.name}_{table.name}" if len(tables) > 1 else each.study.name)
         text, numbers = table.frame(each.summary), pd.read_csv(f"{stem}.csv")
-        assert len(text) == len(numbers) > 0
+        assert len(text) == len(numbers)
         pd.testing.assert_frame_equal(
             numbers, table.frame(each.summary, numbers=True).reset_index(drop=True), check_dtype=False
         )
+        if text.empty:  # nothing is defined of two clips
+            continue
         latex = Path(f"{stem}.tex").read_text()
         assert latex.count(r" \\") == len(text) + 1
         assert all(rule in latex for rule in (r"\toprule", r"\bottomrule"))
