@@ -6,6 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.installed
 PYTEST := $(RUN) -m pytest -n 2 --dist worksteal
+UNCHECKED := -o addopts="-ra --strict-markers --strict-config" # types are not checked as functions are called
 
 unexport PYTHONDONTWRITEBYTECODE # compiled tests and modules are read again by every process that tests start
 
@@ -18,15 +19,15 @@ test: $(READY)
 	$(PYTEST)
 
 # While one works: what needs no model of every family, trains nothing and starts no long run; few examples of each
-# property, and types are not checked as functions are called.
+# property.
 test-fast: $(READY)
-	$(PYTEST) -m "not models and not training and not slow" --hypothesis-profile=fast -o addopts="-ra --strict-markers --strict-config"
+	$(PYTEST) -m "not models and not training and not slow" --hypothesis-profile=fast $(UNCHECKED)
 
 # The oldest transformers that is supported, with the hub client it asks for, over the same environment.
 OLDEST := $(VENV)/transformers-5.17
 test-oldest: $(READY)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(OLDEST) transformers==5.17.0 "huggingface_hub<2"
-	PYTHONPATH="$(abspath $(OLDEST))" $(PYTEST) tests/models tests/recording tests/apply
+	PYTHONPATH="$(abspath $(OLDEST))" $(PYTEST) $(UNCHECKED) tests/models tests/recording tests/apply
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

@@ -282,7 +282,8 @@ def _names(code: types.CodeType) -> set[str]:
 def _imports(file: Path, package: str) -> list[str]:
     """Names of all modules that a file imports, wherever in it."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_bytes())):
+    source = file.read_bytes() if file.suffix == ".py" else b""  # a compiled module is known by its file alone
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -328,9 +329,7 @@ def _is_installed(module: str) -> bool:
     if _is_standard(module, file) or _is_own(file):
         return True
     top = _file(module.partition(".")[0])
-    if top is None:
-        return False
-    return _is_installation(top.parents[top.name == "__init__.py"])
+    return top is not None and _is_installation(top.parents[top.name == "__init__.py"])
 
 
 @lru_cache(maxsize=64)

@@ -42,6 +42,9 @@ SLOW = (
     *("pruning/test_registration.py::test_digests", "world/test_clips.py", "video/test_reader.py"),
     *(f"studies/test_{name}" for name in (*STUDIES, *TOOLS, "every_family", "own_study", "command_line")),
 )
+LONGEST = tuple(
+    f"tests/{place}" for place in ("test_notebooks.py", "training/", "test_extending.py", "world/test_clips")
+)
 # markers that a test has by what it uses and where it lies, beside those that it names itself
 BY_FIXTURE = {
     "models": {"family_name", "family_model", "eager_model", "tiny_folder", "tiny"},
@@ -62,20 +65,23 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by their fixtures and files."""
+    """Mark tests by their fixtures and files; those that take longest run first, so that no worker waits at the end."""
     for item in items:
         names = set(getattr(item, "fixturenames", ()))
         found = [marker for marker, fixtures in BY_FIXTURE.items() if names & fixtures]
         found += [marker for marker, places in BY_PLACE.items() if item.nodeid.startswith(places)]
         for marker in found:
             item.add_marker(marker)
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], AbstractContextManager[Path]]:
+def made_once(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], AbstractContextManager[Path]]:
     """A folder that all workers share, by name, held by one of them at a time: what is in it is made by the first."""
     base = tmp_path_factory.getbasetemp()
-    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    root = base.parent if hasattr(pytestconfig, "workerinput") else base
 
     @contextmanager
     def folder(name: str) -> Iterator[Path]:

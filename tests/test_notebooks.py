@@ -17,13 +17,17 @@ def test_there_are_notebooks():
     assert SOURCES
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
-def test_runs(source: Path):
-    notebook = jupytext.read(source)
-    client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}})
-    client.execute()
-    shown = [o for cell in notebook.cells for o in cell.get("outputs", ()) if "image/png" in o.get("data", {})]
-    assert shown
+def test_all_run():
+    """One after the other in one process, which forgets between them what the one before has named."""
+    notebooks = [jupytext.read(source) for source in SOURCES]
+    together = nbformat.v4.new_notebook()
+    for notebook in notebooks:
+        together.cells += [nbformat.v4.new_code_cell("%reset -f"), *notebook.cells]
+    resources = {"metadata": {"path": str(FOLDER)}}
+    NotebookClient(together, timeout=300, kernel_name="python3", resources=resources).execute()
+    for source, notebook in zip(SOURCES, notebooks, strict=True):
+        shown = [o for cell in notebook.cells for o in cell.get("outputs", ()) if "image/png" in o.get("data", {})]
+        assert shown, source.name
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)

@@ -40,7 +40,7 @@ def test_code_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pyte
     assert last.startswith("random_tokens(0.1)")
 
 
-COMMANDS = sorted(set(re.findall(r"python -m studies\.(\w+)((?: [^`\n]*)?)", README.read_text())))
+COMMANDS = sorted(set(re.findall(r"python -m studies\.([a-z]\w*)((?: [^`\n]*)?)", README.read_text())))
 
 
 @pytest.mark.parametrize(("name", "arguments"), COMMANDS)
@@ -52,7 +52,7 @@ def test_commands_are_understood(name: str, arguments: str, monkeypatch: pytest.
     before = dict(METHODS)
     options = study(name).options if name in STUDIES else import_module(f"studies.{name}").Options
     try:
-        assert parsed(options, shlex.split(arguments)) is not None
+        assert parsed(options, shlex.split(arguments, comments=True)) is not None
     finally:  # what the plug-in registered would be there in other tests
         sys.modules.pop("plugin_my_method", None)
         METHODS.clear()

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from redundancy.evaluation import accuracy, evaluate
+from redundancy.evaluation import VideoSession, accuracy
 from redundancy.evaluation.statistics.intervals import group_mean_interval
 from redundancy.models import VideoLLM
 from redundancy.pruning import FastVID, FrameDrop, HoliTom, RandomTokens, UniformTokens, VCast
+from redundancy.recording import model_provenance
 from redundancy.sources import VideoSource, list_videos
 from redundancy.training.small_models import ModelSize
 from redundancy.world.questions import SKILLS
@@ -89,26 +90,32 @@ def answer_held_out(
     """
     if not 1 <= compared <= videos:
         raise ValueError(f"compared={compared} given, expected a number in [1, {videos}]")
-    sources = held_out_videos(size, videos)
-    names = {source.name for source in sources[:compared]}
-    random, methods, drawn = [], [], {}
-    for share in (1.0, *RANDOM_SHARES):
-        method = None if share == 1 else RandomTokens(retention=share, across_frames=True)
-        rows = evaluate(model, sources, method, frames=size.frames, seed=None if method is None else 0)
-        random.append(_skills(rows, share))
-        say(f"{share:.0%} random tokens: mean accuracy {random[-1]['accuracy'].iloc[-1]:.3f}")
-        drawn[share] = rows[rows["video"].isin(names)]
-    methods.append({"method": "all tokens", "kind": "full", "requested": 1.0, **_mean_row(drawn[1.0])})
-    for name, (kind, make) in METHODS.items():
-        for share in RANDOM_SHARES:
-            asked_before = name == "random_tokens"  # of more videos, above
-            rows = (
-                drawn[share] if asked_before else evaluate(model, sources[:compared], make(share), frames=size.frames)
-            )
-            methods.append({"method": name, "kind": kind, "requested": share, **_mean_row(rows)})
-        say(f"{name}: " + ", ".join(f"{m['accuracy']:.3f}" for m in methods[-len(RANDOM_SHARES) :]))
-    table = pd.concat(random, ignore_index=True)
-    return HeldOut(table, pd.DataFrame(methods), weights=rows.attrs["weights_sha256"])
+    whole = {1.0: None}
+    random: dict[Any, Any] = whole | {
+        share: RandomTokens(retention=share, across_frames=True) for share in RANDOM_SHARES
+    }
+    methods: dict[Any, Any] = {
+        (name, share): make(share) for name, (_, make) in METHODS.items() for share in RANDOM_SHARES
+    }
+    rows: dict[Any, list[pd.DataFrame]] = {key: [] for key in (*random, *methods)}
+    for i, source in enumerate(held_out_videos(size, videos)):
+        asked = random if i >= compared else random | methods
+        with VideoSession(model, source.load(model, frames=size.frames), source.questions) as video:
+            for key, method in asked.items():
+                rows[key].append(video.answers(method, against=None).assign(video=source.name))
+        if i + 1 in (compared, videos) or (i + 1) % 64 == 0:
+            say(f"{i + 1} of {videos} held-out videos answered")
+    tables = [_skills(pd.concat(rows[share]), share) for share in random]
+    for table in tables:
+        say(f"{table['share'].iloc[0]:.0%} random tokens: mean accuracy {table['accuracy'].iloc[-1]:.3f}")
+    means = [{"method": "all tokens", "kind": "full", "requested": 1.0, **_mean_row(pd.concat(rows[1.0][:compared]))}]
+    for name, share in methods:
+        told: dict[str, Any] = {"method": name, "kind": METHODS[name][0], "requested": share}
+        means.append({**told, **_mean_row(pd.concat(rows[name, share]))})
+    for name in METHODS:
+        say(f"{name}: " + ", ".join(f"{m['accuracy']:.3f}" for m in means if m["method"] == name))
+    weights = str(model_provenance(model)["weights_sha256"])
+    return HeldOut(pd.concat(tables, ignore_index=True), pd.DataFrame(means), weights)
 
 
 def save_answers(answers: HeldOut, path: Path) -> None:

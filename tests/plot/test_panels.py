@@ -13,12 +13,12 @@ from matplotlib.axes import Axes
 from redundancy import plot
 from redundancy.plot.compose import foot
 from redundancy.plot.looks import looks
+from studies import efficiency
 from studies.core import panels
 from studies.core.panels import panel, values
 from tests.plot.test_study_figures import (
     METHODS,
     RETENTIONS,
-    STAGES,
     of_agreement,
     of_curve,
     of_drift,
@@ -129,7 +129,7 @@ def test_sweep_of_pairs() -> None:
 
 def test_by_layer() -> None:
     summary = of_lost()
-    share = summary["video_share"].sel(statistic="estimate")
+    share = summary["video_share"].sel(measure="video_share", statistic="estimate")
     draw = panel(panels.by_layer, "held", variable="prediction", lines="source", share=share)
     axes = axes_of(draw, summary)
     drawn = lines(axes)
@@ -166,7 +166,7 @@ def test_matrix() -> None:
 
 def test_stacked_bars() -> None:
     summary = of_efficiency()
-    axes = axes_of(panel(panels.stacked_bars, STAGES, label="ms"), summary)
+    axes = axes_of(panel(panels.stacked_bars, efficiency.STAGES, label="ms"), summary)
     rows = [t.get_text() for t in axes.get_yticklabels()]
     assert rows[:3] == ["full model\nkeeps 100%", "fastvid\nkeeps 25%", "vcast\nkeeps 25%"]
     tower, decision = (c for c in axes.containers[:2])
@@ -260,6 +260,6 @@ def test_the_foot_tells_of_how_many_videos() -> None:
     assert foot(summary) == (
         "tiny, 9 videos (5 to 9 where a measure is not defined for all); bars: 95% intervals: Student's t over videos."
     )
-    alone = summary.isel(measure=[2]).drop_attrs()
+    alone = summary[["value"]].isel(measure=[2]).drop_attrs()
     alone["value"][..., 3] = 1
     assert foot(alone) == "1 video; bars: 95% intervals."

@@ -138,7 +138,13 @@ def own_tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Studies draw no figures."""
+    monkeypatch.setattr("studies.core.run.draw", lambda study, folder, formats: [])
+
+
+@pytest.fixture
+def opened(undrawn: None, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
     """Video and conditions of all that studies compute from now on; figures are not drawn."""
     seen: list[tuple[str, list[str]]] = []
     rows_on = Study.rows_on
@@ -148,5 +154,4 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
         return rows_on(self, video, conditions, options)
 
     monkeypatch.setattr(Study, "rows_on", noted)
-    monkeypatch.setattr("studies.core.run.draw", lambda study, folder, formats: [])
     return seen

@@ -272,7 +272,7 @@ def test_a_contrast_without_its_rows_is_absent_and_says_so():
     found = Contrast(plus="own", minus="anchors_alone").of(ROWS, {"kl": "KL"}, {"condition": ["a", "b"]})
     assert found.sizes == {"condition": 2, "measure": 1, "statistic": 4}
     assert (found.sel(statistic="n") == 0).all()
-    assert found.sel(statistic="estimate").isna().all()
+    assert found.sel(statistic="estimate").to_series().isna().all()
     assert found.attrs["absent"] == "no row has variant anchors_alone"
 
 

@@ -129,12 +129,21 @@ def without_docstring(text: str) -> str:
 # what is written ------------------------------------------------------------------------------------------------------
 
 
-def test_tables_and_figures_are_written_in_the_formats_of_papers(each: Ran, tmp_path: Path):
-    out = each.copied(tmp_path / "copy")
+def test_tables_and_figures_are_written_again_without_a_model(each: Ran, tmp_path: Path, monkeypatch: Any):
+    """Figures byte for byte, and the formats of papers beside them."""
+
+    def no_model(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a figure needs no model")
+
+    monkeypatch.setattr("redundancy.models.load_model", no_model)
+    out = tmp_path / each.study.name
+    shutil.copytree(each.out / "summary.zarr", out / "summary.zarr")
     written = {path.name for path in draw(each.study, out, ("csv", "latex", "pdf"))}
     assert written == {p.name for p in out.iterdir() if p.suffix in (".png", ".svg", ".pdf", ".csv", ".tex")}
     figures = {f"{each.study.name}_{ending}".rstrip("_") for ending in each.study.figures}
     assert {name for name in written if name.endswith(".pdf")} == {f"{name}.pdf" for name in figures}
+    for name in (f"{name}.{suffix}" for name in figures for suffix in ("png", "svg")):
+        assert (out / name).read_bytes() == (each.out / name).read_bytes(), name
     tables = [part for part in each.study.tables_of(each.summary) if isinstance(part, Table)]
     files = sorted(name.removesuffix(".csv") for name in written if name.endswith(".csv"))
     assert files == sorted(f"{each.study.name}{f'_{t.name}' if len(tables) > 1 else ''}" for t in tables)
@@ -401,20 +410,6 @@ def test_summaries_are_tables_and_join(each: Ran, ran: Callable[[str], Ran]):
         for name, variable in one.data_vars.items():
             found = joined[name].sel({dim: one[dim].values for dim in variable.dims}).transpose(*variable.dims)
             np.testing.assert_array_equal(found.values, variable.values)
-
-
-def test_figures_are_drawn_again_byte_for_byte_without_a_model(each: Ran, tmp_path: Path, monkeypatch: Any):
-    def no_model(*_: Any, **__: Any) -> Any:
-        raise AssertionError("a figure needs no model")
-
-    monkeypatch.setattr("redundancy.models.load_model", no_model)
-    out = tmp_path / each.study.name
-    shutil.copytree(each.out / "summary.zarr", out / "summary.zarr")
-    drawn = draw(each.study, out)
-    names = {f"{each.study.name}{ending and '_' + ending}" for ending in each.study.figures}
-    assert {path.name for path in drawn} == {f"{name}.{suffix}" for name in names for suffix in ("png", "svg")}
-    for path in drawn:
-        assert path.read_bytes() == (each.out / path.name).read_bytes(), path.name
 
 
 def test_figures_say_of_how_many_videos_they_are(each: Ran):

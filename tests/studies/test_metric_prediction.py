@@ -18,7 +18,7 @@ SMALL = Options(
     methods=("fastvid", "random_tokens", "uniform_tokens", "average_pool"),
     retentions=(0.5, 0.25),
     seeds=2,
-    limit=3,
+    limit=2,
     resamples=99,
 )
 NAMES = list(PREDICTORS)
