@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, no_type_check
 from weakref import WeakKeyDictionary
 
 import torch
@@ -71,6 +71,7 @@ class Hooks:
     def before_graphs(self, hook: Callable[[nn.Module], None]) -> None:
         """Call `hook(graph)` before any traced, scripted or exported module, whatever modules it was made of."""
 
+        @no_type_check  # of every call of every module: tests, which check the types of calls, would do little else
         def graphs(module: nn.Module, args: Any) -> None:
             if isinstance(module, torch.jit.ScriptModule | fx.GraphModule):
                 hook(module)
@@ -111,6 +112,7 @@ class _Guarded:
     def __init__(self, hook: Callable[..., Any], *, quiet: bool = False) -> None:
         self.hook, self.quiet, self.thread, self.task = hook, quiet, threading.get_ident(), _task()
 
+    @no_type_check
     def __call__(self, *arguments: Any) -> Any:
         if torch._C._current_graph_task_id() != -1:  # a backward pass is running
             return None
