@@ -44,3 +44,10 @@ def family_model(family_name: str, tiny_folder: Callable[[str], Path]) -> VideoL
 def eager_model(family_name: str, tiny_folder: Callable[[str], Path]) -> VideoLLM:
     """The same weights with eager attention, whose maps can be read."""
     return load_model(tiny_folder(family_name), device="cpu", attn_implementation="eager")
+
+
+def hooks_of(model: VideoLLM) -> int:
+    """Hooks on a model, but for those that transformers leaves there at the first call."""
+    parts = list(model.model.modules())
+    hooks = [h for m in parts for h in (*m._forward_hooks.values(), *m._forward_pre_hooks.values())]
+    return sum(not str(getattr(h, "__module__", "")).startswith("transformers.") for h in hooks)

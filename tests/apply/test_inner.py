@@ -17,6 +17,7 @@ from redundancy.reduction import Reduction, compose
 from redundancy.tokens import TokenGrid
 from tests.apply.reference import greedy_inside, shortened, whole_prompt
 from tests.apply.test_outer import OTHER, QUESTION, STEPS, every_third, generate, merged, placed
+from tests.family_fixtures import hooks_of
 from tests.tiny_models import make_clip
 
 MERGE = HoliTomInner(layer=1, merge_rate=0.5, merger="cluster_mean")
@@ -243,10 +244,6 @@ def test_text_only_prompt_passes_untouched(family_model: VideoLLM):
         inside = family_model.model.generate(**ids, max_new_tokens=4, do_sample=False)
     assert torch.equal(before, inside)
     assert pruned.inner == []
-
-
-def hooks_of(model: VideoLLM) -> int:
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.model.modules())
 
 
 def test_nothing_is_left_behind(family_model: VideoLLM):

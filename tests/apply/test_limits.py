@@ -20,11 +20,8 @@ from redundancy.reduction import Reduction
 from redundancy.tokens import TokenGrid, VideoTokens
 from tests.apply.reference import greedy, shortened, whole_prompt
 from tests.apply.test_outer import OTHER, QUESTION, STEPS, every_third, generate, merged
+from tests.family_fixtures import hooks_of
 from tests.tiny_models import make_clip
-
-
-def hooks_of(model: VideoLLM) -> int:
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.model.modules())
 
 
 def test_sampling_with_a_seed_takes_the_reference_probabilities(family_model: VideoLLM):

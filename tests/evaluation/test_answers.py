@@ -28,6 +28,7 @@ from redundancy.sources import list_videos
 from redundancy.video import NotAVideoError
 from redundancy.world.questions import SKILLS
 from tests.evaluation.test_scoring import QUESTIONS, every_third
+from tests.family_fixtures import hooks_of
 from tests.tiny_models import make_clip
 
 SOURCES = list_videos(limit=4)
@@ -305,11 +306,10 @@ def test_a_failure_leaves_the_model_as_it_was(model: VideoLLM):
     def fail(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    evaluate(model, SOURCES[0], frames=8)  # at the first call transformers leaves hooks of its own
-    before = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.model.modules()]
+    before = hooks_of(model)
     handle = model.family.text_model.layers[-1].register_forward_hook(fail)  # type: ignore[union-attr, index]
     with pytest.raises(torch.OutOfMemoryError):
         evaluate(model, SOURCES[0], FastVID(retention=0.25), inner=[RandomInner(layer=1)], frames=8)
     handle.remove()
-    assert [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.model.modules()] == before
+    assert hooks_of(model) == before
     assert len(evaluate(model, SOURCES[0], frames=8)) == len(SOURCES[0].record.questions)  # type: ignore[union-attr]

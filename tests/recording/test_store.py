@@ -84,6 +84,7 @@ def test_float16_refuses_what_it_cannot_hold(dataset: xr.Dataset, tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("family_name", ["llava_onevision"], indirect=True)  # storing knows no family
 def test_a_store_is_not_replaced_unless_asked(dataset: xr.Dataset, tmp_path: Path) -> None:
     path = rd.save_capture(dataset, tmp_path / "one.zarr")
     with pytest.raises(FileExistsError, match="overwrite=True"):
@@ -102,6 +103,7 @@ class Named:
         return self._path
 
 
+@pytest.mark.parametrize("family_name", ["llava_onevision"], indirect=True)  # storing knows no family
 @pytest.mark.parametrize("as_path", [str, Path, Named])
 def test_the_home_folder_and_path_like_objects(
     dataset: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_path: type
