@@ -21,6 +21,7 @@ from redundancy.apply.layer_mask import prompt_mask, step_mask
 from redundancy.apply.refuse import refuse_checkpointing, refuse_unsupported
 from redundancy.apply.turns import CachedPrompt, Lease, remember, remembered_prompt
 from redundancy.models.base import Family
+from redundancy.models.cache_name import cache_in, cache_of
 from redundancy.models.hooks import Hooks, LayerColumns, TextEntry, note_layer_columns, on_text_entry, states_of
 from redundancy.pruning.base import InnerMethod
 from redundancy.recording.rows import layer_rows
@@ -157,7 +158,7 @@ class InnerReducer:
                 f"the language model ran, and the hooks of its layers {missed} were not called, so they saw the whole "
                 "video: run the model that was given, by calling it"
             )
-        cache = getattr(output, "past_key_values", None)
+        cache = cache_of(output)
         if cache is not None:
             whole = {i: bool(left.valid.all()) for i, left in run.layers.items()}
             remember(cache, _Prompt(self.lease, run.length, run.layers, whole))
@@ -295,7 +296,7 @@ class InnerReducer:
 
     def step(self, index: int, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
         """The mask of a step in one layer, whose cache has a length of its own."""
-        cache: Any = kwargs.get("past_key_values")
+        cache = cache_in(kwargs)
         prompt = remembered_prompt(cache, _Prompt)
         if prompt is None or index not in prompt.layers:
             return None

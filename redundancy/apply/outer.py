@@ -16,6 +16,7 @@ from redundancy.apply.sequence import ShortBatch, shorten_row
 from redundancy.apply.turns import CachedPrompt, Lease, remember, remembered_prompt
 from redundancy.metrics.kernels.placement import assigned_positions
 from redundancy.models.base import Family, VideoSpan
+from redundancy.models.cache_name import cache_in, cache_of
 from redundancy.models.hooks import Hooks, ShortVideo, TextEntry, on_text_entry
 from redundancy.pruning.named import require_reduction, require_whole_video
 from redundancy.recording.call_tokens import tokens_of_call
@@ -201,14 +202,14 @@ class OuterReducer:
 
     def remember(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         """Tie what decoding needs to the cache that the prefill filled."""
-        cache = getattr(output, "past_key_values", None)
+        cache = cache_of(output)
         if self.entering is not None and cache is not None:
             remember(cache, self.entering)
         self.entering = None
 
     def decode(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
         """Mask and positions of a step on a reduced cache; `Turns` has seen that it is one."""
-        cache: Any = kwargs.get("past_key_values")
+        cache = cache_in(kwargs)
         prompt = remembered_prompt(cache, _Prompt)
         if prompt is None:
             return None

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from redundancy.models.cache_name import cache_in
+
 
 def refuse_unsupported(text_arguments: dict[str, Any]) -> None:
     """Refuse a prompt that cannot be shortened rightly.
@@ -16,7 +18,7 @@ def refuse_unsupported(text_arguments: dict[str, Any]) -> None:
     NotImplementedError
         With what to do instead.
     """
-    mask, cache = text_arguments.get("attention_mask"), text_arguments.get("past_key_values")
+    mask, cache = text_arguments.get("attention_mask"), cache_in(text_arguments)
     static = getattr(cache, "is_compileable", False)
     if static or (mask is not None and (not isinstance(mask, Tensor) or mask.dim() != 2)):
         raise NotImplementedError(

@@ -18,6 +18,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from redundancy.models.base import Family
+from redundancy.models.cache_name import cache_in, cache_of
 from redundancy.models.hooks import Hooks, TextEntry, on_text_entry
 from redundancy.models.tower_calls import arguments_of
 
@@ -132,7 +133,7 @@ class Turns:
         """Forget a prompt whose forward was broken off; refuse what cannot be right."""
         self.entering = None
         arguments = arguments_of(module, args, kwargs)
-        cache = arguments.get("past_key_values")
+        cache = cache_in(arguments)
         turn = remembered_prompt(cache, _Turn)
         if turn is None:
             refuse_without_video(self.family, arguments)
@@ -153,7 +154,7 @@ class Turns:
 
     def leave(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         """Keep it with its cache."""
-        cache = getattr(output, "past_key_values", None)
+        cache = cache_of(output)
         if self.entering is not None and cache is not None:
             whole, last = self.entering
             remember(cache, _Turn(self.lease, whole, int(cache.get_seq_length()), last))
@@ -168,7 +169,7 @@ def refuse_second_turn(family: Family, arguments: dict[str, Any], turn: _Turn) -
     NotImplementedError
         With what to do instead.
     """
-    cache = arguments["past_key_values"]
+    cache = cache_in(arguments)
     given = next(x for x in (arguments.get("input_ids"), arguments.get("inputs_embeds")) if x is not None)
     mask, positions = arguments.get("attention_mask"), arguments.get("position_ids")
     steps, added = given.shape[1], int(cache.get_seq_length()) - turn.short
@@ -202,7 +203,7 @@ def refuse_without_video(family: Family, arguments: dict[str, Any]) -> None:
     NotImplementedError
         With what to do instead.
     """
-    ids, cache = arguments.get("input_ids"), arguments.get("past_key_values")
+    ids, cache = arguments.get("input_ids"), cache_in(arguments)
     starts = cache is None or int(cache.get_seq_length()) == 0
     if starts and ids is not None and not family.carries_video(arguments):
         placeholders = int((ids == family.video_token_id).sum())

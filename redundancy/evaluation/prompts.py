@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from redundancy.apply.turns import continuing
+from redundancy.models.cache_name import as_argument, cache_of
 from redundancy.models.hooks import TextEntry, on_text_entry
 from redundancy.models.logits import require_numbers
 from redundancy.models.video_llm import Prepared, VideoLLM
@@ -138,7 +138,7 @@ class Running:
 
         with on_text_entry(model.family, note):
             output = model.prefill(inputs, use_cache=True)
-        self.cache: Any = output.past_key_values
+        self.cache = cache_of(output)
         self.logits: Float[Tensor, "vocabulary"] = output.logits[0, -1]
         require_numbers(self.logits[None], self.clips)
         last, self.video_tokens = seen[0]
@@ -155,7 +155,7 @@ class Running:
             output = self.model.model(
                 input_ids=ids[None],
                 position_ids=family.text_position_ids(positions, contiguous),
-                past_key_values=self.cache,
+                **as_argument(self.model.model, self.cache),
                 use_cache=True,
                 logits_to_keep=keep,
             )

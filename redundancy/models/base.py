@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from redundancy.models.cache_name import cache_in
 from redundancy.models.checkpoint import load_texts, load_weights
 from redundancy.models.wrapped import unwrapped
 from redundancy.tokens import RotaryLayout, TokenGrid, TokenLayout
@@ -238,7 +239,7 @@ class Family(ABC):
         given = text_arguments.get("position_ids")
         embeds = text_arguments["inputs_embeds"]
         if given is None:
-            past = text_arguments.get("past_key_values")
+            past = cache_in(text_arguments)
             start = 0 if past is None else int(past.get_seq_length())
             given = torch.arange(start, start + embeds.shape[1], device=embeds.device).expand(embeds.shape[0], -1)
         if given.dim() == 2:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from redundancy.checks import whole_number
 from redundancy.models.base import Family, VideoSpan
+from redundancy.models.cache_name import cache_in
 from redundancy.models.hooks import Hooks, LayerColumns, ShortVideo, TextEntry, layer_columns, on_text_entry, states_of
 from redundancy.recording.rows import layer_rows
 
@@ -103,7 +104,7 @@ class _Recorder:
         record.entry, record.rows, record.beyond, record.received = entry, {}, {}, {}
         self.prompt_columns = _columns(entry, self.rows)
         record.columns = self.prompt_columns.tolist()
-        self.cache = entry.kwargs.get("past_key_values")
+        self.cache = cache_in(entry.kwargs)
 
     def after(self, layer: int) -> Any:
         """The hook behind the attention of one layer."""
@@ -126,7 +127,7 @@ class _Recorder:
         assert record.entry is not None
         assert wanted is not None
         if self.cache is None:
-            self.cache = kwargs.get("past_key_values")
+            self.cache = cache_in(kwargs)
         left = layer_columns(self.family.core, layer)
         rows = _rows_of_layer(module, hidden, kwargs, wanted, left, record.length)
         record.rows[layer], record.beyond[layer] = rows, rows.new_zeros(rows.shape[:3])
@@ -135,7 +136,7 @@ class _Recorder:
 
     def step(self, layer: int, module: nn.Module, hidden: Tensor, kwargs: dict[str, Any]) -> None:
         """The row of a token that was generated."""
-        cache, record = kwargs.get("past_key_values"), self.record
+        cache, record = cache_in(kwargs), self.record
         if cache is None or cache is not self.cache:
             return
         if hidden.shape[1] != 1:

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from redundancy.models.cache_name import cache_in
+
 
 def attention_rows(
     query: Float[Tensor, "batch heads rows channels"],
@@ -81,7 +83,7 @@ def layer_rows(
     -------
     Rows over all keys, float32.
     """
-    cache, mask = arguments.get("past_key_values"), arguments.get("attention_mask")
+    cache, mask = cache_in(arguments), arguments.get("attention_mask")
     query = _project(module.q_proj, getattr(module, "q_norm", None), hidden[:, columns], module.head_dim)
     cos, sin = (table.to(query.device) for table in arguments["position_embeddings"])  # accelerate may move hidden only
     columns, mask = columns.to(query.device), mask if mask is None else mask.to(query.device)
