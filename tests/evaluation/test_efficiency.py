@@ -33,6 +33,7 @@ from redundancy.reduction import Reduction
 from redundancy.sources import VideoSource, list_videos
 from redundancy.tokens import TokenGrid, VideoTokens
 from redundancy.video import VideoError
+from tests.family_fixtures import hooks_of
 
 CLIP = list_videos()[0]
 QUESTION = "how many scenes ?"
@@ -140,21 +141,15 @@ def test_a_real_clock(model: VideoLLM):
     assert times.reduction.achieved == 0.25
 
 
-def hooks_on(model: VideoLLM) -> int:
-    """Hooks on all modules; transformers leaves its own at a model's first forward."""
-    modules = list(model.model.modules())
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules)
-
-
 def test_every_family(family_model: VideoLLM):
     inputs = family_model.prepare(CLIP.load(family_model, frames=8), "what happens ?")
     size = video_size(family_model, inputs)
-    before = hooks_on(family_model)
+    before = hooks_of(family_model)
     whole, reduced = (
         time_answer(family_model, CLIP, "what happens ?", method=method, frames=8, new_tokens=2)
         for method in (None, RandomTokens(retention=0.5))
     )
-    assert hooks_on(family_model) == before
+    assert hooks_of(family_model) == before
     assert whole.prompt == size.prompt == inputs.tensors["input_ids"].shape[1]
     assert reduced.reduction is not None
     assert size.tokens == reduced.reduction.grid.frames * reduced.reduction.grid.tokens_per_frame
@@ -202,11 +197,11 @@ def test_refused(model: VideoLLM):
 
 def test_collection_goes_on_after_an_error(model: VideoLLM, tmp_path: Path):
     time_answer(model, CLIP, QUESTION, frames=2, new_tokens=2)
-    before = hooks_on(model)
+    before = hooks_of(model)
     with pytest.raises(VideoError, match="absent"):
         time_answer(model, VideoSource(tmp_path / "absent.mp4", "absent"), QUESTION)
     assert gc.isenabled()
-    assert hooks_on(model) == before
+    assert hooks_of(model) == before
 
 
 def test_a_method_is_given_what_it_needs(model: VideoLLM):

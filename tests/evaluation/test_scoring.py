@@ -20,6 +20,7 @@ from redundancy.pruning import RandomInner
 from redundancy.questions import Question
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
+from tests.family_fixtures import hooks_of
 from tests.tiny_models import make_clip
 
 QUESTIONS = (
@@ -147,10 +148,6 @@ def test_the_video_is_run_once(family_model: VideoLLM):
     finally:
         handle.remove()
     assert (len(towers), len(prefills)) == (2, 1 + len(QUESTIONS))
-
-
-def hooks_of(model: VideoLLM) -> int:
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.model.modules())
 
 
 def test_a_model_is_left_as_it_was(family_model: VideoLLM):

@@ -11,6 +11,7 @@ from torch import Tensor
 from redundancy.models import Prepared, VideoLLM
 from redundancy.recording import capture, record_tokens, tokens_of_prompt, video_tokens
 from redundancy.tokens import VideoTokens
+from tests.family_fixtures import hooks_of
 from tests.tiny_models import make_clip
 
 PROMPT = "what happens in the video ?"
@@ -132,10 +133,6 @@ def answers(model: VideoLLM, inputs: Prepared) -> Tensor:
     return model.model.generate(  # type: ignore[operator, no-any-return]
         **inputs.tensors, max_new_tokens=6, do_sample=False, output_scores=True, return_dict_in_generate=True
     )
-
-
-def hooks_of(model: VideoLLM) -> int:
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.model.modules())
 
 
 def assert_same_answers(first: Any, second: Any) -> None:
