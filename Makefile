@@ -10,7 +10,7 @@ UNCHECKED := -o addopts="-ra --strict-markers --strict-config" # types are not c
 
 unexport PYTHONDONTWRITEBYTECODE # compiled tests and modules are read again by every process that tests start
 
-.PHONY: demo test test-fast test-oldest lint format fuzz figures notebooks readme packages lock clean
+.PHONY: demo test test-fast test-oldest test-newest lint format fuzz figures notebooks readme packages lock clean
 
 demo: $(READY)
 	$(RUN) -m studies.ablate_segments
@@ -23,11 +23,12 @@ test: $(READY)
 test-fast: $(READY)
 	$(PYTEST) -m "not models and not training and not slow" --hypothesis-profile=fast $(UNCHECKED)
 
-# The oldest transformers that is supported, with the hub client it asks for, over the same environment.
-OLDEST := $(VENV)/transformers-5.17
-test-oldest: $(READY)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(OLDEST) transformers==5.17.0 "huggingface_hub<2"
-	PYTHONPATH="$(abspath $(OLDEST))" $(PYTEST) $(UNCHECKED) tests/models tests/recording tests/apply
+# The oldest transformers that is supported, and the newest there is, over the same environment: all that reaches into it.
+test-oldest: TRANSFORMERS := transformers==5.17.0 "huggingface_hub<2"
+test-newest: TRANSFORMERS := transformers huggingface_hub
+test-oldest test-newest: $(READY)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/$@ $(TRANSFORMERS)
+	PYTHONPATH="$(abspath $(VENV))/$@" $(PYTEST) $(UNCHECKED) tests/models tests/recording tests/apply
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

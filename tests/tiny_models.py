@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from packaging.version import Version
 from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
@@ -21,6 +22,8 @@ from redundancy.video import VideoClip
 import_torchvision()  # before transformers imports a video processor
 
 import transformers as hf  # noqa: E402
+
+CACHE = "cache" if Version(hf.__version__) >= Version("5.24") else "past_key_values"  # as forwards take it by name
 
 WORDS = ["user", "assistant", "what", "happens", "in", "the", "video", "which", "first", "second", "seconds", "digit"]
 WORDS += ["cat", "dog", "runs", "jumps", "red", "blue", "yes", "no"]

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from redundancy.apply.turns import continuing
-from redundancy.models.cache_name import as_argument, cache_of
+from redundancy.models.cache_name import cache_of, named_cache
 from redundancy.models.hooks import TextEntry, on_text_entry
 from redundancy.models.logits import require_numbers
 from redundancy.models.video_llm import Prepared, VideoLLM
@@ -139,6 +139,7 @@ class Running:
         with on_text_entry(model.family, note):
             output = model.prefill(inputs, use_cache=True)
         self.cache = cache_of(output)
+        self._again = named_cache(output)
         self.logits: Float[Tensor, "vocabulary"] = output.logits[0, -1]
         require_numbers(self.logits[None], self.clips)
         last, self.video_tokens = seen[0]
@@ -155,7 +156,7 @@ class Running:
             output = self.model.model(
                 input_ids=ids[None],
                 position_ids=family.text_position_ids(positions, contiguous),
-                **as_argument(self.model.model, self.cache),
+                **self._again,
                 use_cache=True,
                 logits_to_keep=keep,
             )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
-from typing import Any, no_type_check
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -70,13 +71,7 @@ class Hooks:
 
     def before_graphs(self, hook: Callable[[nn.Module], None]) -> None:
         """Call `hook(graph)` before any traced, scripted or exported module, whatever modules it was made of."""
-
-        @no_type_check  # of every call of every module: tests, which check the types of calls, would do little else
-        def graphs(module: nn.Module, args: Any) -> None:
-            if isinstance(module, torch.jit.ScriptModule | fx.GraphModule):
-                hook(module)
-
-        self._handles.append(register_module_forward_pre_hook(graphs))
+        self._handles.append(register_module_forward_pre_hook(partial(_if_graph, hook)))
 
     def remove(self) -> None:
         """Take every hook away; safe to call twice."""
@@ -106,13 +101,17 @@ class Hooks:
             )
 
 
+def _if_graph(hook: Callable[[nn.Module], None], module: nn.Module, args: Any) -> None:
+    if isinstance(module, torch.jit.ScriptModule | fx.GraphModule):
+        hook(module)
+
+
 class _Guarded:
     """A hook that serves the thread that made it; another is refused, or left alone where it was refused before."""
 
     def __init__(self, hook: Callable[..., Any], *, quiet: bool = False) -> None:
         self.hook, self.quiet, self.thread, self.task = hook, quiet, threading.get_ident(), _task()
 
-    @no_type_check
     def __call__(self, *arguments: Any) -> Any:
         if torch._C._current_graph_task_id() != -1:  # a backward pass is running
             return None

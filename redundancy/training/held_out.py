@@ -90,28 +90,26 @@ def answer_held_out(
     """
     if not 1 <= compared <= videos:
         raise ValueError(f"compared={compared} given, expected a number in [1, {videos}]")
-    whole = {1.0: None}
-    random: dict[Any, Any] = whole | {
-        share: RandomTokens(retention=share, across_frames=True) for share in RANDOM_SHARES
-    }
-    methods: dict[Any, Any] = {
-        (name, share): make(share) for name, (_, make) in METHODS.items() for share in RANDOM_SHARES
-    }
-    rows: dict[Any, list[pd.DataFrame]] = {key: [] for key in (*random, *methods)}
+    full = ("all tokens", 1.0)
+    methods = {(name, share): make(share) for name, (_, make) in METHODS.items() for share in RANDOM_SHARES}
+    everywhere = {full: None} | {key: method for key, method in methods.items() if key[0] == "random_tokens"}
+    rows: dict[tuple[str, float], list[pd.DataFrame]] = {key: [] for key in (full, *methods)}
     for i, source in enumerate(held_out_videos(size, videos)):
-        asked = random if i >= compared else random | methods
-        with VideoSession(model, source.load(model, frames=size.frames), source.questions) as video:
+        asked, salience = (everywhere | methods, None) if i < compared else (everywhere, ())
+        clip = source.load(model, frames=size.frames)
+        with VideoSession(model, clip, source.questions, salience=salience) as video:
             for key, method in asked.items():
                 rows[key].append(video.answers(method, against=None).assign(video=source.name))
         if i + 1 in (compared, videos) or (i + 1) % 64 == 0:
             say(f"{i + 1} of {videos} held-out videos answered")
-    tables = [_skills(pd.concat(rows[share]), share) for share in random]
+    tables = [_skills(pd.concat(rows[key]), key[1]) for key in everywhere]
     for table in tables:
         say(f"{table['share'].iloc[0]:.0%} random tokens: mean accuracy {table['accuracy'].iloc[-1]:.3f}")
-    means = [{"method": "all tokens", "kind": "full", "requested": 1.0, **_mean_row(pd.concat(rows[1.0][:compared]))}]
-    for name, share in methods:
-        told: dict[str, Any] = {"method": name, "kind": METHODS[name][0], "requested": share}
-        means.append({**told, **_mean_row(pd.concat(rows[name, share]))})
+    means = [
+        {"method": name, "kind": METHODS[name][0] if (name, share) != full else "full", "requested": share}
+        | _mean_row(pd.concat(of[:compared]))
+        for (name, share), of in rows.items()
+    ]
     for name in METHODS:
         say(f"{name}: " + ", ".join(f"{m['accuracy']:.3f}" for m in means if m["method"] == name))
     weights = str(model_provenance(model)["weights_sha256"])

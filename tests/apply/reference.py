@@ -14,6 +14,7 @@ from torch import Tensor
 from redundancy.models import Prepared, VideoLLM
 from redundancy.models.hooks import TextEntry, on_text_entry
 from redundancy.reduction import Reduction
+from tests.tiny_models import CACHE
 
 
 def whole_prompt(model: VideoLLM, inputs: Prepared) -> TextEntry:
@@ -155,7 +156,7 @@ def greedy_inside(model: VideoLLM, prompt: dict[str, Any], plan: Plan, *, steps:
                 attention_mask=None,
                 position_embeddings=(cos[:, column], sin[:, column]),
                 position_ids=None,
-                past_key_values=None,
+                **{CACHE: None},
             )
             hidden = (out[0] if isinstance(out, tuple) else out)[0]
             if i < len(levels):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from redundancy.apply import Pruned, prune
 from redundancy.models import VideoLLM
+from redundancy.models.cache_name import cache_of
 from redundancy.pruning import FastV, FastVID, HoliTomInner, PruneVid, PruneVidStage2, RandomInner
 from redundancy.pruning.base import InnerMethod
 from redundancy.reduction import Reduction, compose
@@ -18,7 +19,7 @@ from redundancy.tokens import TokenGrid
 from tests.apply.reference import greedy_inside, shortened, whole_prompt
 from tests.apply.test_outer import OTHER, QUESTION, STEPS, every_third, generate, merged, placed
 from tests.family_fixtures import hooks_of
-from tests.tiny_models import make_clip
+from tests.tiny_models import CACHE, make_clip
 
 MERGE = HoliTomInner(layer=1, merge_rate=0.5, merger="cluster_mean")
 PLANS: dict[str, list[InnerMethod]] = {
@@ -178,7 +179,7 @@ def test_caches_have_lengths_of_their_own(family_model: VideoLLM):
     S = inputs.tensors["input_ids"].shape[1]
     with prune(family_model, None, inner=[FastV(layer=1, drop_rate=0.5), FastV(layer=3, drop_rate=0.5)]) as pruned:
         out = generate(family_model, inputs)
-    lengths = [layer.get_seq_length() for layer in out.past_key_values.layers]
+    lengths = [layer.get_seq_length() for layer in cache_of(out).layers]
     N = len(pruned.inner[0].slots)
     first, second = (r.kept for r in pruned.inner)
     assert lengths[:4] == [n + STEPS - 1 for n in (S, S - N + first, S - N + first, S - N + second)]
@@ -206,9 +207,9 @@ def test_two_caches_may_be_alive(family_model: VideoLLM):
         ids = out.logits[:, -1].argmax(-1)[:, None]
         mask = {}
         if family_model.family.layout.family.startswith("qwen"):
-            past = out.past_key_values.get_seq_length()
+            past = cache_of(out).get_seq_length()
             mask = {"position_ids": torch.full((4, 1, 1), past)}
-        return family_model.model(input_ids=ids, past_key_values=out.past_key_values, use_cache=True, **mask).logits
+        return family_model.model(input_ids=ids, **{CACHE: cache_of(out)}, use_cache=True, **mask).logits
 
     with torch.no_grad(), prune(family_model, None, inner=inner):
         alone = [go_on(begin(x)) for x in inputs]

@@ -13,6 +13,7 @@ from PIL import Image
 import redundancy as rd
 from redundancy.apply import prune
 from redundancy.models import VideoLLM
+from redundancy.models.cache_name import cache_of
 from redundancy.models.video_llm import _metadata
 from redundancy.pruning import FastVID
 from redundancy.recording import available_salience
@@ -186,7 +187,7 @@ def test_many_contexts_leave_no_hook_and_no_memory(family_model: VideoLLM):
         with prune(family_model, every_third) as pruned:
             if turn % 40 == 0:
                 out = family_model.model(**inputs.tensors, use_cache=True)
-                gone += [weakref.ref(pruned.reductions[0]), weakref.ref(out.past_key_values)]
+                gone += [weakref.ref(pruned.reductions[0]), weakref.ref(cache_of(out))]
                 del out
         del pruned
     gc.collect()

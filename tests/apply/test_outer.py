@@ -11,10 +11,11 @@ from torch import Tensor
 
 from redundancy.apply import prune
 from redundancy.models import VideoLLM
+from redundancy.models.cache_name import cache_of
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
 from tests.apply.reference import greedy, shortened, whole_prompt
-from tests.tiny_models import make_clip
+from tests.tiny_models import CACHE, make_clip
 
 QUESTION, OTHER = "what happens in the video ?", "which cat ?"
 STEPS = 8
@@ -199,7 +200,7 @@ def manual_decoding(model: VideoLLM, inputs: Any) -> Tensor:
     out = model.model(**inputs.tensors, **model.family.prefill_arguments(inputs.tensors), use_cache=True)
     logits = [out.logits[:, -1]]
     for _ in range(STEPS - 1):
-        out = model.model(input_ids=logits[-1].argmax(-1)[:, None], past_key_values=out.past_key_values, use_cache=True)
+        out = model.model(input_ids=logits[-1].argmax(-1)[:, None], **{CACHE: cache_of(out)}, use_cache=True)
         logits.append(out.logits[:, -1])
     return torch.stack(logits)
 

@@ -12,9 +12,10 @@ from torch import Tensor
 from redundancy.apply import prune
 from redundancy.apply.turns import continuing
 from redundancy.models import VideoLLM
+from redundancy.models.cache_name import cache_of
 from redundancy.pruning import RandomInner
 from tests.apply.test_outer import OTHER, QUESTION, every_third
-from tests.tiny_models import make_clip
+from tests.tiny_models import CACHE, make_clip
 
 
 def first_answer(model: VideoLLM) -> Any:
@@ -23,7 +24,7 @@ def first_answer(model: VideoLLM) -> Any:
 
 
 def ask(model: VideoLLM, ids: Tensor, cache: Any, **arguments: Any) -> Any:
-    return model.model.generate(input_ids=ids, past_key_values=cache, do_sample=False, max_new_tokens=2, **arguments)
+    return model.model.generate(input_ids=ids, **{CACHE: cache}, do_sample=False, max_new_tokens=2, **arguments)
 
 
 @pytest.mark.parametrize("inside", [False, True], ids=["outer", "inside"])
@@ -41,27 +42,27 @@ def test_a_second_question_is_refused_with_and_without_a_mask(family_model: Vide
                 (more, {"attention_mask": mask}),
                 (whole, {"attention_mask": mask, "num_beams": 2}),
             ):
-                cache = copy.deepcopy(first.past_key_values)  # a copy holds the same prompt
+                cache = copy.deepcopy(cache_of(first))  # a copy holds the same prompt
                 with pytest.raises(NotImplementedError, match=r"A second turn, another question"):
                     ask(family_model, ids, cache, **arguments)
         with pytest.raises(NotImplementedError, match=r"A second turn, another question"):
-            family_model.model(input_ids=words, past_key_values=first.past_key_values)
+            family_model.model(input_ids=words, **{CACHE: cache_of(first)})
 
 
 def test_a_reduced_cache_is_of_no_use_after_its_context(family_model: VideoLLM):
     with torch.no_grad(), prune(family_model, every_third):
         first = first_answer(family_model)
-    copied = copy.deepcopy(first.past_key_values)
+    copied = copy.deepcopy(cache_of(first))
     lengths = [layer.get_seq_length() for layer in copied.layers]
-    for cache in (first.past_key_values, copied):
+    for cache in (cache_of(first), copied):
         with pytest.raises(NotImplementedError, match="that context is closed"), torch.no_grad():
-            family_model.model(input_ids=first.sequences[:, -1:], past_key_values=cache)
+            family_model.model(input_ids=first.sequences[:, -1:], **{CACHE: cache})
     with (
         torch.no_grad(),
         prune(family_model, every_third),
         pytest.raises(NotImplementedError, match=r"that context is closed|A second turn"),
     ):
-        family_model.model(input_ids=first.sequences[:, -1:], past_key_values=copied)
+        family_model.model(input_ids=first.sequences[:, -1:], **{CACHE: copied})
     assert lengths == [layer.get_seq_length() for layer in copied.layers]
 
 
@@ -69,11 +70,11 @@ def test_tokens_added_by_name_are_those_of_one_after_another(family_model: Video
     inputs = family_model.prepare(make_clip(), QUESTION)
     words = family_model.processor.tokenizer(OTHER, return_tensors="pt")["input_ids"]
     with torch.no_grad(), prune(family_model, every_third):
-        cache = family_model.prefill(inputs, use_cache=True).past_key_values
+        cache = cache_of(family_model.prefill(inputs, use_cache=True))
         one_by_one = copy.deepcopy(cache)
         with continuing(cache):
-            together = family_model.model(input_ids=words, past_key_values=cache).logits[0]
-        singles = [family_model.model(input_ids=w[None, None], past_key_values=one_by_one).logits[0] for w in words[0]]
+            together = family_model.model(input_ids=words, **{CACHE: cache}).logits[0]
+        singles = [family_model.model(input_ids=w[None, None], **{CACHE: one_by_one}).logits[0] for w in words[0]]
     torch.testing.assert_close(together, torch.cat(singles), atol=1e-4, rtol=0)  # float32 sums in another order
 
 
@@ -82,9 +83,9 @@ def test_an_emptied_cache_takes_another_prompt(family_model: VideoLLM):
     with torch.no_grad():
         expected = family_model.model(input_ids=ids).logits
         with prune(family_model, every_third):
-            cache = family_model.prefill(family_model.prepare(make_clip(), QUESTION), use_cache=True).past_key_values
+            cache = cache_of(family_model.prefill(family_model.prepare(make_clip(), QUESTION), use_cache=True))
             cache.crop(-cache.get_seq_length())
-            got = family_model.model(input_ids=ids, past_key_values=cache).logits
+            got = family_model.model(input_ids=ids, **{CACHE: cache}).logits
             for _ in range(2):
-                family_model.model(input_ids=ids[:, :2], past_key_values=cache)
+                family_model.model(input_ids=ids[:, :2], **{CACHE: cache})
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)

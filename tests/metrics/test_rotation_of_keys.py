@@ -9,6 +9,7 @@ import redundancy as rd
 from redundancy.apply import prune
 from redundancy.metrics.position import alignment
 from redundancy.models import VideoLLM
+from redundancy.models.cache_name import cache_of
 from redundancy.pruning import RandomTokens
 from redundancy.reduction import Reduction
 from tests.apply.reference import whole_prompt
@@ -38,7 +39,7 @@ def moved(tokens: rd.VideoTokens, content: int, place: int) -> Reduction:
 def first_keys(model: VideoLLM, inputs: object, columns: torch.Tensor) -> torch.Tensor:
     """Rotated keys of layer 0 as complex numbers `[heads, columns, frequencies]`."""
     out = model.prefill(inputs, use_cache=True)
-    keys = out.past_key_values.layers[0].keys[0][:, columns].double()
+    keys = cache_of(out).layers[0].keys[0][:, columns].double()
     half = keys.shape[-1] // 2
     return torch.complex(keys[..., :half], keys[..., half:])
 

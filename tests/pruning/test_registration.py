@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import importlib
+import importlib.util
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -312,6 +314,22 @@ def test_a_digest_is_the_same_for_a_plugin_a_script_and_a_module(
         command = [sys.executable, *arguments]
         run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
         assert run.stdout.strip() == first
+
+
+def test_a_compiled_module_of_the_users_is_known_by_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if (spec := importlib.util.find_spec("xxlimited")) is None or not str(spec.origin).endswith(".so"):
+        pytest.skip("this Python has no compiled module xxlimited beside it")
+    compiled = tmp_path / Path(str(spec.origin)).name
+    shutil.copy(str(spec.origin), compiled)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("xxlimited")
+    try:
+        before = digest_of(module)
+        with compiled.open("ab") as file:
+            file.write(b"more")
+        assert digest_of(module) != before
+    finally:
+        del sys.modules["xxlimited"]
 
 
 CHANGED = """

@@ -144,6 +144,14 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def drawn(family_name: str, request: pytest.FixtureRequest) -> bool:
+    """Figures are drawn of the family least like the bundled model, and not of the others."""
+    if family_name != "qwen3_vl":
+        request.getfixturevalue("undrawn")
+    return family_name == "qwen3_vl"
+
+
+@pytest.fixture
 def opened(undrawn: None, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
     """Video and conditions of all that studies compute from now on; figures are not drawn."""
     seen: list[tuple[str, list[str]]] = []

@@ -129,8 +129,7 @@ def test_wrong_options_are_refused(option: dict[str, object], message: str):
         Options(**option)  # type: ignore[arg-type]
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_every_family(family_name: str, tiny_folder: Callable[[str], Path], tmp_path: Path):
+def test_every_family(family_name: str, tiny_folder: Callable[[str], Path], tmp_path: Path, drawn: bool):
     methods = ("fastvid", "holitom", "vcast", "dycoke", "random_tokens")  # all decide on every family elsewhere
     small = replace(SMALL, methods=methods, retentions=(0.5,), frames=8, repeats=1, out=tmp_path)
     options = replace(small, model=str(tiny_folder(family_name)))
@@ -142,3 +141,4 @@ def test_every_family(family_name: str, tiny_folder: Callable[[str], Path], tmp_
     assert not expected or "it needs the salience 'pooling_head'" in summary.attrs["left_out"][0]
     times = summary["value"].sel(statistic="estimate")
     assert (times.sel(measure=["tower", "language", "first_token", "decode_step"]) > 0).all()
+    assert (tmp_path / "efficiency.png").is_file() == drawn

@@ -16,8 +16,7 @@ from studies import ablate_segments, ask, attention_lost
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "01_capture_and_look.py"
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_segments_are_ablated(family_name: str, tiny_folder: Callable[[str], Path], tmp_path: Path):
+def test_segments_are_ablated(family_name: str, tiny_folder: Callable[[str], Path], tmp_path: Path, drawn: bool):
     options = ablate_segments.Options(
         skills=(),
         model=str(tiny_folder(family_name)),
@@ -37,11 +36,11 @@ def test_segments_are_ablated(family_name: str, tiny_folder: Callable[[str], Pat
     assert len(steps) == 1
     assert steps <= {4, 8}  # temporal steps of one frame or of two
     assert np.isfinite(summary["value"].sel(measure="error_0.25", statistic="estimate")).all()
+    assert (tmp_path / "ablate_segments.png").is_file() == drawn
     assert summary.attrs["architecture"] in family_name
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_attention_lost_is_measured(family_name: str, tiny_folder: Callable[[str], Path], tmp_path: Path):
+def test_attention_lost_is_measured(family_name: str, tiny_folder: Callable[[str], Path], tmp_path: Path, drawn: bool):
     options = attention_lost.Options(
         skills=(),
         prompt="which digit runs ?",
@@ -62,6 +61,7 @@ def test_attention_lost_is_measured(family_name: str, tiny_folder: Callable[[str
     known = lost.values[~np.isnan(lost.values)]
     assert (known >= 0).all()
     assert (known <= 1).all()
+    assert (tmp_path / "attention_lost.png").is_file() == drawn
     # where the tower has no class token or pooling head another source is read, and that is said
     noted = {line.partition(":")[0] for line in summary.attrs["replaced"]}
     assert noted <= {"fastvid", "visionzip"}
