@@ -143,6 +143,14 @@ def _video_stream(container: Any, path: Path) -> Any:
     return streams[0]
 
 
+class PacketNumber(int):
+    """Number of a packet as an object of its own.
+
+    PyAV keeps what `opaque` holds by the object's address, one table for all files, and small numbers of Python are one
+    object everywhere: with two videos read at a time, the end of one would take the numbers of the other away.
+    """
+
+
 def read_packets(container: Any, stream: Any) -> Iterator[Any]:
     """Packets of a stream that hold data, each with its number in `opaque`."""
     import av
@@ -157,7 +165,7 @@ def read_packets(container: Any, stream: Any) -> Iterator[Any]:
         except av.error.InvalidDataError:  # as players do: what was read so far is the video
             return
         if packet.size:  # an empty packet would tell the decoder that the file ends
-            packet.opaque = number
+            packet.opaque = PacketNumber(number)
             number += 1
             yield packet
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from redundancy.video.damage import Damage
-from redundancy.video.errors import CorruptVideoError, FrameSizeError, NoFramesError
+from redundancy.video.errors import CorruptVideoError, FrameSizeError, NoFramesError, UnsupportedCodecError
 from redundancy.video.memory import reserve
 from redundancy.video.packets import ONE_FRAME_A_PACKET, PacketTable, open_stream, packet_table, read_packets
 from redundancy.video.slice_end import SliceEnd
@@ -233,7 +233,9 @@ class _Run:
             return []
 
     def _note(self, frame: Any) -> None:
-        packet = self.fed if frame.opaque is None else frame.opaque
+        packet = frame.opaque
+        if packet is None:
+            raise UnsupportedCodecError(self.path, "its decoder does not tell which packet a frame is of")
         if frame.is_corrupt:
             self.failed.add(packet)
         if _is_key(frame):

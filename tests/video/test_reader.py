@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from inspect import unwrap
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,13 @@ from redundancy.video import (
     NotAVideoError,
     ReaderDiedError,
     UnreadableVideoError,
+    UnsupportedCodecError,
     VideoClip,
     VideoMemoryError,
     VideoReader,
     VideoTimeoutError,
     load_video,
+    pyav_reader,
 )
 from redundancy.video.load import READERS
 from redundancy.video.sampling import SAMPLINGS
@@ -218,6 +221,18 @@ def test_memory_beyond_the_frames_asked_for_is_limited(tmp_path: Path):
         assert reader.load(path, 4).frames.shape == (4, 1080, 1920, 3)
 
 
+def test_threads_that_read_at_a_time_tell_their_packets_apart():
+    paths = [CLIPS / f"clip_{i:03d}.mp4" for i in range(4)]
+    want = [load_video(p, 2).sha256 for p in paths]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            assert [c.sha256 for c in threads.map(lambda p: load_video(p, 2), paths * 8)] == want * 8
+    finally:
+        sys.setswitchinterval(interval)
+
+
 def test_threads_share_a_reader_and_a_fork_has_its_own(reader: VideoReader):
     paths = [CLIPS / f"clip_{i:03d}.mp4" for i in range(8)]
     want = [load_video(p, 2).sha256 for p in paths]
@@ -333,3 +348,11 @@ def test_steps_of_qwen2_vl_are_those_of_torch():
             continue
         processor = torch.arange(0, total, total / frames).int().numpy()[:frames]
         assert np.array_equal(SAMPLINGS["qwen2_vl"].sample(total, 1.0, frames, None), processor), (total, frames)
+
+
+def test_a_frame_of_no_known_packet_is_refused(monkeypatch: pytest.MonkeyPatch):
+    """Taken for one of the packet read last, it would be of another time wherever a decoder holds frames back."""
+    note = pyav_reader._Run._note
+    monkeypatch.setattr(pyav_reader._Run, "_note", lambda self, frame: note(self, SimpleNamespace(opaque=None)))
+    with pytest.raises(UnsupportedCodecError, match="does not tell which packet a frame is of"):
+        load_video(CLIPS / "clip_000.mp4", 2)
