@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import reduce
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,11 @@ import torch
 from filelock import FileLock
 from hypothesis import settings
 
-from studies.registry import STUDIES, TOOLS
+from tests import sampled_types
+
+sampled_types.install()  # before the package is imported
+
+from studies.registry import STUDIES, TOOLS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -29,19 +30,6 @@ settings.register_profile("fast", deadline=None, derandomize=True, max_examples=
 settings.load_profile("project")
 torch.set_num_threads(1)  # the tests run one process per core
 
-
-# called so often that checks of their types, as they are called, took more time than what is tested; mypy reads them
-UNCHECKED = {
-    "redundancy.digest": ("_leaf", "_node", "_is_numpy", "_array", "_Digest.of", "_Digest._compound"),
-    "redundancy.models.hook_context": ("_Guarded.__call__", "_if_graph"),  # of every module
-    "redundancy.models.identity": ("_is_plain",),
-    "redundancy.records": ("_typed", "_fields", "_question"),
-}
-for module, names in UNCHECKED.items():
-    for name in names:
-        *outer, last = name.split(".")
-        owner = reduce(getattr, outer, import_module(module))
-        setattr(owner, last, inspect.unwrap(getattr(owner, last)))
 
 SLOW = (
     *("test_notebooks.py", "test_contributing.py", "test_fuzz.py", "test_golden.py", "test_hostile_arguments.py"),
@@ -89,6 +77,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker in found:
             item.add_marker(marker)
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+def pytest_runtest_setup() -> None:
+    """The first calls of each function in each test have their types checked."""
+    sampled_types.next_test()
 
 
 @pytest.fixture(scope="session")

@@ -258,3 +258,34 @@ def test_no_output_is_a_reduction() -> None:
     r = Reduction.from_selection(torch.tensor([], dtype=torch.int64), grid=GRID)
     assert r.achieved == 0
     assert r.apply(torch.zeros(24, 3)).shape == (0, 3)
+
+
+def given(first: int = 0) -> Reduction:
+    ids = torch.arange(3 * 4).view(3, 4) + first
+    return Reduction.from_selection([0, 5, 7, 20], grid=GRID, placement="given", positions=ids)
+
+
+def test_given_positions_go_where_the_reduction_goes(tmp_path: Path) -> None:
+    r = given()
+    r.save(tmp_path / "one.safetensors")
+    for again in (Reduction.load(tmp_path / "one.safetensors"), Reduction.from_xarray(r.to_xarray()), r.to("cpu")):
+        assert again.placement == "given"
+        assert torch.equal(again.positions, r.positions)
+    later = Reduction.from_selection([3, 1], grid=GRID, slots=r.anchor)
+    assert torch.equal(compose(r, later).positions, r.positions[:, [3, 1]])
+    ids = torch.tensor([[9, 8], [9, 8], [9, 8]])
+    assert torch.equal(compose(r, replace(later, placement="given", positions=ids)).positions, ids)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"positions": None}, "without positions"),
+        ({"placement": "anchor"}, "expected placement='given' with them"),
+        ({"layer": 2}, "before the language model"),
+        ({"positions": torch.full((3, 4), -1)}, "positions must not be negative"),
+    ],
+)
+def test_given_positions_that_do_not_fit_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(given(), **change)

@@ -188,7 +188,7 @@ class OuterReducer:
                 if len(placements) > 1:
                     raise ValueError(f"the videos of one prompt must be placed alike, given {sorted(placements)}")
                 new[:, b] = short.contiguous()[b]
-            elif "centroid" in placements:
+            elif placements & {"centroid", "given"}:
                 moved = [assigned_positions(reductions[i], old[:, b, spans[i].columns]) for i in r]
                 at = short.output[b] >= 0
                 new[:, b, at] = torch.cat(moved)[short.output[b, at]].T.to(new.dtype)

@@ -90,4 +90,10 @@ def random_like(reduction: Reduction, tokens: VideoTokens, *, seed: int, per_fra
 def anchors_alone(reduction: Reduction) -> Reduction:
     """The outputs of a reduction with nothing merged into them: same anchors, order, placement and newlines."""
     pruned = Reduction.from_selection(reduction.anchor, grid=reduction.grid, slots=reduction.slots)
-    return replace(pruned, placement=reduction.placement, newline=reduction.newline, requested=reduction.requested)
+    return replace(
+        pruned,
+        placement=reduction.placement,
+        positions=reduction.positions,
+        newline=reduction.newline,
+        requested=reduction.requested,
+    )

@@ -90,6 +90,6 @@ def variants_of(video: VideoSession, reduction: Reduction, *, seeds: int) -> Ite
     yield "own", -1, reduction
     if not reduction.is_selection:
         yield "anchors_alone", -1, anchors_alone(reduction)
-    yield "at_anchors", -1, replace(reduction, placement="anchor")
-    yield "renumbered", -1, replace(reduction, placement="renumbered")
+    yield "at_anchors", -1, replace(reduction, placement="anchor", positions=None)
+    yield "renumbered", -1, replace(reduction, placement="renumbered", positions=None)
     yield from ((RANDOM, seed, video.random_like(reduction, seed=seed)) for seed in range(seeds))

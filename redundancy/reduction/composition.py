@@ -15,7 +15,7 @@ def compose(first: Reduction, second: Reduction) -> Reduction:
     The slots of `second` must be the outputs of `first` in their order, with or without newlines (-1) between them.
     Newlines are no video tokens: an output whose anchor is a newline that only one of both saw is left out, and the
     weight that comes from such newlines is missing in the row and reported as `stages["newline_weight"]` `[K]`.
-    The outputs keep the placement of `first`, unless `second` has one of its own.
+    The outputs keep the placement of `first`, and the ids that it gives, unless `second` has one of its own.
 
     Raises
     ------
@@ -43,6 +43,7 @@ def compose(first: Reduction, second: Reduction) -> Reduction:
     lost = weight.new_zeros(K).index_add(0, target[~known], weight[~known])
     source, target, weight = _product(first, middle[known], target[known], weight[known])
     stages = {f"first_{k}": v for k, v in first.stages.items()} | {f"second_{k}": v for k, v in second.stages.items()}
+    placed, stays = (first, output[second.anchor[keep]]) if second.placement == "anchor" else (second, keep)
     return Reduction(
         anchor=first.anchor[output[second.anchor[keep]]],
         source=source,
@@ -51,7 +52,8 @@ def compose(first: Reduction, second: Reduction) -> Reduction:
         slots=first.slots,
         grid=first.grid,
         layer=second.layer if second.layer is not None else first.layer,
-        placement=first.placement if second.placement == "anchor" else second.placement,
+        placement=placed.placement,
+        positions=None if placed.positions is None else placed.positions[:, stays],
         newline=first.newline,
         requested=None,
         stages=stages | ({"newline_weight": lost} if bool((lost > 0).any()) else {}),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from redundancy.reduction.value import Reduction
 
 TENSORS = ("anchor", "source", "target", "weight", "slots")
-PLACEMENTS = ("anchor", "centroid", "renumbered")
+PLACEMENTS = ("anchor", "centroid", "renumbered", "given")
 NEWLINE_POLICIES = ("kept rows", "all", "none")
 
 
@@ -44,6 +44,22 @@ def check_kinds(r: Reduction) -> None:
         raise ValueError(f"requested={r.requested} given, expected a retention in (0, 1], or None for a fixed rate")
     if r.layer is not None and r.layer < 0:
         raise ValueError(f"layer={r.layer} given, expected a decoder layer, or None before the language model")
+    _check_given(r)
+
+
+def _check_given(r: Reduction) -> None:
+    """Position ids stand where the placement says that they are given, and nowhere else."""
+    if r.placement != "given":
+        if r.positions is not None:
+            raise ValueError(f"positions given with placement={r.placement!r}, expected placement='given' with them")
+        return
+    if r.positions is None:
+        raise ValueError("placement='given' without positions, expected position ids of the outputs, [axes, K]")
+    if r.layer is not None:
+        raise ValueError(f"placement='given' at layer {r.layer}: ids are given before the model, expected None")
+    require_tensor("positions", r.positions, of="int64", shape=("axes", r.kept))
+    if r.positions.device != r.anchor.device:
+        raise ValueError(f"positions on {r.positions.device} given, the anchors are on {r.anchor.device}")
 
 
 def check_values(r: Reduction) -> None:
@@ -66,6 +82,8 @@ def check_values(r: Reduction) -> None:
         f"slots must lie in -1..{tokens - 1} (T*N = {tokens})": (r.slots >= -1) & (r.slots < tokens),
         "every output needs at least one entry": filled,
     }
+    if r.positions is not None:
+        checks["positions must not be negative"] = r.positions >= 0
     passed = torch.stack([x.all() for x in checks.values()]).tolist()
     for message, ok in zip(checks, passed, strict=True):
         if not ok:

@@ -52,8 +52,11 @@ class Reduction:
     layer
         Decoder layer at whose entrance the reduction happens; None is before the language model.
     placement
-        Position ids of the outputs: those of their anchors, the weighted centroid of their sources, or consecutive
-        numbers after the shortening.
+        Position ids of the outputs: `"anchor"`, those of their anchors; `"centroid"`, the weighted mean of their
+        sources'; `"renumbered"`, consecutive numbers after the shortening; `"given"`, `positions`. Text keeps its ids
+        unless outputs are renumbered.
+    positions
+        `[axes, kept]` ids where the placement is `"given"`: one axis, or (t, h, w). None: in all others.
     newline
         What happens to newlines after grid rows: kept where their row keeps a token, all kept, or `"none"` where the
         layout has none there.
@@ -82,6 +85,7 @@ class Reduction:
     grid: TokenGrid
     layer: int | None = None
     placement: str = "anchor"
+    positions: Int64[Tensor, "axes kept"] | None = None
     newline: str = "none"
     requested: float | None = None
     stages: Mapping[str, Any] = field(default_factory=dict)
@@ -249,7 +253,7 @@ class Reduction:
             If there is no such device here.
         """
         device = require_device(device)
-        moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in TENSORS}
+        moved: dict[str, Any] = {name: x.to(device) for name, x in self._tensors().items()}
         stages = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.stages.items()}
         return replace(self, **moved, stages=stages)
 
@@ -257,6 +261,8 @@ class Reduction:
         """A labelled dataset of the map, its stages and its settings."""
         dims = {"anchor": "kept", "slots": "slot"}
         data: dict[str, Any] = {n: (dims.get(n, "entry"), getattr(self, n).cpu().numpy()) for n in TENSORS}
+        if self.positions is not None:
+            data["positions"] = (("axis", "kept"), self.positions.cpu().numpy())
         for name, value in self.stages.items():
             if isinstance(value, Tensor):
                 axes = tuple(f"{name}_{i}" for i in range(value.ndim))
@@ -285,7 +291,7 @@ class Reduction:
         `~` is the home folder; folders above the file are made. A file that exists is replaced when the new one is
         whole. The header also holds a checksum, with which `load` compares what it reads.
         """
-        tensors = {n: getattr(self, n) for n in TENSORS}
+        tensors = self._tensors()
         tensors |= {f"stage_{k}": v for k, v in self.stages.items() if isinstance(v, Tensor)}
         write_parts(path, tensors, self._header())
 
@@ -302,6 +308,10 @@ class Reduction:
         """
         with reading_parts(path) as (tensors, header):
             return cls._from_parts(tensors, header)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        given = {} if self.positions is None else {"positions": self.positions}
+        return {n: getattr(self, n) for n in TENSORS} | given
 
     def _summary(self) -> dict[str, Any]:
         return {
@@ -323,7 +333,7 @@ class Reduction:
         rest = json.loads(header)
         stages = rest.pop("stages")
         stages |= {n.removeprefix("stage_"): v for n, v in tensors.items() if n.startswith("stage_")}
-        rest |= {n: tensors[n] for n in TENSORS}
+        rest |= {n: tensors[n] for n in (*TENSORS, *(n for n in ("positions",) if n in tensors))}
         return cls(grid=TokenGrid(*rest.pop("grid")), stages=stages, **rest)
 
 

@@ -69,6 +69,8 @@ def shortened(
         at = positions[:, anchors]
         if reduction.placement == "centroid":
             at = ((positions[:, columns] @ W.T) / W.sum(1)).round()
+        if reduction.positions is not None:
+            at = reduction.positions.double()
         outputs += [
             (
                 places[k],

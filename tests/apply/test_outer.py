@@ -65,7 +65,13 @@ def newline_of(tokens: VideoTokens) -> str:
 
 
 def placed(method: Any, placement: str) -> Any:
-    return lambda tokens: replace(method(tokens), placement=placement)
+    def decided(tokens: VideoTokens) -> Reduction:
+        reduction, positions = method(tokens), None
+        if placement == "given":  # others on every axis, in no order
+            positions = tokens.positions.flatten(1)[:, reduction.anchor] + torch.arange(reduction.kept) % 3
+        return replace(reduction, placement=placement, positions=positions)
+
+    return decided
 
 
 def generate(model: VideoLLM, inputs: Any, **arguments: Any) -> Any:
@@ -93,7 +99,7 @@ def compare(model: VideoLLM, inputs: Any, method: Any, per_row: int = 1) -> None
         torch.testing.assert_close(torch.stack(out.logits)[:, row], logits, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("placement", ["anchor", "renumbered", "centroid"])
+@pytest.mark.parametrize("placement", ["anchor", "renumbered", "centroid", "given"])
 @pytest.mark.parametrize("method", [every_third, merged, swapped, one_frame])
 def test_pruned_decoding_equals_the_reference(family_model: VideoLLM, method: Any, placement: str):
     compare(family_model, family_model.prepare(make_clip(), QUESTION), placed(method, placement))

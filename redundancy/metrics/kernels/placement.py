@@ -89,6 +89,7 @@ def assigned_positions(
 
     - `"anchor"`: those of their anchors, NaN at newlines;
     - `"centroid"`: the weighted mean of their sources' ids, rounded to integers (half to even) as `prune` does;
+    - `"given"`: the reduction's own `positions`;
     - `"renumbered"`: consecutive numbers in output order, alike on every axis, from the video's first id on; what stays
       between the outputs is counted in (`standing_between`).
 
@@ -114,12 +115,29 @@ def assigned_positions(
         if tuple(assigned.shape) != (axes, reduction.kept):
             raise ValueError(f"assigned of shape {tuple(assigned.shape)} given, expected [{axes}, {reduction.kept}]")
         return assigned.to(positions.device).double().T
+    if reduction.positions is not None:
+        return given_positions(reduction, axes).to(positions.device).double().T
     if reduction.placement == "centroid":
         sources = video_sources(reduction)
         return sources.mean(position_coordinates(sources.token, positions)).round()
     if reduction.placement == "anchor":
         return position_coordinates(reduction.anchor_token, positions)
     return renumbered(reduction, positions).double()[:, None].expand(-1, axes)
+
+
+def given_positions(reduction: Reduction, axes: int) -> Int64[Tensor, "axes kept"]:
+    """Position ids that a reduction with the placement `"given"` brings.
+
+    Raises
+    ------
+    ValueError
+        If they are on another number of axes than the model's.
+    """
+    given = reduction.positions
+    if given is None or len(given) != axes:
+        found = None if given is None else tuple(given.shape)
+        raise ValueError(f"positions of shape {found} given in a reduction, expected [{axes}, {reduction.kept}]")
+    return given
 
 
 class Between(NamedTuple):

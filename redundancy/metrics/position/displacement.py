@@ -50,7 +50,7 @@ class GridDisplacement(NamedTuple):
     bounds=(-math.inf, math.inf),
     higher="the content comes from later, lower, or further right than the output stands",
     known=("keep-all: 0", "two tokens dt steps apart, placed on the first: dt/2"),
-    undefined="where the placement is renumbered, which leaves the grid; " + NO_PLACE,
+    undefined="where the placement is renumbered or given, which leaves the grid; " + NO_PLACE,
 )
 def grid_displacement(reduction: Reduction, frame_time: Float[Tensor, "frames"]) -> GridDisplacement:
     """Weighted mean place of an output's sources on the grid minus the place it takes, `sum_n w_kn p_n - q_k`.
@@ -59,7 +59,7 @@ def grid_displacement(reduction: Reduction, frame_time: Float[Tensor, "frames"])
     ----------
     reduction
         Its placement says what q is: the anchor's cell, the sources' centroid (then the displacement is 0), or no cell
-        at all (renumbered).
+        at all (renumbered, given).
     frame_time
         `[T]` seconds of the temporal steps.
 
@@ -75,7 +75,7 @@ def grid_displacement(reduction: Reduction, frame_time: Float[Tensor, "frames"])
         place = sources.mean(coordinates)
     else:
         place = _with_time(reduction.anchor_token, reduction, frame_time)
-    if reduction.placement == "renumbered":
+    if reduction.placement in ("renumbered", "given"):
         place = torch.full_like(place, torch.nan)
     moved = sources.mean(coordinates - place[sources.output]).float()
     return GridDisplacement(

@@ -102,6 +102,8 @@ def assigned(reduction: Reduction, positions: torch.Tensor) -> Float64[np.ndarra
     if reduction.placement == "renumbered":
         known = [math.nan] * reduction.kept if reduction.layer is not None else numbered(reduction, positions)[:-1]
         return np.repeat(np.array(known)[:, None], len(positions), 1)
+    if reduction.positions is not None:
+        return reduction.positions.T.double().numpy()
     at = places(reduction, ids(positions))
     return np.round(at) if reduction.placement == "centroid" else at
 
@@ -117,7 +119,7 @@ def cells(grid: TokenGrid) -> Float64[np.ndarray, "tokens three"]:
 def grid_displacement(reduction: Reduction, frame_time: torch.Tensor) -> Any:
     x = cells(reduction.grid)
     x = np.column_stack([x, frame_time.double().numpy()[x[:, 0].astype(int)]])
-    q = np.full((reduction.kept, 4), np.nan) if reduction.placement == "renumbered" else places(reduction, x)
+    q = np.full((reduction.kept, 4), np.nan) if reduction.placement in ("renumbered", "given") else places(reduction, x)
     d = sums(dense(reduction), x) - q
     return d[:, :3], np.hypot(d[:, 1], d[:, 2]), np.abs(d[:, 0]), np.abs(d[:, 3])
 
@@ -162,7 +164,9 @@ def alignment(reduction: Reduction, positions: torch.Tensor, rotary: RotaryLayou
 
 def coherence(reduction: Reduction, positions: torch.Tensor, rotary: RotaryLayout) -> Any:
     every = Reduction.keep_all(reduction.grid)  # any known place will do
-    anywhere = replace(reduction, placement="anchor", anchor=torch.zeros_like(reduction.anchor), layer=None)
+    anywhere = replace(
+        reduction, placement="anchor", positions=None, anchor=torch.zeros_like(reduction.anchor), layer=None
+    )
     assert not np.isnan(assigned(every, positions)).any()
     return by_axis(np.abs(phases(anywhere, positions, rotary)), rotary)
 
@@ -180,7 +184,7 @@ def distance_to_text(reduction: Reduction, positions: torch.Tensor, last_positio
         if len(positions) > 1 and positions[0].max() > positions[1:].max():  # the text may stand beside the video
             last = math.nan
     new = last - assigned(reduction, positions)
-    old = last_position - places(replace(reduction, placement="anchor"), ids(positions))
+    old = last_position - places(replace(reduction, placement="anchor", positions=None), ids(positions))
     return new, old, new / old
 
 
@@ -221,6 +225,10 @@ def placed(seed: int, T: int, N: int, D: int) -> dict[str, Any]:
         return {"reduction": reduction, "positions": prompt_positions(reduction.grid, start=seed % 50, newlines=True)}
     reduction = random_reduction(seed, T, N)
     positions = (prompt_positions if seed % 3 == 1 else mrope_positions)(reduction.grid, start=seed % 50)
+    if seed % 4 == 0 and reduction.layer is None:  # ids of one's own, near the video's
+        low, high = int(positions.min()), int(positions.max()) + 1
+        ids = np.random.default_rng(seed).integers(low, high, (len(positions), reduction.kept))
+        reduction = replace(reduction, placement="given", positions=torch.from_numpy(ids))
     return {"reduction": reduction, "positions": positions}
 
 

@@ -11,6 +11,8 @@ from jaxtyping import Float64
 from redundancy.reduction import PLACEMENTS, Reduction
 from redundancy.tokens import RotaryLayout, TokenGrid
 
+WITHOUT_IDS = tuple(name for name in PLACEMENTS if name != "given")
+
 
 def random_grid(rng: np.random.Generator, T: int, N: int) -> TokenGrid:
     rows = int(rng.choice([r for r in range(1, N + 1) if N % r == 0]))
@@ -37,7 +39,7 @@ def random_merge(rng: np.random.Generator, grid: TokenGrid, slots: torch.Tensor,
 def random_reduction(seed: int, T: int, N: int) -> Reduction:
     """By turns a selection, a merge, a merge inside the model with newlines, and everything; placements at random."""
     rng = np.random.default_rng(seed)
-    grid, placement = random_grid(rng, T, N), str(rng.choice(PLACEMENTS))
+    grid, placement = random_grid(rng, T, N), str(rng.choice(WITHOUT_IDS))
     every = torch.arange(T * N)
     if seed % 4 == 0:
         chosen = torch.from_numpy(rng.permutation(T * N)[: rng.integers(1, T * N + 1)])
@@ -56,7 +58,7 @@ def row_newline_reduction(seed: int, T: int, N: int) -> Reduction:
     chosen = torch.from_numpy(np.sort(rng.permutation(T * N)[: rng.integers(1, T * N + 1)]))
     policies = ["kept rows", "all"] + ["none"] * (grid.frames * grid.rows > 1)
     return Reduction.from_selection(
-        chosen, grid=grid, placement=str(rng.choice(PLACEMENTS)), newline=str(rng.choice(policies))
+        chosen, grid=grid, placement=str(rng.choice(WITHOUT_IDS)), newline=str(rng.choice(policies))
     )
 
 
