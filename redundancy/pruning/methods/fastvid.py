@@ -14,11 +14,12 @@ from redundancy.metrics.temporal import transition_similarity
 from redundancy.pruning.base import Entries, Method, Needs, require_choice, require_range
 from redundancy.pruning.host import to_host
 from redundancy.pruning.part import Slot
+from redundancy.pruning.parts.context import CONTEXTS, evenly, segment_clusters
 from redundancy.pruning.parts.fastvid_budget import VARIANTS, FastVIDBudget, fastvid_budget
 from redundancy.pruning.parts.merge import MERGERS, Merger, nearest_by_cosine
 from redundancy.pruning.parts.salience import SALIENCE_SOURCES, Recorded, Salience
 from redundancy.pruning.parts.segment import SEGMENTERS, Segmenter, dyseg, frame_features
-from redundancy.pruning.parts.select import dual_anchor, true_indices
+from redundancy.pruning.parts.select import dual_anchor, top_salience, true_indices
 from redundancy.reduction import Reduction
 from redundancy.tokens import TokenLayout, VideoTokens
 
@@ -59,6 +60,10 @@ class FastVID(Method):
         Object, or name in `SEGMENTERS`, used in place of DySeg with c and tau.
     merger
         Object, or name in `MERGERS`, which then has this `beta` if it has one.
+    context
+        What becomes a context token: `"density"`, the density peaks of anchor frames; `"uniform"`, as many of their
+        tokens at even steps; `"cluster"`, clusters of the segment's tokens, each at the place of its first token (then
+        `merger` is `"cluster_mean"` in the table that compares them).
     parity
         As the authors' code. By default a segment is merged as a whole whatever its budget, a context token is no
         member of its own cluster, zero vectors have cosine 0, and a retention of 1 keeps all tokens.
@@ -91,10 +96,14 @@ class FastVID(Method):
     features: str = "auto"
     segmenter: Segmenter | str | None = None
     merger: Merger | str = "anchor_centric"
+    context: str = "density"
     parity: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_choice("context", self.context, CONTEXTS)
+        if self.parity and self.context != "density":
+            raise ValueError(f"context={self.context!r} with parity given, the authors' code has 'density' alone")
         require_range("retention", self.retention, 0, 1, open_low=True)
         require_range("c", self.c, 1)
         require_range("d", self.d, 0, 1)
@@ -149,6 +158,7 @@ class FastVID(Method):
             ignore=self.ignore,
             merger=self.part("merger"),
             lengths=None if self.segmenter is None else self.part("segmenter")(tokens),
+            context=self.context,
             parity=self.parity,
         )
         if self.retention == 1 and not self.parity:
@@ -171,14 +181,17 @@ def fastvid(
     ignore: float = 0.95,
     merger: Merger | str = "anchor_centric",
     lengths: Int64[Tensor, "segments"] | None = None,
+    context: str = "density",
     parity: bool = False,
 ) -> Entries:
     """FastVID on plain arrays.
 
     1. Segments: DySeg on the frame features, or `lengths`.
     2. Budgets: salient tokens of each frame, context tokens of every p-th frame from the end of a segment.
-    3. The most salient tokens are kept; of the others, the density peaks of anchor frames become context tokens.
-    4. Every token of the segment that is not salient joins, for each anchor frame, the context token of largest cosine.
+    3. The most salient tokens are kept; of the others, the density peaks of anchor frames become context tokens (or
+       what else `context` says).
+    4. Every token of the segment that is not salient joins, for each anchor frame, the context token of largest cosine;
+       of clusters the nearest.
 
     Returns
     -------
@@ -196,16 +209,19 @@ def fastvid(
     if lengths is None and c > len(features):
         budget.clamped.append(f"c = {c}: {len(features)} (frames)")
     x = features.float()
-    salient, peak = dual_anchor(x, salience, salient=budget.salient, context=budget.context)
-    context = peak < budget.context.to(peak.device)[:, None]
-    anchor = true_indices(salient | context, int((budget.salient + budget.context).sum()))
-    order = peak if parity and variant == "onevision" else None
-    at, member, target = _merge_segments(x, salient, context, budget, segments, order=order, parity=parity)
+    if context == "cluster":
+        salient = top_salience(salience, budget.salient)
+        chosen, at, member, target = segment_clusters(x, ~salient, budget.context, segments)
+    else:
+        salient, chosen, order = _context_tokens(x, salience, budget, context)
+        order = order if parity and variant == "onevision" else None
+        at, member, target = _merge_segments(x, salient, chosen, budget, segments, order=order, parity=parity)
+    anchor = true_indices(salient | chosen, int((budget.salient + budget.context).sum()))
     output = torch.empty(salient.numel(), dtype=torch.int64, device=x.device)
     output[anchor] = torch.arange(len(anchor), device=x.device)
     target = output[at[target]]
     weights = MERGERS.resolved(merger, beta=beta)(target, len(anchor))
-    is_context = context.flatten()[anchor]
+    is_context = chosen.flatten()[anchor]
     stages = {
         "variant": variant,
         "segments": segments,
@@ -217,13 +233,39 @@ def fastvid(
         "merge_count": torch.zeros_like(anchor).index_add(0, target, torch.ones_like(target)),
         "clamped": budget.clamped,
     }
-    return Entries(
+    entries = Entries(
         anchor=anchor,
         source=torch.cat([anchor, member]),
         target=torch.cat([torch.arange(len(anchor), device=x.device), target]),
         weight=torch.cat([torch.where(is_context, weights.anchor, 1.0), weights.member]),
         stages=stages,
     )
+    return _at_first_sources(entries) if context == "cluster" else entries
+
+
+def _context_tokens(
+    x: Float[Tensor, "frames tokens channels"],
+    salience: Float[Tensor, "frames tokens"],
+    budget: FastVIDBudget,
+    context: str,
+) -> tuple[Bool[Tensor, "frames tokens"], Bool[Tensor, "frames tokens"], Int64[Tensor, "frames tokens"] | None]:
+    """Salient tokens, context tokens of anchor frames, and the ranks of these where they have an order."""
+    if context == "uniform":
+        salient = top_salience(salience, budget.salient)
+        return salient, evenly(~salient, budget.context), None
+    salient, peak = dual_anchor(x, salience, salient=budget.salient, context=budget.context)
+    return salient, peak < budget.context.to(peak.device)[:, None], peak
+
+
+def _at_first_sources(entries: Entries) -> Entries:
+    """The same outputs, each at the place of its first source of some weight, in order of these places."""
+    used = entries.weight > 0
+    first = entries.anchor.scatter_reduce(0, entries.target[used], entries.source[used], "amin", include_self=True)
+    order = first.argsort(stable=True)
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order), device=order.device)
+    stages = {k: v[order] if k in ("context", "merge_count") else v for k, v in entries.stages.items()}
+    return Entries(first[order], entries.source, place[entries.target], entries.weight, stages)
 
 
 def _merge_segments(
