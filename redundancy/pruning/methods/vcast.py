@@ -43,7 +43,8 @@ class VCast(Method):
         Of the softmax of curvature.
     budget
         What weighs frames, an object or a name in `BUDGETS`, which then has this `temperature` and `segmenter` if it
-        has one: `"curvature"`; `"uniform"`: nothing; `"segments"`: each segment the same.
+        has one: `"curvature"`; `"uniform"`: nothing; `"segments"`: each segment the same; `"uniqueness"` and
+        `"windows"`: as VidCom2 and HoliTom share tokens among frames.
     segmenter
         Segments of that budget: object, or name in `SEGMENTERS`.
     selector

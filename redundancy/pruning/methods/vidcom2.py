@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
-import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
 from redundancy.pruning.base import Kind, Method, require_range
 from redundancy.pruning.host import to_host
 from redundancy.pruning.parts.select import rank, true_indices
+from redundancy.pruning.parts.uniqueness import Uniqueness, uniqueness
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
-
-KERNEL_WIDTHS = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0)
-TEMPERATURE = 0.01
-EPSILON = 1e-12
-
-
-class Uniqueness(NamedTuple):
-    """Likeness `[T, N]` of each token to the video and to its frame, budgets `[T]`, and what led to them."""
-
-    video: Float[Tensor, "frames tokens"]
-    frame: Float[Tensor, "frames tokens"]
-    rate: Float[Tensor, "frames"]
-    budget: Int64[Tensor, "frames"]
-    channels: Int64[Tensor, "kept_channels"]
 
 
 @dataclass(frozen=True)
@@ -96,34 +82,3 @@ def vidcom2(unique: Uniqueness) -> Int64[Tensor, "kept"]:
     likeness = unique.video + unique.frame
     keep = rank(-likeness) < unique.budget[:, None]
     return true_indices(keep, int(to_host(unique.budget.sum())))
-
-
-def uniqueness(features: Float[Tensor, "frames tokens channels"], *, retention: float) -> Uniqueness:
-    """Global uniqueness: how like each token is to the video and to its frame, and the budgets that follow.
-
-    1. Half of the channels, those of smallest variance over all tokens, are kept; tokens get unit length on them.
-    2. Likeness to a centre is a sum of Gaussian kernels of `KERNEL_WIDTHS`; centres are plain means.
-    3. A frame's score is minus its mean likeness to the video; `p = softmax(score / 0.01)`.
-    4. `rate[t] = min(1, retention * (1 + p[t] - mean p))`, `budget[t] = max(1, round(rate[t] * N))`, half to even.
-
-    Source: VidCom2 (arXiv:2505.14454), section 3, eq. 1 to 5; details from the authors' code.
-    """
-    _, N, D = features.shape
-    x = features.float()
-    variance = x.flatten(0, 1).var(dim=0, correction=0)
-    channels = variance.argsort(stable=True)[: max(int(D * 0.5), 1)].sort().values
-    x = x[..., channels]
-    x = x / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(EPSILON)
-    to_video = _kernel(x, x.mean((0, 1)))
-    to_frame = _kernel(x, x.mean(1, keepdim=True))
-    score = -to_video.mean(1)
-    p = ((score - score.max()) / TEMPERATURE).softmax(0)
-    rate = (retention * (1 + p - p.mean())).clamp_max(1.0)
-    budget = (rate * N).round().long().clamp(1, N)
-    return Uniqueness(to_video, to_frame, rate, budget, channels)
-
-
-def _kernel(x: Tensor, centre: Tensor) -> Float[Tensor, "frames tokens"]:
-    squared = (x - centre).square().sum(-1)
-    widths = torch.tensor(KERNEL_WIDTHS, dtype=x.dtype, device=x.device)
-    return torch.exp(-squared[..., None] / (2 * widths)).sum(-1)

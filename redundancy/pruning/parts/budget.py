@@ -14,8 +14,12 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from redundancy.metrics.temporal import token_persistence
+from redundancy.pruning.host import to_host
 from redundancy.pruning.part import Part, Registry, Slot
 from redundancy.pruning.parts.segment import SEGMENTERS, Segmenter
+from redundancy.pruning.parts.uniqueness import frame_rates, uniqueness
+from redundancy.pruning.parts.windows import static_windows
 from redundancy.pruning.settings import Needs, require_choice, require_range
 from redundancy.tokens import TokenLayout, VideoTokens
 
@@ -150,6 +154,9 @@ class CurvatureBudget(Budget):
     ----------
     temperature
         Above 0; the larger, the more alike the frames.
+    keep_ends
+        True: the first and the last frame, which have no curvature (it counts as 1), weigh as much as the sharpest
+        turn. The authors' log names such a switch, which is off; what it does there is not published.
 
     Source: V-CAST (arXiv:2603.27650), section 3.2, eq. 3.
     """
@@ -158,6 +165,7 @@ class CurvatureBudget(Budget):
     source: ClassVar[str] = "V-CAST (arXiv:2603.27650), section 3.2"
 
     temperature: float = 0.7
+    keep_ends: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -165,7 +173,11 @@ class CurvatureBudget(Budget):
 
     def weights(self, tokens: VideoTokens, path: FramePath) -> Float[Tensor, "frames"]:
         """Softmax of curvature."""
-        return curvature_weights(path.curvature, temperature=self.temperature)
+        curvature = path.curvature
+        if self.keep_ends:
+            ends = torch.tensor([0, len(curvature) - 1])
+            curvature = curvature.index_fill(0, ends, float(curvature.max()))
+        return curvature_weights(curvature, temperature=self.temperature)
 
 
 @dataclass(frozen=True)
@@ -207,4 +219,56 @@ class SegmentBudget(Budget):
         return needs
 
 
-BUDGETS: Registry[Budget] = Registry("BUDGETS", "budget", Budget, CurvatureBudget(), UniformBudget(), SegmentBudget())
+@dataclass(frozen=True)
+class UniquenessBudget(Budget):
+    """Frames that are unlike the video keep more: `1 + p[t] - mean p` of VidCom2's softmax p.
+
+    Source: VidCom2 (arXiv:2505.14454), section 3, eq. 2 and 3.
+    """
+
+    name: ClassVar[str] = "uniqueness"
+    source: ClassVar[str] = "VidCom2 (arXiv:2505.14454), section 3"
+
+    def weights(self, tokens: VideoTokens, path: FramePath) -> Float[Tensor, "frames"]:
+        """Relative rates of frames, before any is cut to a whole frame."""
+        return to_host(frame_rates(uniqueness(tokens.features, retention=1.0).video))
+
+
+@dataclass(frozen=True)
+class WindowsBudget(Budget):
+    """As many as HoliTom leaves of each frame: places that are static in its window count in the window's first frame.
+
+    Parameters
+    ----------
+    tau
+        Similarity above which a place is static.
+
+    Source: HoliTom (arXiv:2505.21334), section 3.2.
+    """
+
+    name: ClassVar[str] = "windows"
+    source: ClassVar[str] = "HoliTom (arXiv:2505.21334), section 3.2"
+
+    tau: float = 0.8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range("tau", self.tau, -1, 1)
+
+    def weights(self, tokens: VideoTokens, path: FramePath) -> Float[Tensor, "frames"]:
+        """Tokens left of each frame when static places are kept once a window."""
+        persistence = token_persistence(tokens.features.float()).nan_to_num(0.0)
+        windows = static_windows(persistence, tau=self.tau)
+        left = torch.full((tokens.grid.frames,), tokens.grid.tokens_per_frame, dtype=torch.float32)
+        end = 0
+        for length in windows.lengths.tolist():
+            start, end = end, end + length
+            if length > 1:
+                left[start + 1 : end] -= float(windows.gain[start, end - 1]) / (length - 1)
+        return left
+
+
+BUDGETS: Registry[Budget] = Registry(
+    *("BUDGETS", "budget", Budget),
+    *(CurvatureBudget(), UniformBudget(), SegmentBudget(), UniquenessBudget(), WindowsBudget()),
+)

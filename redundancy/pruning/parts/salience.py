@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from redundancy.metrics.visual import sinks_salience
 from redundancy.pruning.part import Part, Registry
 from redundancy.pruning.parts.draw import generator_of
-from redundancy.pruning.settings import Needs
+from redundancy.pruning.settings import Needs, require_range
 from redundancy.tokens import TokenLayout, VideoTokens
 
 
@@ -71,6 +72,42 @@ class RandomSalience(Salience):
         return draw.to(tokens.features.device)
 
 
+@dataclass(frozen=True)
+class WithoutSinks(Salience):
+    """Another source with its sinks last: places whose salience is an outlier in most frames, see `sinks_salience`.
+
+    Parameters
+    ----------
+    of
+        Name of the source, as in `Recorded`.
+    factor, share
+        As in `sinks_salience`: deviations above the median, and share of the frames.
+
+    Source: own, after Darcet et al. 2024 (arXiv:2309.16588).
+    """
+
+    name: ClassVar[str] = "without_sinks"
+
+    of: str = "received"
+    factor: float = 6.0
+    share: float = 0.8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range("factor", self.factor, 0)
+        require_range("share", self.share, 0, 1, open_low=True)
+
+    def __call__(self, tokens: VideoTokens) -> Float[Tensor, "frames tokens"]:
+        """Scores of one video; those of sinks are the least of their frame."""
+        score = tokens.salience_from(self.of)
+        sink = sinks_salience(score, factor=self.factor, share=self.share).sinks_salience > 0
+        return torch.where(sink, score.amin(1, keepdim=True), score)
+
+    def needs(self, layout: TokenLayout | None = None) -> Needs:
+        """The source that it changes."""
+        return Needs(salience=self.of)
+
+
 SALIENCE_SOURCES: Registry[Salience] = Registry("SALIENCE_SOURCES", "source of salience", Salience)
 SALIENCE_SOURCES |= {name: Recorded(name) for name in ("pooling_head", "received", "mean_query", "norm")}
-SALIENCE_SOURCES |= {RandomSalience.name: RandomSalience()}
+SALIENCE_SOURCES |= {RandomSalience.name: RandomSalience(), WithoutSinks.name: WithoutSinks()}
