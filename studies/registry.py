@@ -10,6 +10,7 @@ from .core.study import Study
 
 STUDIES: tuple[str, ...] = (
     "ablate_segments",
+    "ablate_budget",
     "redundancy_profile",
     "position_drift",
     "attention_lost",

@@ -34,6 +34,7 @@ from redundancy.plot.rows import between_groups, interval_rows, numbered_matrix
 from redundancy.plot.style import CONTROL
 
 ALL = "all"
+POINT: dict[str, Any] = {"linestyle": "none", "markersize": 3.2}
 
 
 def panel(
@@ -71,11 +72,13 @@ def panel(
             if draw is not forest:  # whose rows have names all the same
                 axes.set(xticks=[], yticks=[])
             return
-        if zero:
+        if zero and draw is by_setting:
+            axes.axvline(0, color=CONTROL, linewidth=0.8, zorder=0)
+        elif zero:
             axes.axhline(0, color=CONTROL, linewidth=0.8, zorder=0)
         for name, level in (levels or {}).items():
             axes.axhline(level, color="0.3", linewidth=0.9, linestyle=":", zorder=0, label=name)
-        if draw in (forest, stacked_bars):
+        if draw in (forest, stacked_bars, by_setting):
             axes.set(xlabel=label, xlim=limits)
         else:
             axes.set(ylabel=label or axes.get_ylabel(), ylim=limits)
@@ -276,6 +279,36 @@ def forest(
         axes.axvspan(*grey, color="0.9", zorder=0)
     if "group" in summary.coords:
         between_groups(axes, [str(g) for g in summary["group"].values], names=groups)
+    return bool(shown.notnull().any())
+
+
+def by_setting(axes: Axes, summary: xr.Dataset, measure: str, *, variable: str = "value", at: At | None = None) -> bool:
+    """A row per `setting` and `level` of the conditions: a point with its interval for each retention `asked` for.
+
+    The name of a setting stands above its levels; that which is the default has its name in italics.
+    """
+    shown = values(summary, measure, variable=variable, at=at)
+    where = list(zip(names_of(shown["setting"]), names_of(shown["level"]), strict=True))
+    rows: list[tuple[str, str | None]] = []
+    for setting in dict.fromkeys(s for s, _ in where):
+        rows += [(setting, None), *dict.fromkeys(pair for pair in where if pair[0] == setting)]
+    place = {row: y for y, row in enumerate(rows)}
+    asked = sorted(set(shown["asked"].values.tolist()), reverse=True)
+    for k, (retention, ink) in enumerate(zip(asked, colours([f"{r:g}" for r in asked]).values(), strict=True)):
+        of_one = shown["asked"].values == retention
+        y = np.array([place[pair] for pair in where])[of_one] + 0.18 * (k - (len(asked) - 1) / 2)
+        cells = shown.values[of_one]
+        axes.hlines(y, cells[:, 1], cells[:, 2], color=ink, linewidth=1)
+        axes.plot(cells[:, 0], y, label=f"{retention:g} of the tokens", color=ink, **POINT, marker="os^Dv"[k % 5])
+    usual = {pair for pair, same in zip(where, shown["default"].values.tolist(), strict=True) if same}
+    axes.set_yticks(range(len(rows)), [setting if level is None else level for setting, level in rows], fontsize=6)
+    for row, text in zip(rows, axes.get_yticklabels(), strict=False):  # shared axes have none
+        text.set_fontweight("bold" if row[1] is None else "normal")
+        text.set_fontstyle("italic" if row in usual else "normal")
+    for y in (y for (_, level), y in place.items() if level is None):
+        axes.axhspan(y - 0.5, y + 0.5, color="0.95", linewidth=0, zorder=-1)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
     return bool(shown.notnull().any())
 
 

@@ -1,0 +1,116 @@
+"""What one change of a method does to a clip: answers and measurements of the changed decision and its controls."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from redundancy.evaluation.decisions import anchors_alone
+from redundancy.evaluation.session import VideoSession
+from redundancy.metrics.measure import defined_mean
+from redundancy.pruning.base import InnerMethod, Method
+from redundancy.reduction import Reduction
+
+ANSWERS = {
+    "accuracy": "questions answered rightly",
+    "agreement": "questions answered as by the full model",
+    "kl": "KL divergence of the next token from the full model's",
+}
+# what a reduction does, whose mean over outputs, frames or tokens explains answers; all are outputs of metrics
+EXPLAINING = {
+    "reconstruction_error": "relative error of rebuilding all tokens from the outputs",
+    "nearest_distance": "cosine distance of tokens to the nearest output",
+    "alignment_all": "rotary alignment of outputs with their sources",
+    "coherence_all": "how well the sources of an output agree on its rotation",
+    "attention_lost": "LLM attention on tokens that are no anchors",
+    "frames_covered": "share of frames that keep a token",
+    "turn_coverage": "turns of the trajectory that keep their share of tokens",
+    "cells_covered": "share of grid cells near a kept token",
+}
+OWN, BASE, DROP, RANDOM = "own", "base", "anchors alone", "random tokens"
+
+
+class Held(NamedTuple):
+    """A reduction with the name of the variant, the seed (-1: none) and what was put in place of missing sources."""
+
+    variant: str
+    seed: int
+    reduction: Reduction
+    note: str = ""
+
+
+def content_of(reduction: Reduction | None) -> str:
+    """Digest of what a reduction does: outputs, weights and places; equal decisions of two methods have one."""
+    total = hashlib.sha256()
+    if reduction is not None:
+        total.update(f"{reduction.placement} {reduction.newline}".encode())
+        given = () if reduction.positions is None else (reduction.positions,)
+        for tensor in (reduction.anchor, reduction.source, reduction.target, reduction.weight, *given):
+            total.update(f" {tuple(tensor.shape)} ".encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+def answered(video: VideoSession, reduction: Reduction | None, inner: Sequence[InnerMethod] = ()) -> dict[str, float]:
+    """Means of `ANSWERS` over the session's questions; computed once for each decision of a session."""
+
+    def means() -> dict[str, float]:
+        rows = video.answers(reduction, inner, against="full")
+        named = {"accuracy": rows["correct"], "agreement": rows["agreement"], "kl": rows["kl"]}
+        return {name: float(column.astype(float).mean()) for name, column in named.items()}
+
+    return video.once(("answered", content_of(reduction), repr(tuple(inner))), means, owner=__name__)
+
+
+def explained(video: VideoSession, reduction: Reduction, names: Sequence[str]) -> dict[str, float]:
+    """Means of metrics of a reduction, of attention that of the last prompt token over the session's questions."""
+
+    def means() -> dict[str, float]:
+        values = video.values(reduction, names, rows="last" if video.questions else None)
+        return {name: defined_mean(values[name].astype(float)) for name in names}
+
+    return video.once(("explained", content_of(reduction), tuple(names)), means, owner=__name__)
+
+
+def held_against(
+    video: VideoSession,
+    method: Method,
+    base: Method | None,
+    *,
+    seeds: int,
+    then: Callable[[VideoSession, Reduction], Reduction] | None = None,
+) -> Iterator[Held]:
+    """A method's decisions and their controls: the method before the change, the anchors alone, random tokens.
+
+    Parameters
+    ----------
+    method, base
+        With the change, and without it.
+    seeds
+        Of what draws, and of random tokens.
+    then
+        What is done to each of the method's decisions: another placement.
+    """
+    first: Reduction | None = None
+    for seed, decided, note in video.decide(method, seeds=seeds):
+        reduction = decided if then is None else then(video, decided)
+        yield Held(OWN, seed, reduction, note)
+        first = reduction if first is None else first
+    assert first is not None
+    if not first.is_selection:
+        yield Held(DROP, -1, anchors_alone(first))
+    if base is not None:
+        yield from (Held(BASE, seed, reduction) for seed, reduction, _ in video.decide(base, seeds=seeds))
+    yield from (Held(RANDOM, seed, video.random_like(first, seed=seed)) for seed in range(seeds))
+
+
+def ablated(
+    video: VideoSession, held: Iterator[Held], names: Sequence[str], *, inner: Sequence[InnerMethod] = ()
+) -> Iterator[dict[str, Any]]:
+    """A row for each decision that is held against others: answers, where there are questions, and metrics."""
+    for variant, seed, reduction, note in held:
+        row: dict[str, Any] = {"variant": variant, "seed": seed, "replaced": note}
+        row |= {"achieved": reduction.achieved if variant == OWN else float("nan"), "share": reduction.achieved}
+        answers = partial(answered, video, reduction, inner)
+        yield row | explained(video, reduction, names) | (answers() if video.questions else {})
