@@ -1,9 +1,9 @@
 """Which frames should keep more? Budgets per frame, the tokens of each frame chosen alike: V-CAST with other budgets.
 
 Every frame as much (uniform), every segment as much, as VidCom2 gives to unlike frames, as HoliTom leaves of static
-windows, and by the curvature of the path of frames (V-CAST's own): over its temperature, with ends that count as
-turns, and with both rules for what rounding leaves over. Intervals are over clips, differences from V-CAST are paired.
-The second figure shows the budgets over time of the clip with the most cuts.
+windows, and by the curvature of the path of frames (V-CAST's own): over its temperature, with ends that count as turns,
+and with both rules for what rounding leaves over. Intervals are over clips, differences from V-CAST are paired. The
+second figure shows the budgets over time of the clip with the most cuts.
 
     python -m studies.ablate_budget
     python -m studies.ablate_budget --only budget --retentions 0.25 --videos my_videos/
@@ -73,10 +73,10 @@ def budgets_over_time(video: VideoSession, options: Options) -> dict[str, Any]:
     }
 
 
-def with_example(summary: xr.Dataset, rows: pd.DataFrame, *, facts: Facts, options: Any, measures: Any) -> xr.Dataset:
+def with_example(summary: xr.Dataset, rows: pd.DataFrame, *, facts: Facts, options: Any, **told: Any) -> xr.Dataset:
     """Adds tests, and the clip that is shown: that with the most known cuts, of these with the least even path."""
     video = max(facts, key=lambda v: (len(facts[v]["known_cuts"] or ()), float(np.std(facts[v]["curvature"]))))
-    summary = tested(summary, rows, facts=facts, options=options, measures=measures)
+    summary = tested(summary, rows, facts=facts, options=options, **told)
     return summary.assign_attrs(example=json.dumps({"video": video, **facts[video]}))
 
 

@@ -1,11 +1,11 @@
 """Which segmentation holds alike frames together and cuts where scenes change? Every segmenter against random cuts.
 
 For each clip and each segmenter (over its numbers of segments and thresholds): number and length of segments,
-similarity inside segments and across cuts, agreement with the known scene cuts, what FastVID keeps with these
-segments, and the same for random cuts into as many segments. Intervals are over clips, differences from
-random cuts are paired. Where clips bring questions, the model answers them with what FastVID keeps, beside random cuts
-and as many random tokens. FastVID runs with the budgets of its LLaVA-Video variant, which loses no token to rounding.
-Random cuts with which it keeps another number of tokens, because a budget was clamped, are left out there.
+similarity inside segments and across cuts, agreement with the known scene cuts, what FastVID keeps with these segments,
+and the same for random cuts into as many segments. Intervals are over clips, differences from random cuts are paired.
+Where clips bring questions, the model answers them with what FastVID keeps, beside random cuts and as many random
+tokens. FastVID runs with the budgets of its LLaVA-Video variant, which loses no token to rounding. Random cuts with
+which it keeps another number of tokens, because a budget was clamped, are left out there.
 
     python -m studies.ablate_segments
     python -m studies.ablate_segments --videos my_videos/ --model llava-hf/llava-onevision-qwen2-7b-ov-hf --frames 32

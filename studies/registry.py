@@ -10,11 +10,15 @@ from .core.study import Study
 
 STUDIES: tuple[str, ...] = (
     "ablate_segments",
+    "ablate_merging",
+    "ablate_salience",
     "ablate_budget",
+    "ablate_selection",
     "redundancy_profile",
     "position_drift",
     "attention_lost",
     "method_agreement",
+    "parity_gap",
     "retention_curve",
     "metric_prediction",
     "efficiency",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 from redundancy.evaluation.decisions import anchors_alone
 from redundancy.evaluation.session import VideoSession
+from redundancy.metrics.agreement import anchor_jaccard
 from redundancy.metrics.measure import defined_mean
 from redundancy.pruning.base import InnerMethod, Method
 from redundancy.reduction import Reduction
@@ -18,11 +18,16 @@ ANSWERS = {
     "agreement": "questions answered as by the full model",
     "kl": "KL divergence of the next token from the full model's",
 }
+SHARED = {
+    "same_tokens": "Jaccard index of the places kept with those before the change",
+    "same_answers": "questions answered as before the change",
+}
 # what a reduction does, whose mean over outputs, frames or tokens explains answers; all are outputs of metrics
 EXPLAINING = {
     "reconstruction_error": "relative error of rebuilding all tokens from the outputs",
     "nearest_distance": "cosine distance of tokens to the nearest output",
     "alignment_all": "rotary alignment of outputs with their sources",
+    "position_displacement_time": "distance of content and place on the first position axis, ids",
     "coherence_all": "how well the sources of an output agree on its rotation",
     "attention_lost": "LLM attention on tokens that are no anchors",
     "frames_covered": "share of frames that keep a token",
@@ -52,15 +57,23 @@ def content_of(reduction: Reduction | None) -> str:
     return total.hexdigest()
 
 
-def answered(video: VideoSession, reduction: Reduction | None, inner: Sequence[InnerMethod] = ()) -> dict[str, float]:
-    """Means of `ANSWERS` over the session's questions; computed once for each decision of a session."""
+class Answered(NamedTuple):
+    """Means of `ANSWERS` over a session's questions, and what was answered to each."""
 
-    def means() -> dict[str, float]:
+    means: dict[str, float]
+    predicted: tuple[str, ...]
+
+
+def answered(video: VideoSession, reduction: Reduction | None, inner: Sequence[InnerMethod] = ()) -> Answered:
+    """Answers to the session's questions; computed once for each decision of a session."""
+
+    def ask() -> Answered:
         rows = video.answers(reduction, inner, against="full")
         named = {"accuracy": rows["correct"], "agreement": rows["agreement"], "kl": rows["kl"]}
-        return {name: float(column.astype(float).mean()) for name, column in named.items()}
+        means = {name: float(column.astype(float).mean()) for name, column in named.items()}
+        return Answered(means, tuple(rows["predicted"]))
 
-    return video.once(("answered", content_of(reduction), repr(tuple(inner))), means, owner=__name__)
+    return video.once(("answered", content_of(reduction), repr(tuple(inner))), ask, owner=__name__)
 
 
 def explained(video: VideoSession, reduction: Reduction, names: Sequence[str]) -> dict[str, float]:
@@ -106,11 +119,31 @@ def held_against(
 
 
 def ablated(
-    video: VideoSession, held: Iterator[Held], names: Sequence[str], *, inner: Sequence[InnerMethod] = ()
+    video: VideoSession, held: Sequence[Held], names: Sequence[str], *, inner: Sequence[InnerMethod] = ()
 ) -> Iterator[dict[str, Any]]:
-    """A row for each decision that is held against others: answers, where there are questions, and metrics."""
+    """A row for each decision that is held against others: answers, where there are questions, and metrics.
+
+    Rows of the method itself also say what it shares with the method before the change: `same_tokens`, the Jaccard
+    index of the places kept, and `same_answers`, the share of questions answered alike.
+    """
+    base = next((one.reduction for one in held if one.variant == BASE), None)
     for variant, seed, reduction, note in held:
         row: dict[str, Any] = {"variant": variant, "seed": seed, "replaced": note}
         row |= {"achieved": reduction.achieved if variant == OWN else float("nan"), "share": reduction.achieved}
-        answers = partial(answered, video, reduction, inner)
-        yield row | explained(video, reduction, names) | (answers() if video.questions else {})
+        row |= explained(video, reduction, names)
+        if video.questions:
+            row |= answered(video, reduction, inner).means
+        if variant == OWN and base is not None:
+            row |= compared(video, reduction, base, inner)
+        yield row
+
+
+def compared(
+    video: VideoSession, reduction: Reduction, base: Reduction, inner: Sequence[InnerMethod] = ()
+) -> dict[str, float]:
+    """What two decisions share: places that are kept, and answers."""
+    row = {"same_tokens": float(anchor_jaccard(reduction, base))}
+    if video.questions:
+        pair = zip(*(answered(video, r, inner).predicted for r in (reduction, base)), strict=True)
+        row["same_answers"] = sum(a == b for a, b in pair) / len(video.questions)
+    return row

@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
-from redundancy.evaluation.ablation import ANSWERS, BASE, DROP, EXPLAINING, OWN, RANDOM, ablated, held_against
+from redundancy.evaluation.ablation import ANSWERS, BASE, DROP, EXPLAINING, OWN, RANDOM, SHARED, ablated, held_against
 from redundancy.evaluation.conditions import Condition
 from redundancy.evaluation.session import VideoSession
 from redundancy.evaluation.statistics.multiple import paired_tests
@@ -73,8 +73,10 @@ class Change:
         What is changed, and to what, as tables name it.
     method, base
         With the change, and without it; asked for each retention in turn where they have one.
-    then, placed
-        What is done to the method's decisions, and its name.
+    then
+        What is done to the method's decisions.
+    strict
+        Leave the change out, and say so, on a model that does not give a source that the method reads.
     """
 
     setting: str
@@ -82,7 +84,7 @@ class Change:
     method: Method
     base: Method
     then: Then | None = None
-    placed: str = ""
+    strict: bool = False
 
 
 def with_settings(setting: str, base: Method, values: Mapping[str, Mapping[str, Any]], **always: Any) -> list[Change]:
@@ -98,21 +100,29 @@ def conditions_of(changes: Sequence[Change], options: AblationOptions) -> list[C
         raise ValueError(f"only={unknown} given, expected some of {known}")
     made = []
     for change in (c for c in changes if not options.only or c.setting in options.only):
-        rated = any(f.name == "retention" for f in fields(change.method))
+        rated = _has_retention(change.method)
         for r in options.retentions if rated else [min(options.retentions, key=lambda r: abs(r - 0.25))]:
-            method: Any = replace(change.method, retention=r) if rated else change.method  # type: ignore[call-arg]
-            base: Any = replace(change.base, retention=r)  # type: ignore[call-arg]
+            method, base = (_at(one, r) for one in (change.method, change.base))
             kind = next((e.kind for e in METHODS.values() if type(e.method) is type(method)), "method")
             same = method == base and change.then is None
             made.append(
                 Condition(
                     label=f"{change.setting}: {change.value}" + (f" at {r:g}" if rated else ""),
                     method=method,
-                    parts={"base": base, "then": change.then},
+                    parts={"base": base, "then": change.then, "strict": change.strict},
                     kind=kind,
                     factors={"setting": change.setting, "level": change.value, "default": int(same), "asked": r},
                 )
             )
+    return made
+
+
+def _has_retention(method: Method) -> bool:
+    return any(f.name == "retention" for f in fields(method))
+
+
+def _at(method: Any, retention: float) -> Method:
+    made: Method = replace(method, retention=retention) if _has_retention(method) else method
     return made
 
 
@@ -125,19 +135,27 @@ def measure(
     video: VideoSession, condition: Condition, options: AblationOptions, *, names: Sequence[str]
 ) -> Iterator[Row]:
     """Rows of a change and of what it is held against."""
-    base, then = condition.parts["base"], condition.parts["then"]
-    yield from ablated(video, held_against(video, condition.outer, base, seeds=options.seeds, then=then), names)
+    base, then, strict = (condition.parts[name] for name in ("base", "then", "strict"))
+    if strict and video.suited(condition.outer)[1]:
+        return
+    yield from ablated(video, list(held_against(video, condition.outer, base, seeds=options.seeds, then=then)), names)
 
 
 def tested(
-    summary: xr.Dataset, rows: pd.DataFrame, *, facts: Facts, options: Any, measures: Mapping[str, str]
+    summary: xr.Dataset,
+    rows: pd.DataFrame,
+    *,
+    facts: Facts,
+    options: Any,
+    measures: Mapping[str, str],
+    changes: Callable[[Any], Sequence[Change]],
 ) -> xr.Dataset:
-    """Adds `difference_test`: p and q of each change against its base."""
+    """Adds `difference_test`, p and q of each change against its base, and which changes could not be made."""
     labels = names_of(summary["condition"]).tolist()
     known = rows[rows["error"].isna()].reindex(columns=[*rows.columns, *(m for m in measures if m not in rows)])
-    return summary.assign(
-        difference_test=paired_tests(known, plus=OWN, minus=BASE, measures=measures, conditions=labels)
-    )
+    made = paired_tests(known, plus=OWN, minus=BASE, measures=measures, conditions=labels)
+    wanted = [c.label for c in conditions_of(changes(options), options)]
+    return summary.assign(difference_test=made).assign_attrs(left_out=[c for c in wanted if c not in labels])
 
 
 def tables_of(summary: xr.Dataset, *, names: Sequence[str]) -> Iterator[Table | str]:
@@ -151,6 +169,7 @@ def tables_of(summary: xr.Dataset, *, names: Sequence[str]) -> Iterator[Table | 
         told = {"accuracy": Column("accuracy"), "- default": minus("accuracy")}
         told |= {"q": Column("accuracy", ".2f", of="difference_test", at={"test": "q"})}
         told |= {"- random": beside("accuracy"), "- anchors alone": alone("accuracy")}
+        told |= {"as the default": Column("same_answers", alone=True)}
         told |= {"as the full model": Column("agreement"), "KL": Column("kl"), "KL - default": minus("kl")}
         told |= {"q of KL": Column("kl", ".2f", of="difference_test", at={"test": "q"})}
         yield Table(told, f"Answers about {', '.join(summary.attrs['skills']) or 'everything'}:", name="answers")
@@ -158,6 +177,8 @@ def tables_of(summary: xr.Dataset, *, names: Sequence[str]) -> Iterator[Table | 
         some = {n: Column(n) for n in names[i : i + 3]}
         some |= {f"{n} - default": minus(n) for n in names[i : i + 3]}
         yield Table(some, "What changes beside them:" if not i else "", name=f"metrics_{i // 3 + 1}")
+    if left_out := summary.attrs["left_out"]:
+        yield f"Left out, for this model does not give what they read: {', '.join(left_out)}."
     yield (
         "- default: minus the method without the change; - random: minus as many random tokens; - anchors alone: minus "
         "the same outputs with nothing merged\ninto them. q: share of false discoveries if this and all smaller p of "
@@ -183,11 +204,7 @@ def figure_of(summary: xr.Dataset, *, shown: Sequence[tuple[str, str, str]]) -> 
     return compose(summary, panels, height=height, columns=len(panels), sharey=True)
 
 
-SHOWN = (
-    ("accuracy", "accuracy", "value"),
-    ("accuracy", "accuracy, minus default", "difference"),
-    ("kl", "KL from the full model", "value"),
-)
+SHOWN = (("accuracy", "accuracy", "value"), ("accuracy", "its change", "difference"), ("kl", "KL", "value"))
 
 
 def ablation(
@@ -216,9 +233,9 @@ def ablation(
         Other fields of `Study`.
     """
     metrics = {n: EXPLAINING[n] for n in explaining}
-    measures = {**ANSWERS, "share": "share of tokens kept", **metrics}
+    measures = {**ANSWERS, "share": "share of tokens kept", **SHARED, **metrics}
     figures = {"": partial(figure_of, shown=[*SHOWN, *shown]), **more.pop("figures", {})}
-    derive = partial(more.pop("derive", tested), measures=measures)
+    derive = partial(more.pop("derive", tested), measures=measures, changes=changes)
     return Study(
         name=name,
         version=version,

@@ -53,12 +53,12 @@ def segment_clusters(
         place = candidates[first : first + length].flatten().nonzero().flatten() + first * N
         first += length
         if share:
-            peaks = density_peaks(x.flatten(0, 1)[place], k=NEIGHBOURS)
-            chosen = rank(peaks.score) < share
+            peaks = density_peaks(x.flatten(0, 1)[place][None], k=NEIGHBOURS)
+            chosen = rank(peaks.score[0]) < share
             number = chosen.cumsum(0) - 1 + count
             centres.append(place[chosen])
             members.append(place[~chosen])
-            targets.append(number[nearest_by_distance(peaks.distance, chosen)][~chosen])
+            targets.append(number[nearest_by_distance(peaks.distance[0], chosen)][~chosen])
             count += share
     none = torch.empty(0, dtype=torch.int64, device=x.device)
     at = torch.cat([none, *centres])
