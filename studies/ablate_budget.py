@@ -101,8 +101,9 @@ def over_time(summary: xr.Dataset) -> Figure:
         for cut in cuts:
             axes.axvline((time[cut - 1] + time[cut]) / 2, color="0.6", linestyle=":", linewidth=0.9)
 
+    one = xr.Dataset(attrs={"model": summary.attrs["model"], "videos": 1})
     title = f"{example['video']}: tokens of each frame at {example['retention']:g} (dotted: scene cuts)"
-    return compose(summary, {title: tokens, "curvature of the path of frames": curvature}, height=4.6, columns=1)
+    return compose(one, {title: tokens, "curvature of the path of frames": curvature}, height=4.6, columns=1)
 
 
 STUDY = ablation(

@@ -25,7 +25,7 @@ from .core.ablation import AblationOptions, Change, ablation, with_settings
 
 METRICS = ("reconstruction_error", "alignment_all", "coherence_all", "attention_lost")
 SHOWN = (
-    ("kl", "KL, merged - dropped", "merging"),
+    ("kl", "KL, merging", "merging"),
     ("reconstruction_error", "error", "value"),
     ("coherence_all", "coherence", "value"),
 )

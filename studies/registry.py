@@ -16,6 +16,7 @@ STUDIES: tuple[str, ...] = (
     "ablate_selection",
     "redundancy_profile",
     "position_drift",
+    "placement",
     "attention_lost",
     "method_agreement",
     "parity_gap",

@@ -92,7 +92,7 @@ def held_against(
     base: Method | None,
     *,
     seeds: int,
-    then: Callable[[VideoSession, Reduction], Reduction] | None = None,
+    then: Callable[[VideoSession, Reduction], Reduction | None] | None = None,
 ) -> Iterator[Held]:
     """A method's decisions and their controls: the method before the change, the anchors alone, random tokens.
 
@@ -103,11 +103,14 @@ def held_against(
     seeds
         Of what draws, and of random tokens.
     then
-        What is done to each of the method's decisions: another placement.
+        What is done to each of the method's decisions: another placement. None where that is nothing on this model,
+        of which there is nothing to hold against anything.
     """
     first: Reduction | None = None
     for seed, decided, note in video.decide(method, seeds=seeds):
         reduction = decided if then is None else then(video, decided)
+        if reduction is None:
+            return
         yield Held(OWN, seed, reduction, note)
         first = reduction if first is None else first
     assert first is not None

@@ -105,5 +105,7 @@ def foot(summary: xr.Dataset) -> str:
     videos = int(summary.attrs.get("videos", most))
     some = f" ({few} to {videos} where a measure is not defined for all)" if 0 < few < videos else ""
     model = f"{summary.attrs['model']}, " if "model" in summary.attrs else ""
+    if not counts:  # values alone
+        return f"{model}{videos} video{'s' * (videos != 1)}."
     interval = summary.attrs.get("interval", "95% intervals")
     return f"{model}{videos} video{'s' * (videos != 1)}{some}; bars: {interval}."

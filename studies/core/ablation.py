@@ -31,8 +31,8 @@ from .panels import by_setting, panel
 from .study import Facts, Row, Study, StudyOptions
 from .summary import Contrast, Values
 
-Then = Callable[[VideoSession, Reduction], Reduction]
-UNITS = {"accuracy": "share of questions", "agreement": "share of questions", "kl": "nat"}
+Then = Callable[[VideoSession, Reduction], Reduction | None]
+UNITS = {"accuracy": "share", "agreement": "share", "same_answers": "share", "kl": "nat"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class Change:
     method, base
         With the change, and without it; asked for each retention in turn where they have one.
     then
-        What is done to the method's decisions.
+        What is done to the method's decisions; None on a model where that is nothing, and the change is left out.
     strict
         Leave the change out, and say so, on a model that does not give a source that the method reads.
     """
@@ -178,7 +178,7 @@ def tables_of(summary: xr.Dataset, *, names: Sequence[str]) -> Iterator[Table | 
         some |= {f"{n} - default": minus(n) for n in names[i : i + 3]}
         yield Table(some, "What changes beside them:" if not i else "", name=f"metrics_{i // 3 + 1}")
     if left_out := summary.attrs["left_out"]:
-        yield f"Left out, for this model does not give what they read: {', '.join(left_out)}."
+        yield f"Left out, for this model does not have what they change: {', '.join(left_out)}."
     yield (
         "- default: minus the method without the change; - random: minus as many random tokens; - anchors alone: minus "
         "the same outputs with nothing merged\ninto them. q: share of false discoveries if this and all smaller p of "

@@ -7,7 +7,7 @@ from redundancy.metrics.table import METRICS
 
 SHARES = (
     *("correct", "accuracy", "agreement", "probability", "chance", "achieved", "precision", "recall"),
-    *("f1", "attention_lost_sources", "salience_auc", "expected", "least", "held"),
+    *("f1", "attention_lost_sources", "salience_auc", "expected", "least", "held", "same_tokens", "same_answers"),
     *("anchor_expected", "anchor_expected_in_frames", "source_expected", "achieved_first", "achieved_second"),
 )
 DIFFERENCES = ("excess", "anchor_excess", "anchor_excess_in_frames", "source_excess")  # of two shares
