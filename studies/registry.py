@@ -14,6 +14,7 @@ STUDIES: tuple[str, ...] = (
     "ablate_salience",
     "ablate_budget",
     "ablate_selection",
+    "ablate_inner",
     "redundancy_profile",
     "position_drift",
     "placement",

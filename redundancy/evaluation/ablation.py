@@ -58,10 +58,11 @@ def content_of(reduction: Reduction | None) -> str:
 
 
 class Answered(NamedTuple):
-    """Means of `ANSWERS` over a session's questions, and what was answered to each."""
+    """Means of `ANSWERS` over a session's questions, what was answered to each, and the share of tokens at the end."""
 
     means: dict[str, float]
     predicted: tuple[str, ...]
+    achieved: float
 
 
 def answered(video: VideoSession, reduction: Reduction | None, inner: Sequence[InnerMethod] = ()) -> Answered:
@@ -71,7 +72,7 @@ def answered(video: VideoSession, reduction: Reduction | None, inner: Sequence[I
         rows = video.answers(reduction, inner, against="full")
         named = {"accuracy": rows["correct"], "agreement": rows["agreement"], "kl": rows["kl"]}
         means = {name: float(column.astype(float).mean()) for name, column in named.items()}
-        return Answered(means, tuple(rows["predicted"]))
+        return Answered(means, tuple(rows["predicted"]), float(rows["achieved_inside"].mean()))
 
     return video.once(("answered", content_of(reduction), repr(tuple(inner))), ask, owner=__name__)
 
