@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from redundancy.metrics.kernels.placement import assigned_positions
 from redundancy.plot import compose
 from redundancy.plot.labelled import values
-from redundancy.plot.looks import colours
+from redundancy.plot.looks import looks
 from redundancy.plot.methods import names_of
 from redundancy.pruning import as_method
 from redundancy.pruning.base import Method
@@ -133,19 +133,15 @@ def drift_figure(summary: xr.Dataset) -> Figure:
 
     def scatter(axes: Axes, summary: xr.Dataset, *, x: str, label: str) -> None:
         settings = names_of(summary["setting"])
-        inks = colours(list(dict.fromkeys(settings)))
         across, up = values(summary, x).values, values(summary, "kl").values
-        for name, ink in inks.items():
+        for name, look in looks(dict.fromkeys(settings, "method")).items():
             of_one = settings == name
             axes.errorbar(
                 *(across[of_one, 0], up[of_one, 0]),
                 yerr=np.abs(up[of_one, 1:] - up[of_one, :1]).T,
-                linestyle="none",
-                marker="o",
-                markersize=3,
-                color=ink,
                 label=name,
                 elinewidth=0.7,
+                **{**look, "linestyle": "none", "markersize": 3},
             )
         axes.set(xlabel=label, ylabel="KL from the full model, nat")
 

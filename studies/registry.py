@@ -15,6 +15,8 @@ STUDIES: tuple[str, ...] = (
     "ablate_budget",
     "ablate_selection",
     "ablate_inner",
+    "frame_scaling",
+    "temporal_order",
     "redundancy_profile",
     "position_drift",
     "placement",

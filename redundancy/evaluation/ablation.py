@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import pandas as pd
+
 from redundancy.evaluation.decisions import anchors_alone
+from redundancy.evaluation.same_grid import on_one_grid
 from redundancy.evaluation.session import VideoSession
 from redundancy.metrics.agreement import anchor_jaccard
 from redundancy.metrics.measure import defined_mean
 from redundancy.pruning.base import InnerMethod, Method
 from redundancy.reduction import Reduction
+from redundancy.video import VideoClip
 
 ANSWERS = {
     "accuracy": "questions answered rightly",
@@ -151,3 +155,32 @@ def compared(
         pair = zip(*(answered(video, r, inner).predicted for r in (reduction, base)), strict=True)
         row["same_answers"] = sum(a == b for a, b in pair) / len(video.questions)
     return row
+
+
+def beside(rows: pd.DataFrame, reference: Mapping[str, str]) -> pd.DataFrame:
+    """Rows of conditions as `own`, and beside each, as `base`, those of another condition under its name.
+
+    Parameters
+    ----------
+    rows
+        With the column `condition`.
+    reference
+        For each condition the one that it is held against.
+    """
+    own = [rows[rows["condition"] == label].assign(variant=OWN) for label in reference]
+    base = [rows[rows["condition"] == of].assign(variant=BASE, condition=label) for label, of in reference.items()]
+    return pd.concat([*own, *base], ignore_index=True)
+
+
+def same_grid_session(video: VideoSession, clips: Sequence[VideoClip], index: int) -> VideoSession | None:
+    """A session on one of several clips, all shown on the grid of the first; None where the model does not allow it.
+
+    The session itself where its clip is that one, and is shown unchanged.
+    """
+    try:
+        clip = on_one_grid(video.model, clips)[index]
+    except ValueError:
+        return None
+    if clip is video.clip:
+        return video
+    return VideoSession(video.model, clip, video.questions, source=video.source)
