@@ -4,7 +4,7 @@ The fewest frames are shown whole. More frames are shown whole too, so that what
 (models were trained on so many, the bundled ones on 32); reduced to as many tokens in all as the fewest have; and
 reduced to one share. Answers are held against those of the fewest frames with all tokens, paired by clip. A frame is as
 many rows and columns of tokens in every condition: where the processor sizes frames by their number (Qwen3-VL), all are
-resized to the grid of the fewest, or left out and named, as are clips that have not so many frames.
+resized to the grid of the most, or left out and named, as are clips that have not so many frames.
 
     python -m studies.frame_scaling
     python -m studies.frame_scaling --videos "world:16?frames=128" --counts 16 32 64 128
@@ -96,7 +96,7 @@ def measure(video: VideoSession, condition: Condition, options: Options) -> Iter
     def held() -> VideoSession | None:
         counts = options.counts
         clips = [video.clip if i == index else source.load(video.model, frames=n) for i, n in enumerate(counts)]
-        return same_grid_session(video, clips, index)
+        return same_grid_session(video, clips[::-1], len(counts) - 1 - index)
 
     shown = video.once("on one grid", held)
     if shown is None:
@@ -140,9 +140,8 @@ def figure(summary: xr.Dataset) -> Figure:
     for compared in [c for c in dict.fromkeys(names_of(summary["compared"])) if c != ALL]:
         title = "equal tokens" if compared == EQUAL else f"{compared} of the tokens"
         for measure, label in (("accuracy", "share of questions"), ("kl", "KL from all tokens, nat")):
-            panels[f"{title}: {label.split(',')[0]}"] = partial(
-                over_frames, compared=compared, measure=measure, label=label
-            )
+            draw = partial(over_frames, compared=compared, measure=measure, label=label)
+            panels[f"{title}: {'KL' if measure == 'kl' else measure}"] = draw
     return compose(summary, panels, height=0.6 + 1.2 * len(panels))
 
 

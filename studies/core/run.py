@@ -160,6 +160,11 @@ def _changed(clip: VideoClip, condition: Condition) -> VideoClip:
 def _summary(study: Study, done: Run, conditions: Sequence[Condition], *, options: Any, model: VideoLLM) -> xr.Dataset:
     """The labelled summary, with what it was made with, of which videos, and how."""
     rows = done.rows[done.rows["error"].isna()]
+    if study.values and not rows["condition"].notna().any():
+        raise NothingMeasuredError(
+            f"every condition of {study.name} was left out for {model.name!r} on {counted(len(done.facts), 'video')}: "
+            f"{', '.join(c.label for c in conditions[:3])}{', ...' if len(conditions) > 3 else ''}"
+        )
     measures = study.measures_of(options)
     summary = summarise_rows(
         rows, {**study.values, **study.contrasts}, measures=measures, conditions=conditions, flags=study.flags
