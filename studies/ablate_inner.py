@@ -151,7 +151,7 @@ class Options(AblationOptions):
 def measure(video: VideoSession, condition: Condition, options: Options) -> Iterator[Row]:
     """Rows of a reduction inside the model, and of random choices of as many tokens in the same layers."""
     inside, outer = condition.parts["inside"], condition.parts["outer"]
-    shape = DecoderShape.from_config(video.model.family.text_model.config)
+    shape = video.decoder
     methods = () if inside is None else inside.methods(shape.layers)
     if methods is None:
         return
@@ -251,7 +251,7 @@ STUDY = Study(
     measure=measure,
     depends=("seeds", "skills"),
     questions=asked,
-    facts=lambda video, options: {"shape": asdict(DecoderShape.from_config(video.model.family.text_model.config))},
+    facts=lambda video, options: {"shape": asdict(video.decoder)},
     measures={**ANSWERS, **{n: measure_of(n) for n in ("flops_fastvid", "flops_holitom")}},
     values={"value": Values(where={"variant": "own"}), "random": Values(where={"variant": "random"})},
     contrasts={"difference": Contrast(plus="own", minus="random")},

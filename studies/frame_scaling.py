@@ -151,7 +151,7 @@ def over_frames(axes: Axes, summary: xr.Dataset, *, compared: str, measure: str,
     panel(sweep, measure, x="count", series="method", xlabel="frames", label=label)(axes, part)
     whole = summary.isel(condition=names_of(summary["compared"]) == ALL)
     cells = values(whole, measure).values
-    with_intervals(axes, whole["count"].values, cells, label=ALL, color="0.5", linestyle=":", marker="|")
+    with_intervals(axes, whole["count"].values.astype(float), cells, label=ALL, color="0.5", linestyle=":", marker="|")
 
 
 STUDY = Study(

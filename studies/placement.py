@@ -48,15 +48,20 @@ class Options(AblationOptions):
         Whose outputs are moved, by names with or without settings.
     distances
         How far ids are moved at most, up and down.
+    axes
+        Along which they are moved: "time", the first axis, and "space", the others, where there are others.
     """
 
     retentions: tuple[float, ...] = (0.25,)
     methods: tuple[str, ...] = ("vcast", "fastvid", "holitom")
     distances: tuple[int, ...] = (1, 4, 16, 64)
+    axes: tuple[str, ...] = ("time", "space")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.at_least(1, *(["distances"] if any(d < 1 for d in self.distances) else []))
+        self.one_of(("time", "space"), "axes")
+        if not all(d >= 1 for d in self.distances):
+            raise ValueError(f"distances={list(self.distances)} given, expected whole numbers of 1 or more")
         for name in self.methods:
             if not isinstance(as_method(name), Method):
                 raise ValueError(f"methods: {name!r} given, expected names of methods")
@@ -119,8 +124,7 @@ def changes(options: Options) -> list[Change]:
             change(value="its own"),
             *(change(value=f"at {p}s" if p != "renumbered" else p, then=Placed(p)) for p in PLACEMENTS),
             change(value="ids exchanged", then=Moved("time", 0)),
-            *(change(value=f"moved in time by {d}", then=Moved("time", d)) for d in options.distances),
-            *(change(value=f"moved in space by {d}", then=Moved("space", d)) for d in options.distances),
+            *(change(value=f"moved in {a} by {d}", then=Moved(a, d)) for a in options.axes for d in options.distances),
         ]
     return made
 

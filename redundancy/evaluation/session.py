@@ -230,11 +230,16 @@ class VideoSession(RecordedVideo):
 
     # what it costs ----------------------------------------------------------------------------------------------
 
+    @property
+    def decoder(self) -> DecoderShape:
+        """Layers and widths of the language model, which its FLOPs depend on."""
+        return DecoderShape.from_config(self.model.family.text_model.config)
+
     def flops(self, reduction: Reduction | None = None) -> dict[str, float]:
         """FLOPs of the language model for the video tokens that are kept, by the formulas of two papers."""
         grid = self.tokens.grid
         kept = grid.frames * grid.tokens_per_frame if reduction is None else reduction.kept
-        shape = DecoderShape.from_config(self.model.family.text_model.config)
+        shape = self.decoder
         return {"flops_fastvid": fastvid_flops(kept, shape), "flops_holitom": holitom_flops(kept, shape)}
 
     def kmeans_error(self, kept: int) -> float:

@@ -147,7 +147,7 @@ def sweep(
         Variable with what each condition is held against, drawn as crosses.
     """
     shown = values(summary, measure, variable=variable, at=at)
-    along = shown[x].values if x in shown.coords else values(summary, x, at=at).values[:, 0]
+    along = shown[x].values.astype(float) if x in shown.coords else values(summary, x, at=at).values[:, 0]
     parts = [names_of(shown[c]) for c in ([series] if isinstance(series, str) else series)]
     names = np.array([" & ".join(n) for n in zip(*parts, strict=True)], dtype=object)
     styles = series_looks(summary, series, palette)
@@ -309,6 +309,8 @@ def by_setting(axes: Axes, summary: xr.Dataset, measure: str, *, variable: str =
         axes.axhspan(y - 0.5, y + 0.5, color="0.95", linewidth=0, zorder=-1)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=6.5)
+    axes.locator_params(axis="x", nbins=3)
     return bool(shown.notnull().any())
 
 

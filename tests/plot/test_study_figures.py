@@ -166,6 +166,35 @@ def of_efficiency() -> xr.Dataset:
     )
 
 
+def of_study(name: str, *more: str, **attrs: Any) -> xr.Dataset:
+    """A summary with the conditions and measures of a study under its own options."""
+    chosen = study(name)
+    options = chosen.options()
+    told = chosen.conditions(options)
+    measures = list(chosen.measures_of(options))
+    factors = dict.fromkeys(key for c in told for key in c.factors)
+    coords: dict[str, Any] = {"condition": [c.label for c in told], "measure": measures, "statistic": STATISTICS}
+    coords |= {key: ("condition", [c.factors.get(key, np.nan) for c in told]) for key in factors}
+    coords["achieved"] = ("condition", [0.3] * len(told))
+    dims = ("condition", "measure", "statistic")
+    variables = (*chosen.values, *chosen.contrasts, *more)
+    return xr.Dataset({v: (dims, numbers(len(told), len(measures))) for v in variables}, coords, ATTRS | attrs)
+
+
+def of_budget() -> xr.Dataset:
+    time = np.arange(8.0)
+    budgets = {name: [int(n) for n in RNG.integers(1, 49, 8)] for name in ("curvature", "uniform", "windows")}
+    shown = {"video": "a.mp4", "budgets": budgets, "curvature": [1.0] * 8, "frame_time": time.tolist()}
+    return of_study("ablate_budget", example=json.dumps({**shown, "known_cuts": [3], "retention": 0.25}))
+
+
+def of_order() -> xr.Dataset:
+    made, skills = of_study("temporal_order", "difference"), ["digit", "when", "first"]
+    change = numbers(*made["value"].shape[:2], len(skills))
+    dims = ("condition", "measure", "skill", "statistic")
+    return made.assign(skill_difference=(dims, change)).assign_coords(skill=skills)
+
+
 MADE: dict[str, dict[str, Callable[[], xr.Dataset]]] = {  # by study: summaries that its figures are drawn of
     "retention_curve": {"": of_curve},
     "position_drift": {"": of_drift, "nothing to show": partial(of_drift, merges=False, behind=False)},
@@ -175,6 +204,13 @@ MADE: dict[str, dict[str, Callable[[], xr.Dataset]]] = {  # by study: summaries 
     "redundancy_profile": {"": of_profile},
     "ablate_segments": {"": of_segments, "no cuts": partial(of_segments, cuts=False)},
     "efficiency": {"": of_efficiency},
+    "ablate_budget": {"": of_budget},
+    "temporal_order": {"": of_order},
+    **{
+        name: {"": partial(of_study, name)}
+        for name in ("ablate_merging", "ablate_salience", "ablate_selection", "parity_gap", "placement")
+    },
+    **{name: {"": partial(of_study, name, "difference")} for name in ("ablate_inner", "frame_scaling")},
 }
 FIGURES: dict[str, tuple[Callable[[xr.Dataset], Figure], Callable[[], xr.Dataset]]] = {
     ", ".join(filter(None, (f"{name}_{ending}".rstrip("_"), case))): (draw, made)
@@ -206,7 +242,7 @@ def test_labels_fit(name: str) -> None:
         assert all(a.y1 <= b.y0 + 1 for a, b in pairwise(down)), f"y ticks of {title}"
         assert ax.yaxis.label.get_window_extent().height <= 1.2 * box.height, f"y label of {title}"
     foot = figure._supxlabel.get_text()  # type: ignore[attr-defined]
-    assert foot == "tiny, 9 videos; bars: 95% intervals: Student's t over videos."
+    assert foot in ("tiny, 9 videos; bars: 95% intervals: Student's t over videos.", "tiny, 1 video.")
 
 
 def test_the_same_summary_is_the_same_file(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ __all__ = ["family_model", "family_name", "tiny_folder"]
 ROWS_ON, DRAW = Study.rows_on, draw
 PAIR: dict[str, Any] = {"methods": ("fastvid", "random_tokens"), "retentions": (0.5,), "seeds": 1}
 RANKED = {**PAIR, "retentions": (0.5, 0.25)}
+CHANGE: dict[str, Any] = {"retentions": (0.5,), "skills": ("digit",)}
 SMALL: dict[str, dict[str, Any]] = {  # options that make a study fast
     "ablate_segments": {
         "segmenters": ("fixed_interval",),
@@ -48,7 +49,18 @@ SMALL: dict[str, dict[str, Any]] = {  # options that make a study fast
     "retention_curve": RANKED,
     "metric_prediction": {**RANKED, "resamples": 9},
     "efficiency": {"methods": ("fastvid",), "retentions": (0.5,), "new_tokens": 2, "repeats": 1},
+    "ablate_merging": {**CHANGE, "only": ("merger",)},
+    "ablate_salience": {**CHANGE, "only": ("d",), "shares": (0.4, 1.0)},
+    "ablate_budget": {**CHANGE, "only": ("ends",)},
+    "ablate_selection": {**CHANGE, "only": ("selector",)},
+    "ablate_inner": {"only": ("attention of", "HoliTom"), "skills": ("digit",), "retentions": (0.5,)},
+    "parity_gap": {**CHANGE, "methods": ("vcast", "dycoke")},
+    "placement": {**CHANGE, "methods": ("fastvid",), "distances": (4,), "axes": ("time",)},
+    "frame_scaling": {**CHANGE, "counts": (4, 8), "methods": ("vcast",)},
+    "temporal_order": {**CHANGE, "methods": ("vcast",)},
 }
+# made by `ablation`, of which one stands for all wherever what is tested is how a study lives
+ALIKE = ("ablate_merging", "ablate_salience", "ablate_selection", "parity_gap", "placement")
 
 
 @dataclass(frozen=True)
@@ -118,8 +130,14 @@ def run_once(chosen: Study, options: Any, tiny: VideoLLM) -> tuple[xr.Dataset, s
 
 
 @pytest.fixture(params=list(SMALL))
-def each(request: pytest.FixtureRequest, ran: Callable[[str], Ran]) -> Ran:
+def every(request: pytest.FixtureRequest, ran: Callable[[str], Ran]) -> Ran:
     """Every study, run."""
+    return ran(str(request.param))
+
+
+@pytest.fixture(params=[name for name in SMALL if name not in ALIKE])
+def each(request: pytest.FixtureRequest, ran: Callable[[str], Ran]) -> Ran:
+    """Every study, run; of those that are made alike one."""
     return ran(str(request.param))
 
 

@@ -37,7 +37,7 @@ def sign_flip_p(differences: Float[np.ndarray, "videos"], *, resamples: int = 9_
     Source: Fisher 1935; scipy.stats.permutation_test.
     """
     known = differences[~np.isnan(differences)]
-    if not len(known) or not known.any():
+    if len(known) < 2 or not known.any():  # of one, the other sign is as far from 0
         return float("nan") if not len(known) else 1.0
     found = permutation_test(
         (known,),
