@@ -14,10 +14,9 @@ papers. On a model of few layers several depths are one layer: the later ones ar
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -26,11 +25,11 @@ from matplotlib.figure import Figure
 
 from redundancy.evaluation.ablation import ANSWERS, answered
 from redundancy.evaluation.cost.flops import DecoderShape, fastvid_flops, holitom_flops
+from redundancy.evaluation.inside import FastVByQuestion, Inside, rate_of, tokens_of_layers
 from redundancy.evaluation.statistics.measures import measure_of
 from redundancy.evaluation.statistics.multiple import paired_tests
 from redundancy.plot.methods import names_of
 from redundancy.pruning import FastV, HoliTom, HoliTomInner, RandomInner
-from redundancy.pruning.base import InnerMethod
 
 from . import Column, Condition, Contrast, Facts, Row, Study, Table, Values, VideoSession
 from .core.ablation import SHOWN, AblationOptions, asked, figure_of
@@ -40,52 +39,6 @@ SCHEDULES = {
     "0.29: 4.1%, 0.57: 2%, 0.86: 1%": ((8 / 28, 0.041), (16 / 28, 0.02), (24 / 28, 0.01)),
     "0.11: 10.4%, 0.25: 5.3%, 0.57: 2.9%": ((3 / 28, 0.104), (7 / 28, 0.053), (16 / 28, 0.029)),
 }
-
-
-class FastVByQuestion(FastV):
-    """FastV by the attention of all tokens of the question, of each place the largest."""
-
-    queries: ClassVar[Literal["last", "question", "none"]] = "question"
-
-
-@dataclass(frozen=True)
-class Inside:
-    """A reduction inside the model, at layers of a relative depth.
-
-    Parameters
-    ----------
-    method
-        Its layer and rate are set; what it does stays.
-    shares
-        (Relative depth, share of the tokens in front of the first layer that stays from there on), ascending.
-    outer
-        Whether HoliTom reduces the tokens in front of the model.
-    taken
-        Relative depths of earlier conditions, at whose layers nothing is measured again.
-    """
-
-    method: FastV | HoliTomInner | RandomInner
-    shares: tuple[tuple[float, float], ...]
-    outer: bool = False
-    taken: tuple[float, ...] = ()
-
-    def methods(self, layers: int) -> tuple[InnerMethod, ...] | None:
-        """The methods in a model of so many layers; None where their layers are one, or were measured already."""
-        at = [layer_at(depth, layers) for depth, _ in self.shares]
-        if len(set(at)) < len(at) or set(at) & {layer_at(depth, layers) for depth in self.taken}:
-            return None
-        rate = "merge_rate" if isinstance(self.method, HoliTomInner) else "drop_rate"
-        left, made = 1.0, []
-        for layer, (_, share) in zip(at, self.shares, strict=True):
-            changed: Any = {"layer": layer, rate: 1 - share / left}
-            made.append(replace(self.method, **changed))
-            left = share
-        return tuple(made)
-
-
-def layer_at(depth: float, layers: int) -> int:
-    """The decoder layer of a relative depth, at least the second: a reduction reads the one before."""
-    return min(max(round(depth * layers), 1), layers - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +84,7 @@ class Options(AblationOptions):
         for name, method in (("last token", FastV()), ("question", FastVByQuestion())):
             made.append(("attention of", name, Inside(method, ((middle, 0.25),)), False))
         made.append(("HoliTom", "outer alone", None, True))
-        made.append(("HoliTom", "outer and inner", Inside(HoliTomInner(), ((middle, half),), outer=True), True))
+        made.append(("HoliTom", "outer and inner", Inside(HoliTomInner(), ((middle, half),)), True))
         return [self._condition(*one) for one in made if not self.only or one[0] in self.only]
 
     def _condition(self, setting: str, level: str, inside: Inside | None, outer: bool) -> Condition:
@@ -172,21 +125,6 @@ def measure(video: VideoSession, condition: Condition, options: Options) -> Iter
         drawn = tuple(RandomInner(layer=one.layer, drop_rate=rate_of(one), seed=seed) for one in methods)
         row = answered(video, reduction, drawn).means
         yield about | {"variant": "random", "seed": seed, "achieved": float("nan")} | row
-
-
-def rate_of(method: Any) -> float:
-    """Share of the tokens that a method takes away in its layer."""
-    return float(method.merge_rate if isinstance(method, HoliTomInner) else method.drop_rate)
-
-
-def tokens_of_layers(methods: Sequence[InnerMethod], first: int, last: float, layers: int) -> list[float]:
-    """Video tokens in every layer: as they enter, as methods round them, and from the last method on as it was."""
-    tokens = [float(first)] * layers
-    for i, one in enumerate(methods):
-        before = tokens[one.layer - 1]
-        kept = last if i == len(methods) - 1 else before - int(rate_of(one) * before)
-        tokens[one.layer :] = [kept] * (layers - one.layer)
-    return tokens
 
 
 def tested(summary: xr.Dataset, rows: pd.DataFrame, *, facts: Facts, options: Options) -> xr.Dataset:

@@ -27,7 +27,7 @@ from . import Column, Table, retention_curve
 from .core.panels import forest, panel
 from .core.study import Facts
 
-PREDICTORS = {"achieved": "share of tokens kept"} | retention_curve.MEASURED
+PREDICTORS = {"achieved": "share of tokens kept"} | retention_curve.MEASURED | retention_curve.ORDER
 
 
 @dataclass(frozen=True, kw_only=True)
