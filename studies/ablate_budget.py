@@ -113,6 +113,7 @@ STUDY = ablation(
     explaining=METRICS,
     shown=SHOWN,
     facts=budgets_over_time,
+    published={"vcast/leftover-example": ("frames",)},
     figures={"over_time": over_time},
     derive=with_example,
 )

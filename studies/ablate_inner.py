@@ -28,6 +28,7 @@ from redundancy.evaluation.cost.flops import DecoderShape, fastvid_flops, holito
 from redundancy.evaluation.inside import FastVByQuestion, Inside, rate_of, tokens_of_layers
 from redundancy.evaluation.statistics.measures import measure_of
 from redundancy.evaluation.statistics.multiple import paired_tests
+from redundancy.evaluation.statistics.told import differing, extremes
 from redundancy.plot.methods import names_of
 from redundancy.pruning import FastV, HoliTom, HoliTomInner, RandomInner
 
@@ -182,6 +183,16 @@ def figure(summary: xr.Dataset) -> Figure:
     return figure_of(summary, shown=shown)
 
 
+def found(summary: xr.Dataset) -> list[str]:
+    """Which reductions keep the answers, and which do better than chance."""
+    return [
+        extremes(summary, "accuracy"),
+        differing(summary, "kl", of="difference", says="KL from the full model, against random choices,"),
+        differing(summary, "accuracy", of="difference", says="accuracy against random choices"),
+        extremes(summary, "kl", says="KL from the full model"),
+    ]
+
+
 STUDY = Study(
     name="ablate_inner",
     options=Options,
@@ -196,6 +207,12 @@ STUDY = Study(
     derive=tested,
     tables=(tables,),
     figures={"": figure},
+    finding=found,
+    published={
+        "holitom/inner-layer-sweep": ("inner_layer",),
+        "holitom/inner-rate-sweep": ("inner_rate",),
+        "fastvid/table-11": ("schedule",),
+    },
 )
 
 if __name__ == "__main__":

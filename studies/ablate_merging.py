@@ -74,7 +74,11 @@ def changes(options: Options) -> list[Change]:
     ]
 
 
-STUDY = ablation("ablate_merging", changes, options=Options, explaining=METRICS, shown=SHOWN)
+PUBLISHED: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("fastvid/table-7-ov", "fastvid/table-7-video"), ("merge",)),
+    "fastvid/figures-6-7": ("knob", "best"),
+}
+STUDY = ablation("ablate_merging", changes, options=Options, explaining=METRICS, shown=SHOWN, published=PUBLISHED)
 
 if __name__ == "__main__":
     STUDY.command_line()

@@ -57,7 +57,8 @@ def changes(options: Options) -> list[Change]:
     ]
 
 
-STUDY = ablation("ablate_salience", changes, options=Options, explaining=METRICS, shown=SHOWN)
+PUBLISHED: dict[str, tuple[str, ...]] = {"fastvid/table-6": ("d",), "fastvid/table-9": ()}
+STUDY = ablation("ablate_salience", changes, options=Options, explaining=METRICS, shown=SHOWN, published=PUBLISHED)
 
 if __name__ == "__main__":
     STUDY.command_line()

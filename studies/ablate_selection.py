@@ -59,7 +59,8 @@ def changes(options: Options) -> list[Change]:
     ]
 
 
-STUDY = ablation("ablate_selection", changes, options=Options, explaining=METRICS, shown=SHOWN)
+PUBLISHED: dict[str, tuple[str, ...]] = {"vcast/spatial-selection": ("kind",)}
+STUDY = ablation("ablate_selection", changes, options=Options, explaining=METRICS, shown=SHOWN, published=PUBLISHED)
 
 if __name__ == "__main__":
     STUDY.command_line()

@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 
 from redundancy.evaluation import attention
 from redundancy.evaluation.decisions import SALIENCE
+from redundancy.evaluation.statistics.told import extremes
 from redundancy.plot import compose
 from redundancy.plot.labelled import retention_near
 from redundancy.questions import one_per_skill
@@ -119,6 +120,16 @@ def figure(summary: xr.Dataset) -> Figure:
     return compose(summary, panels, height=7.8)
 
 
+def found(summary: xr.Dataset) -> list[str]:
+    """How much attention methods throw away, and which salience tells it beforehand."""
+    where, at = {"requested": retention_near(summary)}, {"layer": ALL}
+    return [
+        extremes(summary, "attention_lost", at=at, where=where),
+        extremes(summary, "excess", at=at, where=where, form="+.2f", says="attention lost beyond chance"),
+        extremes(summary, TOLD[0], of="prediction", at=at, dim="source", says="rank correlation with attention"),
+    ]
+
+
 lost = partial(Column, at={"layer": ALL})
 told = partial(Column, form=".2f", of="prediction")
 beyond_order = partial(Column, form="+.2f", of="above_order")
@@ -169,6 +180,7 @@ STUDY = Study(
         layer_shares,
     ),
     figures={"": figure},
+    finding=found,
 )
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 import redundancy as rd
 from redundancy.evaluation.cost.pairs import PairedAnswers, machine, pairs_text, summarise_pairs, time_pairs
 from redundancy.evaluation.cost.random_model import random_model
+from redundancy.evaluation.statistics.told import extremes
 from redundancy.models import VideoLLM
 from redundancy.plot import compose
 from redundancy.plot.labelled import retention_near
@@ -121,6 +122,15 @@ def figure(summary: xr.Dataset) -> Figure:
     return compose(summary, panels, height=6.2, layout=("ab", "ac", "ad"), width_ratios=(1.12, 1))
 
 
+def found(summary: xr.Dataset) -> list[str]:
+    """What methods save of the time until the first token."""
+    where = {"requested": retention_near(summary)}
+    return [
+        extremes(summary, "prefill", of="ratio", where=where, says="prefill with the decision, over full"),
+        extremes(summary, "first_token", of="ratio", where=where, says="time to the first token, over full"),
+    ]
+
+
 alone = partial(Column, alone=True)
 ratio = partial(alone, form=".2f", of="ratio")
 STUDY = Study(
@@ -157,6 +167,8 @@ STUDY = Study(
     ),
     figures={"": figure},
     stored=False,
+    finding=found,
+    published={"fastvid/table-5": (), "holitom/ttft": (), "vcast/efficiency-qwen3-vl-8b": ()},
 )
 
 if __name__ == "__main__":

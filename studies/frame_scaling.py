@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 from redundancy.evaluation.ablation import ANSWERS, answered, beside, same_grid_session
 from redundancy.evaluation.statistics.aggregate import contrast
 from redundancy.evaluation.statistics.multiple import paired_tests
+from redundancy.evaluation.statistics.told import differing, extremes
 from redundancy.plot import compose
 from redundancy.plot.labelled import values
 from redundancy.plot.methods import names_of, with_intervals
@@ -154,6 +155,16 @@ def over_frames(axes: Axes, summary: xr.Dataset, *, compared: str, measure: str,
     with_intervals(axes, whole["count"].values.astype(float), cells, label=ALL, color="0.5", linestyle=":", marker="|")
 
 
+def found(summary: xr.Dataset) -> list[str]:
+    """What more frames bring, at equal tokens and by themselves."""
+    minus = partial(differing, summary, "accuracy", of="difference", most=3)
+    return [
+        minus(where={"compared": ALL}, says="accuracy of more frames with all tokens, against the fewest,"),
+        minus(where={"compared": EQUAL}, says="accuracy of more frames at equal tokens, against the fewest,"),
+        extremes(summary, "accuracy", where={"compared": EQUAL}, says="accuracy at equal tokens"),
+    ]
+
+
 STUDY = Study(
     name="frame_scaling",
     options=Options,
@@ -166,6 +177,8 @@ STUDY = Study(
     derive=against_fewest,
     tables=(tables,),
     figures={"": figure},
+    finding=found,
+    published={"fastvid/table-10": ("frames",), "holitom/frames": ("frames",), "vcast/frame-scaling": ("frames",)},
 )
 
 if __name__ == "__main__":

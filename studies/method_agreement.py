@@ -20,6 +20,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from redundancy.evaluation.session import Draw
+from redundancy.evaluation.statistics.told import extremes
 from redundancy.metrics.agreement import AGREEMENT, agreement_with_chance
 from redundancy.plot import compose
 from redundancy.plot.labelled import retention_near
@@ -87,6 +88,15 @@ def figure(summary: xr.Dataset) -> Figure:
     return compose(summary, panels, height=8.8, height_ratios=(3, 3, 1.7))
 
 
+def found(summary: xr.Dataset) -> list[str]:
+    """Which pairs agree beyond chance."""
+    most = partial(extremes, summary, where={"requested": retention_near(summary)}, form="+.2f")
+    return [
+        most("anchor_excess", says="agreement beyond chance"),
+        most("anchor_excess_in_frames", says="agreement beyond chance and budgets"),
+    ]
+
+
 STUDY = Study(
     name="method_agreement",
     version=2,
@@ -117,6 +127,7 @@ STUDY = Study(
         ),
     ),
     figures={"": figure},
+    finding=found,
 )
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 
 from redundancy.evaluation.statistics.intervals import MARKED
 from redundancy.evaluation.statistics.rank_correlation import ALL, LEVELS, rank_correlations
+from redundancy.evaluation.statistics.told import extremes
 from redundancy.plot import compose
 
 from . import Column, Table, retention_curve
@@ -79,6 +80,23 @@ def figure(summary: xr.Dataset) -> Figure:
     return compose(summary, panels, height=3.8, sharey=True)
 
 
+def found(summary: xr.Dataset) -> list[str]:
+    """Which measurements rank conditions as their accuracy does."""
+    over = {"all settings": "over all conditions", "equal retention": "among methods asked for the same retention"}
+    return [
+        extremes(
+            summary,
+            "",
+            of="correlation",
+            at={"level": level, "skill": ALL},
+            dim="measure",
+            form="+.2f",
+            says=f"rank correlation with accuracy, {text}",
+        )
+        for level, text in over.items()
+    ]
+
+
 STUDY = replace(
     retention_curve.STUDY,
     name="metric_prediction",
@@ -88,6 +106,7 @@ STUDY = replace(
     derive=correlations,
     tables=(tables,),
     figures={"": figure},
+    finding=found,
 )
 
 if __name__ == "__main__":

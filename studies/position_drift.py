@@ -26,7 +26,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from redundancy.evaluation.drift import COVERAGE, DRIFT, drift_measures, variants_of
+from redundancy.evaluation.statistics.told import differing, extremes
 from redundancy.plot import compose
+from redundancy.plot.labelled import retention_near
 
 from . import Column, Condition, Contrast, MethodOptions, Row, Study, Table, Values, VideoSession
 from .core.panels import over_retention, panel
@@ -94,6 +96,23 @@ def coverage_figure(summary: xr.Dataset) -> Figure:
     return compose(summary, panels, height=7.6)
 
 
+def found(summary: xr.Dataset) -> list[str]:
+    """Which outputs stand far from their content, and what merging adds to coverage."""
+    where, own = {"requested": retention_near(summary)}, {"variant": "own"}
+    return [
+        extremes(summary, "moved_seconds", at={"variant": "at_anchors"}, where=where),
+        extremes(summary, "coherence", at=own, where=where),
+        differing(summary, "alignment", of="renumbering", where=where, says="rotary alignment by renumbering"),
+        differing(
+            summary,
+            "reconstruction_error",
+            of="against_random",
+            where=where,
+            says="reconstruction error against as many random tokens",
+        ),
+    ]
+
+
 own = partial(Column, form=".2f", at={"variant": "own"})
 at_anchors = partial(Column, form=".2f", at={"variant": "at_anchors"})
 MOVED = ["moved_ids", "alignment", "time_warp", "distance_ratio"]
@@ -141,6 +160,7 @@ STUDY = Study(
         ),
     ),
     figures={"": drift_figure, "coverage": coverage_figure},
+    finding=found,
 )
 
 if __name__ == "__main__":

@@ -149,6 +149,12 @@ def profile_scores(summary: xr.Dataset) -> Figure:
     return compose(part, panels, columns=len(panels), height=1.3 + 0.17 * part.sizes["measure"], sharey=True)
 
 
+def found(summary: xr.Dataset) -> list[str]:
+    """Which metrics tell kinds of videos apart."""
+    names = told_apart(summary)
+    return [f"Kinds of videos are told apart by {len(names)} measures: {', '.join(names[:8])}."] if names else []
+
+
 STUDY = Study(
     name="redundancy_profile",
     version=3,
@@ -161,6 +167,7 @@ STUDY = Study(
     derive=derive,
     tables=(group_tables,),
     figures={"": profile_values, "scores": profile_scores},
+    finding=found,
 )
 
 if __name__ == "__main__":

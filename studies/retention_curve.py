@@ -27,6 +27,7 @@ from redundancy.evaluation.inside import LAYERS, Inside, tokens_of_layers
 from redundancy.evaluation.order import shuffled
 from redundancy.evaluation.statistics.measures import measure_of
 from redundancy.evaluation.statistics.scores import separation_text
+from redundancy.evaluation.statistics.told import extremes
 from redundancy.metrics.measure import defined_mean
 from redundancy.plot import compose
 from redundancy.pruning import INNER_METHODS, METHODS, label_of
@@ -183,6 +184,16 @@ def figure(summary: xr.Dataset) -> Figure:
     return compose(summary, panels, height=5.6, columns=3)
 
 
+def found(summary: xr.Dataset) -> list[str]:
+    """Which methods keep the answers when little is kept, and which need the order of frames."""
+    told = []
+    for r in (0.25, 0.05):
+        where = {"requested": r}
+        told.append(extremes(summary, "correct", where=where, says=f"accuracy when asked for {r:g} of the tokens"))
+        told.append(extremes(summary, "kl", where=where, says=f"KL from the full model at {r:g}"))
+    return [*told, extremes(summary, "order_sensitivity", says="KL on shuffled frames from that on frames in order")]
+
+
 STUDY = Study(
     name="retention_curve",
     version=4,
@@ -214,6 +225,8 @@ STUDY = Study(
         lambda summary: str(summary.attrs["separations"]),
     ),
     figures={"": figure},
+    finding=found,
+    published={"fastvid/table-1": (), "holitom/main-ov7b": ("inner_layer",), "vcast/llava-ov-7b": ()},
 )
 
 if __name__ == "__main__":

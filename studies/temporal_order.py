@@ -27,6 +27,7 @@ from redundancy.evaluation.order import halved, reversed_order, shuffled
 from redundancy.evaluation.statistics.aggregate import contrast
 from redundancy.evaluation.statistics.measures import measure_of
 from redundancy.evaluation.statistics.multiple import paired_tests
+from redundancy.evaluation.statistics.told import differing
 from redundancy.metrics.measure import defined_mean
 from redundancy.plot import compose
 from redundancy.plot.methods import names_of
@@ -180,6 +181,18 @@ def figure(summary: xr.Dataset) -> Figure:
     return compose(summary, panels, height=5.0, columns=3)
 
 
+def found(summary: xr.Dataset) -> list[str]:
+    """What answers and metrics lose with the order of frames."""
+    whole = {"setting": "all tokens"}
+    changed = partial(differing, summary, of="difference", where=whole, most=4)
+    return [
+        changed("correct", says="accuracy with all tokens, against the intact clip,"),
+        changed("transition_similarity", says="similarity of neighbouring frames"),
+        changed("straightness", says="straightness of the path of frames"),
+        differing(summary, "correct", of="difference", says="accuracy of all conditions, against the intact clip,"),
+    ]
+
+
 STUDY = Study(
     name="temporal_order",
     options=Options,
@@ -192,6 +205,7 @@ STUDY = Study(
     derive=against_intact,
     tables=(tables,),
     figures={"": figure},
+    finding=found,
 )
 
 if __name__ == "__main__":

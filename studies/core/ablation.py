@@ -20,6 +20,7 @@ from redundancy.evaluation.ablation import ANSWERS, BASE, DROP, EXPLAINING, OWN,
 from redundancy.evaluation.conditions import Condition
 from redundancy.evaluation.session import VideoSession
 from redundancy.evaluation.statistics.multiple import paired_tests
+from redundancy.evaluation.statistics.told import differing, extremes
 from redundancy.evaluation.tables import Column, Table
 from redundancy.plot import compose
 from redundancy.plot.methods import names_of
@@ -204,6 +205,19 @@ def figure_of(summary: xr.Dataset, *, shown: Sequence[tuple[str, str, str]]) -> 
     return compose(summary, panels, height=height, columns=len(panels), sharey=True)
 
 
+def found(summary: xr.Dataset) -> list[str]:
+    """What changes do to answers, and merging and chance beside them."""
+    told = []
+    for r in sorted(set(summary["asked"].values.tolist()), reverse=True):
+        where, at = {"asked": r}, f"at {r:g} of the tokens"
+        told.append(extremes(summary, "accuracy", where=where, says=f"accuracy {at}"))
+        told.append(differing(summary, "kl", of="difference", where=where, says=f"KL from the full model {at}"))
+    told.append(differing(summary, "accuracy", of="difference", says="accuracy against the default"))
+    told.append(differing(summary, "kl", of="merging", says="KL against the same outputs with nothing merged"))
+    told.append(differing(summary, "accuracy", of="against_random", says="accuracy against as many random tokens"))
+    return told
+
+
 SHOWN = (("accuracy", "accuracy", "value"), ("accuracy", "its change", "difference"), ("kl", "KL", "value"))
 
 
@@ -254,5 +268,6 @@ def ablation(
         derive=derive,
         tables=(partial(tables_of, names=list(metrics)),),
         figures=figures,
+        finding=found,
         **more,
     )

@@ -171,6 +171,12 @@ class Study:
         False where rows are measurements of a moment: nothing is taken from earlier runs.
     load
         The model of the options.
+    finding
+        Sentences about a summary, with numbers of it alone, for the study's page; an empty one says nothing.
+    published
+        Ids of published tables that stand beside it, with the settings that are shown.
+    caveats
+        What a reader of its results must know.
     rows_of
         The study whose rows are used, and stored under whose name; `also` names folders of it.
     """
@@ -193,6 +199,9 @@ class Study:
     figures: Mapping[str, Callable[[xr.Dataset], Figure]] = field(default_factory=dict)
     stored: bool = True
     load: Callable[[Any], VideoLLM] = lambda options: rd.load_model(options.model)
+    finding: Callable[[xr.Dataset], Sequence[str]] = lambda summary: ()
+    published: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    caveats: Sequence[str] = ()
     rows_of: Study | None = None
     also: Callable[[Any], Sequence[Path]] = lambda options: ()
 
