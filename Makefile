@@ -46,12 +46,13 @@ fuzz: $(READY)
 figures: $(READY)
 	$(RUN) -m studies.figures
 
-# Execute the notebooks again, and make the README's tables again.
+# Execute the notebooks again; make the README's tables and the page of every study again, from what is stored of it.
 notebooks: $(READY)
 	$(VENV)/bin/jupytext --to ipynb --execute --set-kernel python3 notebooks/*.py
 
 readme: $(READY)
 	$(RUN) -m tools.readme
+	$(RUN) -m tools.pages
 
 # The two wheels, in dist: code, and bundled models and clips.
 packages: $(READY)
