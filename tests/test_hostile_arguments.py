@@ -10,12 +10,13 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
+
+from tests.warm_python import python as warm
 
 ROOT = Path(__file__).resolve().parents[1]
 TYPED = ("TypeError", "ValueError", "NotImplementedError")
@@ -422,7 +423,7 @@ def main() -> None:
 
 def test_every_hostile_argument_is_refused_with_what_is_expected() -> None:
     here = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, cwd=ROOT, env=here)
+    done = subprocess.run(warm(__file__), capture_output=True, text=True, cwd=ROOT, env=here)
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout.splitlines()[-1])
     wrong = [

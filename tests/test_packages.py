@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.warm_python import python as warm
+
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = {"redundancy": 2e6, "redundancy_data": 40e6}  # bytes
 README_LINES = ROOT.joinpath("README.md").read_text().split("```python\n")[1].split("```")[0]
@@ -54,9 +56,7 @@ def unpack(wheel: Path, folder: Path) -> None:
 def run(installed: Path, folder: Path, *arguments: str) -> str:
     """What Python prints with these packages in front of those of the checkout."""
     environment = os.environ | {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(warm(*arguments), cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 

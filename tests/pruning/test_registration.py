@@ -43,6 +43,7 @@ from redundancy.pruning.registration import REGISTRIES
 from redundancy.reduction import Reduction
 from redundancy.tokens import VideoTokens
 from tests.pruning.samples import video
+from tests.warm_python import python as warm
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLES: tuple[dict[str, Any], ...] = (METHODS, INNER_METHODS, *REGISTRIES)
@@ -311,8 +312,9 @@ def test_a_digest_is_the_same_for_a_plugin_a_script_and_a_module(
     (tmp_path / "mine.py").write_text(IMPORTING + show)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     for arguments in (["mine.py"], ["-m", "mine"], ["-c", "import mine"]):
-        command = [sys.executable, *arguments]
-        run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        run = subprocess.run(
+            warm(*arguments), cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
         assert run.stdout.strip() == first
 
 
@@ -344,7 +346,7 @@ print(before, digest_of(FastVID()), digest_of(FastVID(c=8)))
 
 
 def test_digests_see_a_changed_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = subprocess.run([sys.executable, "-c", CHANGED], capture_output=True, text=True, check=True)
+    run = subprocess.run(warm("-c", CHANGED), capture_output=True, text=True, check=True)
     before, changed, as_before = run.stdout.split()
     assert changed != before == as_before
     named = FastVID(merger="mixture", segmenter="dyseg")

@@ -17,6 +17,7 @@ import pytest
 from redundancy.models import VideoLLM
 from redundancy.plugins import load_plugin
 from studies.registry import study
+from tests.warm_python import python as warm
 
 ROOT = Path(__file__).resolve().parents[2]
 MINE = '''
@@ -148,8 +149,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def command(*arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
     """A command of the user, who has the package installed and works in an own folder."""
     known = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
-    given = [sys.executable, *map(str, arguments)]
-    return subprocess.Popen(given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=known)
+    return subprocess.Popen(warm(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=known)
 
 
 def forget() -> None:
