@@ -28,8 +28,8 @@ from redundancy.pruning import BUDGETS, VCast
 from redundancy.pruning.methods.vcast import frame_path
 from redundancy.pruning.parts.budget import CurvatureBudget
 
-from . import Facts, VideoSession
-from .core.ablation import AblationOptions, Change, ablation, tested, with_settings
+from . import Condition, Facts, VideoSession
+from .core.ablation import AblationOptions, Change, ablation, conditions_of, tested, with_settings
 
 METRICS = ("reconstruction_error", "attention_lost", "frames_covered", "turn_coverage", "cells_covered")
 SHOWN = (("turn_coverage", "turns covered", "value"), ("attention_lost", "attention lost", "value"))
@@ -46,6 +46,10 @@ class Options(AblationOptions):
     """
 
     temperatures: tuple[float, ...] = (0.1, 0.3, 0.7, 1.5)
+
+    def conditions(self) -> list[Condition]:
+        """Every change at every retention."""
+        return conditions_of(changes(self), self)
 
 
 def changes(options: Options) -> list[Change]:
@@ -108,8 +112,7 @@ def over_time(summary: xr.Dataset) -> Figure:
 
 STUDY = ablation(
     "ablate_budget",
-    changes,
-    options=Options,
+    Options,
     explaining=METRICS,
     shown=SHOWN,
     facts=budgets_over_time,

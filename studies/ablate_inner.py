@@ -33,7 +33,7 @@ from redundancy.plot.methods import names_of
 from redundancy.pruning import FastV, HoliTom, HoliTomInner, RandomInner
 
 from . import Column, Condition, Contrast, Facts, Row, Study, Table, Values, VideoSession
-from .core.ablation import SHOWN, AblationOptions, asked, figure_of
+from .core.ablation import SHOWN, AblationOptions, asked_at_least_one, figure_of
 
 # shares of all tokens that stay from a relative depth on (FastVID, arXiv:2503.11187, table 11; of 28 layers)
 SCHEDULES = {
@@ -199,7 +199,7 @@ STUDY = Study(
     conditions=Options.conditions,
     measure=measure,
     depends=("seeds", "skills"),
-    questions=asked,
+    questions=asked_at_least_one,
     facts=lambda video, options: {"shape": asdict(video.decoder)},
     measures={**ANSWERS, **{n: measure_of(n) for n in ("flops_fastvid", "flops_holitom")}},
     values={"value": Values(where={"variant": "own"}), "random": Values(where={"variant": "random"})},

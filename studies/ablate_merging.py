@@ -20,8 +20,8 @@ from redundancy.evaluation.decisions import anchors_alone
 from redundancy.pruning import FastVID, HoliTom
 from redundancy.reduction import Reduction
 
-from . import VideoSession
-from .core.ablation import AblationOptions, Change, ablation, with_settings
+from . import Condition, VideoSession
+from .core.ablation import AblationOptions, Change, ablation, conditions_of, with_settings
 
 METRICS = ("reconstruction_error", "alignment_all", "coherence_all", "attention_lost")
 SHOWN = (
@@ -46,6 +46,10 @@ class Options(AblationOptions):
 
     intervals: tuple[int, ...] = (1, 2, 4, 8, 16)
     betas: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+    def conditions(self) -> list[Condition]:
+        """Every change at every retention."""
+        return conditions_of(changes(self), self)
 
 
 def renumbered(video: VideoSession, reduction: Reduction) -> Reduction:
@@ -78,7 +82,7 @@ PUBLISHED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("fastvid/table-7-ov", "fastvid/table-7-video"), ("merge",)),
     "fastvid/figures-6-7": ("knob", "best"),
 }
-STUDY = ablation("ablate_merging", changes, options=Options, explaining=METRICS, shown=SHOWN, published=PUBLISHED)
+STUDY = ablation("ablate_merging", Options, explaining=METRICS, shown=SHOWN, published=PUBLISHED)
 
 if __name__ == "__main__":
     STUDY.command_line()

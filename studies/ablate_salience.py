@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from redundancy.pruning import FastVID, HoliTom
 from redundancy.pruning.parts.salience import WithoutSinks
 
-from .core.ablation import AblationOptions, Change, ablation, with_settings
+from . import Condition
+from .core.ablation import AblationOptions, Change, ablation, conditions_of, with_settings
 
 METRICS = ("attention_lost", "reconstruction_error", "cells_covered")
 SHOWN = (("attention_lost", "attention lost", "value"), ("reconstruction_error", "error", "value"))
@@ -36,6 +37,10 @@ class Options(AblationOptions):
     """
 
     shares: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+    def conditions(self) -> list[Condition]:
+        """Every change at every retention."""
+        return conditions_of(changes(self), self)
 
 
 def sources(setting: str, base: FastVID | HoliTom, names: dict[str, object]) -> list[Change]:
@@ -58,7 +63,7 @@ def changes(options: Options) -> list[Change]:
 
 
 PUBLISHED: dict[str, tuple[str, ...]] = {"fastvid/table-6": ("d",), "fastvid/table-9": ()}
-STUDY = ablation("ablate_salience", changes, options=Options, explaining=METRICS, shown=SHOWN, published=PUBLISHED)
+STUDY = ablation("ablate_salience", Options, explaining=METRICS, shown=SHOWN, published=PUBLISHED)
 
 if __name__ == "__main__":
     STUDY.command_line()

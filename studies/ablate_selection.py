@@ -19,7 +19,8 @@ from redundancy.pruning.base import Method
 from redundancy.pruning.parts.salience import RandomSalience
 from redundancy.pruning.parts.select import SalienceSelector, Unusual
 
-from .core.ablation import AblationOptions, Change, ablation, with_settings
+from . import Condition
+from .core.ablation import AblationOptions, Change, ablation, conditions_of, with_settings
 
 METRICS = ("reconstruction_error", "cells_covered", "attention_lost", "alignment_all")
 SHOWN = (("reconstruction_error", "error", "value"), ("cells_covered", "cells covered", "value"))
@@ -30,6 +31,10 @@ class Options(AblationOptions):
     """Compare selectors of the tokens of a frame."""
 
     retentions: tuple[float, ...] = (0.25,)
+
+    def conditions(self) -> list[Condition]:
+        """Every change at every retention."""
+        return conditions_of(changes(self), self)
 
 
 def changes(options: Options) -> list[Change]:
@@ -60,7 +65,7 @@ def changes(options: Options) -> list[Change]:
 
 
 PUBLISHED: dict[str, tuple[str, ...]] = {"vcast/spatial-selection": ("kind",)}
-STUDY = ablation("ablate_selection", changes, options=Options, explaining=METRICS, shown=SHOWN, published=PUBLISHED)
+STUDY = ablation("ablate_selection", Options, explaining=METRICS, shown=SHOWN, published=PUBLISHED)
 
 if __name__ == "__main__":
     STUDY.command_line()

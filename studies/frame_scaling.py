@@ -34,7 +34,7 @@ from redundancy.pruning.base import Method
 from redundancy.pruning.table import METHODS
 
 from . import Column, Condition, Facts, Row, Study, Table, Values, VideoSession
-from .core.ablation import AblationOptions, asked
+from .core.ablation import AblationOptions, asked_at_least_one
 from .core.panels import panel, sweep
 
 ALL, EQUAL = "all tokens", "equal tokens"
@@ -171,7 +171,7 @@ STUDY = Study(
     conditions=Options.conditions,
     measure=measure,
     depends=("seeds", "skills", "counts"),
-    questions=asked,
+    questions=asked_at_least_one,
     measures={**ANSWERS, "tokens": "video tokens in front of the model"},
     values={"value": Values()},
     derive=against_fewest,

@@ -14,7 +14,8 @@ from dataclasses import dataclass, fields
 
 from redundancy.pruning.table import METHODS
 
-from .core.ablation import AblationOptions, Change, ablation, with_settings
+from . import Condition
+from .core.ablation import AblationOptions, Change, ablation, conditions_of, with_settings
 
 QUIRKY = tuple(name for name, entry in METHODS.items() if any(f.name == "parity" for f in fields(entry.method)))
 METRICS = ("reconstruction_error", "frames_covered", "attention_lost")
@@ -39,6 +40,10 @@ class Options(AblationOptions):
         super().__post_init__()
         self.one_of(QUIRKY, "methods")
 
+    def conditions(self) -> list[Condition]:
+        """Every change at every retention."""
+        return conditions_of(changes(self), self)
+
 
 def changes(options: Options) -> list[Change]:
     """Every method with parity."""
@@ -47,7 +52,7 @@ def changes(options: Options) -> list[Change]:
     ]
 
 
-STUDY = ablation("parity_gap", changes, options=Options, explaining=METRICS, shown=SHOWN)
+STUDY = ablation("parity_gap", Options, explaining=METRICS, shown=SHOWN)
 
 if __name__ == "__main__":
     STUDY.command_line()

@@ -31,8 +31,8 @@ from redundancy.pruning import as_method
 from redundancy.pruning.base import Method
 from redundancy.reduction import Reduction
 
-from . import VideoSession
-from .core.ablation import AblationOptions, Change, ablation
+from . import Condition, VideoSession
+from .core.ablation import AblationOptions, Change, ablation, conditions_of
 
 METRICS = ("alignment_all", "coherence_all", "position_displacement_time", "reconstruction_error")
 SHOWN = (("kl", "its change", "difference"), ("alignment_all", "alignment", "value"))
@@ -65,6 +65,10 @@ class Options(AblationOptions):
         for name in self.methods:
             if not isinstance(as_method(name), Method):
                 raise ValueError(f"methods: {name!r} given, expected names of methods")
+
+    def conditions(self) -> list[Condition]:
+        """Every change at every retention."""
+        return conditions_of(changes(self), self)
 
 
 @dataclass(frozen=True)
@@ -154,9 +158,7 @@ def drift_figure(summary: xr.Dataset) -> Figure:
     return compose(summary, {"answers over alignment": alignment, "answers over distance": distance}, height=3.0)
 
 
-STUDY = ablation(
-    "placement", changes, options=Options, explaining=METRICS, shown=SHOWN, figures={"drift": drift_figure}
-)
+STUDY = ablation("placement", Options, explaining=METRICS, shown=SHOWN, figures={"drift": drift_figure})
 
 if __name__ == "__main__":
     STUDY.command_line()

@@ -36,7 +36,7 @@ from redundancy.pruning.base import Method
 from redundancy.video import VideoClip
 
 from . import Column, Condition, Facts, Row, Study, Table, Values, VideoSession
-from .core.ablation import AblationOptions, asked
+from .core.ablation import AblationOptions, asked_at_least_one
 from .core.panels import by_setting, panel
 
 INTACT = "intact"
@@ -199,7 +199,7 @@ STUDY = Study(
     conditions=Options.conditions,
     measure=measure,
     depends=("seeds", "skills"),
-    questions=asked,
+    questions=asked_at_least_one,
     measures={name: measure_of(name) for name in (*ANSWERS, *METRICS)},
     values={"value": Values(), "by_skill": Values(over=("condition", "skill"), measures=["correct"])},
     derive=against_intact,

@@ -38,6 +38,7 @@ EXPLAINING = {
     "turn_coverage": "turns of the trajectory that keep their share of tokens",
     "cells_covered": "share of grid cells near a kept token",
 }
+OF_ATTENTION = frozenset({"attention_lost"})
 OWN, BASE, DROP, RANDOM = "own", "base", "anchors alone", "random tokens"
 
 
@@ -82,11 +83,15 @@ def answered(video: VideoSession, reduction: Reduction | None, inner: Sequence[I
 
 
 def explained(video: VideoSession, reduction: Reduction, names: Sequence[str]) -> dict[str, float]:
-    """Means of metrics of a reduction, of attention that of the last prompt token over the session's questions."""
+    """Means of metrics of a reduction, of attention that of the last prompt token over the session's questions.
+
+    Without questions nothing is asked, and metrics of attention are NaN.
+    """
+    known = [name for name in names if video.questions or name not in OF_ATTENTION]
 
     def means() -> dict[str, float]:
-        values = video.values(reduction, names, rows="last" if video.questions else None)
-        return {name: defined_mean(values[name].astype(float)) for name in names}
+        values = video.values(reduction, known, rows="last" if video.questions else None)
+        return dict.fromkeys(names, float("nan")) | {n: defined_mean(values[n].astype(float)) for n in known}
 
     return video.once(("explained", content_of(reduction), tuple(names)), means, owner=__name__)
 

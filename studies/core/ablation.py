@@ -26,10 +26,12 @@ from redundancy.plot import compose
 from redundancy.plot.methods import names_of
 from redundancy.pruning.base import Method
 from redundancy.pruning.table import METHODS
+from redundancy.questions import Question
 from redundancy.reduction import Reduction
+from redundancy.sources import VideoSource
 
 from .panels import by_setting, panel
-from .study import Facts, Row, Study, StudyOptions
+from .study import Facts, Row, Study, StudyOptions, required_questions
 from .summary import Contrast, Values
 
 Then = Callable[[VideoSession, Reduction], Reduction | None]
@@ -62,6 +64,11 @@ class AblationOptions(StudyOptions):
         self.at_least(1, "seeds")
         if not self.retentions or not all(0 < r <= 1 for r in self.retentions):
             raise ValueError(f"retentions={list(self.retentions)} given, expected shares of the tokens in (0, 1]")
+        self.conditions()
+
+    def conditions(self) -> list[Condition]:
+        """Those that the options name."""
+        return []
 
 
 @dataclass(frozen=True)
@@ -127,9 +134,17 @@ def _at(method: Any, retention: float) -> Method:
     return made
 
 
-def asked(source: Any, options: AblationOptions) -> list[Any]:
+def asked(source: VideoSource, options: AblationOptions) -> list[Question]:
     """The questions of a video that are of the skills asked for."""
     return [q for q in source.questions if not options.skills or q.skill in options.skills]
+
+
+def asked_at_least_one(source: VideoSource, options: AblationOptions) -> list[Question]:
+    """The same; a ValueError if there is none."""
+    if chosen := asked(source, options):
+        return chosen
+    known = sorted({q.skill for q in required_questions(source, options)})
+    raise ValueError(f"skills={list(options.skills)} given, but {source.name} asks about {known}")
 
 
 def measure(
@@ -149,13 +164,12 @@ def tested(
     facts: Facts,
     options: Any,
     measures: Mapping[str, str],
-    changes: Callable[[Any], Sequence[Change]],
 ) -> xr.Dataset:
     """Adds `difference_test`, p and q of each change against its base, and which changes could not be made."""
     labels = names_of(summary["condition"]).tolist()
     known = rows[rows["error"].isna()].reindex(columns=[*rows.columns, *(m for m in measures if m not in rows)])
     made = paired_tests(known, plus=OWN, minus=BASE, measures=measures, conditions=labels)
-    wanted = [c.label for c in conditions_of(changes(options), options)]
+    wanted = [c.label for c in options.conditions()]
     return summary.assign(difference_test=made).assign_attrs(left_out=[c for c in wanted if c not in labels])
 
 
@@ -174,6 +188,8 @@ def tables_of(summary: xr.Dataset, *, names: Sequence[str]) -> Iterator[Table | 
         told |= {"as the full model": Column("agreement"), "KL": Column("kl"), "KL - default": minus("kl")}
         told |= {"q of KL": Column("kl", ".2f", of="difference_test", at={"test": "q"})}
         yield Table(told, f"Answers about {', '.join(summary.attrs['skills']) or 'everything'}:", name="answers")
+    else:
+        yield f"No answers: no video brings a question about {', '.join(summary.attrs['skills']) or 'anything'}."
     for i in range(0, len(names), 3):
         some = {n: Column(n) for n in names[i : i + 3]}
         some |= {f"{n} - default": minus(n) for n in names[i : i + 3]}
@@ -223,9 +239,8 @@ SHOWN = (("accuracy", "accuracy", "value"), ("accuracy", "its change", "differen
 
 def ablation(
     name: str,
-    changes: Callable[[Any], Sequence[Change]],
-    *,
     options: type[Any],
+    *,
     explaining: Sequence[str],
     shown: Sequence[tuple[str, str, str]] = (),
     version: int = 1,
@@ -235,10 +250,10 @@ def ablation(
 
     Parameters
     ----------
-    name, version, options
+    name, version
         As in `Study`.
-    changes
-        Those that options name.
+    options
+        Class of the options, whose `conditions` are made by `conditions_of`.
     explaining
         Outputs of metrics, of `EXPLAINING`, that stand beside the answers.
     shown
@@ -249,12 +264,12 @@ def ablation(
     metrics = {n: EXPLAINING[n] for n in explaining}
     measures = {**ANSWERS, "share": "share of tokens kept", **SHARED, **metrics}
     figures = {"": partial(figure_of, shown=[*SHOWN, *shown]), **more.pop("figures", {})}
-    derive = partial(more.pop("derive", tested), measures=measures, changes=changes)
+    derive = partial(more.pop("derive", tested), measures=measures)
     return Study(
         name=name,
         version=version,
         options=options,
-        conditions=lambda given: conditions_of(changes(given), given),
+        conditions=lambda given: given.conditions(),
         measure=partial(measure, names=list(metrics)),
         depends=("seeds", "skills"),
         questions=asked,

@@ -71,7 +71,7 @@ def test_changes_stand_once_for_each_retention():
 
 
 def test_renumbered_clusters_are_the_same_outputs():
-    conditions = conditions_of(ablate_merging.changes(ablate_merging.Options()), ablate_merging.Options())
+    conditions = ablate_merging.Options().conditions()
     labels = [c.label for c in conditions]
     assert len(set(labels)) == len(labels)
     clusters, numbered = (
