@@ -59,12 +59,9 @@ class Options(AblationOptions):
     methods: tuple[str, ...] = ("fastvid", "vcast", "random_tokens")
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if len(self.counts) < 2 or list(self.counts) != sorted(set(self.counts)) or self.counts[0] < 1:
             raise ValueError(f"counts={list(self.counts)} given, expected at least two numbers of frames, ascending")
-        for name in self.methods:
-            if not hasattr(as_method(name), "retention"):
-                raise ValueError(f"methods: {name!r} given, expected names of methods with a retention")
+        super().__post_init__()
 
     def conditions(self) -> list[Condition]:
         """Every number of frames whole, with as many tokens as the fewest, and at each retention."""
@@ -72,6 +69,8 @@ class Options(AblationOptions):
         made = [self._condition(ALL, ALL, n, None) for n in self.counts]
         for name in self.methods:
             method: Any = as_method(name)
+            if not hasattr(method, "retention"):
+                raise ValueError(f"methods: {name!r} given, expected names of methods with a retention")
             short = label_of(method, rate=False)
             for n in self.counts[1:]:
                 made.append(self._condition(EQUAL, short, n, replace(method, retention=fewest / n)))

@@ -20,6 +20,7 @@ SMALL = Options(
     seeds=2,
     limit=2,
     resamples=99,
+    inside=(),
 )
 NAMES = list(PREDICTORS)
 

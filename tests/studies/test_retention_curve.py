@@ -14,9 +14,12 @@ import pytest
 
 import redundancy as rd
 from redundancy.evaluation.conditions import FULL, grid
+from redundancy.evaluation.cost.flops import DecoderShape, fastvid_flops
+from redundancy.evaluation.order import order_sensitivity
 from redundancy.evaluation.session import VideoSession
 from redundancy.evaluation.statistics.intervals import mean_interval
 from redundancy.paths import data_folder
+from redundancy.pruning import FastV, HoliTomInner, PruneVidStage2
 from redundancy.recording import open_dataset
 from redundancy.sources import list_videos
 from redundancy.tokens import VideoTokens
@@ -24,7 +27,12 @@ from studies.retention_curve import MEASURED, STUDY, Options
 
 CLIPS = ("clip_000.mp4", "clip_011.mp4")  # with 8 and 7 questions
 SMALL = Options(
-    methods=("fastvid", "holitom", "random_tokens", "first_of_2x2"), retentions=(1.0, 0.25), seeds=2, frames=16
+    methods=("fastvid", "holitom", "random_tokens", "first_of_2x2"),
+    retentions=(1.0, 0.25),
+    seeds=2,
+    frames=16,
+    inside=(),
+    shuffles=0,
 )
 CONDITIONS = {
     FULL.label,
@@ -212,3 +220,46 @@ def test_every_measure_has_a_value_where_it_is_defined(rows: pd.DataFrame):
     reduced = rows[rows["condition"] != FULL.label]
     assert reduced[list(MEASURED)].notna().all(axis=None)
     assert rows[rows["condition"] == FULL.label][list(MEASURED)].isna().all(axis=None)
+
+
+@pytest.fixture(scope="module")
+def within(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """Rows of what reduces inside the model, on eight frames of one clip, and how much answers need the order."""
+    out = tmp_path_factory.mktemp("within")
+    given = {"methods": ("random_tokens",), "retentions": (0.5,), "seeds": 2, "frames": 8, "limit": 1}
+    STUDY.run(Options(**given, videos=(str(clips),), out=out))
+    return pd.read_parquet(out / "rows.parquet").set_index("condition")
+
+
+def test_methods_inside_the_model_are_those_that_were_published(within: pd.DataFrame, clips: Path):
+    model, source = rd.load_model("tiny-llava-onevision"), list_videos([clips])[0]
+    cases = {
+        "fastv(0.5)": (None, FastV(layer=1, drop_rate=0.5)),
+        "holitom + holitom_inner(0.5)": ("holitom(0.5)", HoliTomInner(layer=3, merge_rate=0.5)),
+        "prunevid + prunevid_stage2": ("prunevid", PruneVidStage2(layer=1)),
+    }
+    assert set(within.index) == {"full", "random_tokens(0.5)", *cases}
+    with VideoSession(model, source.load(model, frames=8), source.questions) as video:
+        for condition, (method, inner) in cases.items():
+            answers, own = video.answers(method, [inner]), within.loc[condition]
+            assert list(own["predicted"]) == list(answers["predicted"])
+            np.testing.assert_allclose(own["kl"], answers["kl"], rtol=1e-6, atol=1e-12)
+            assert list(own["achieved"]) == list(answers["achieved_inside"])
+            assert (own["flops_fastvid"] < within.loc["full", "flops_fastvid"].iloc[0]).all()
+    assert set(within.loc["fastv(0.5)", "requested"]) == {0.5}
+    assert within.loc["prunevid + prunevid_stage2", "requested"].isna().all()
+    tokens = [8 * 49, 4 * 49, 4 * 49, 4 * 49]  # of four layers
+    expected = fastvid_flops(tokens, DecoderShape.from_config(model.family.text_model.config))
+    assert set(within.loc["fastv(0.5)", "flops_fastvid"]) == {expected}
+    with pytest.raises(ValueError, match=r"inside='fastvid' given, expected some of \['holitom_inner', 'fastv'"):
+        Options(inside=("fastvid",))
+
+
+def test_order_sensitivity_is_that_of_the_function(within: pd.DataFrame, clips: Path):
+    model, source = rd.load_model("tiny-llava-onevision"), list_videos([clips])[0]
+    clip = source.load(model, frames=8)
+    plain = order_sensitivity(model, clip, [q.text for q in source.questions], draws=1)
+    expected = float(plain["kl"].sel(condition="shuffled").mean())
+    assert within.loc["full", "order_sensitivity"].iloc[0] == pytest.approx(expected, rel=1e-5)
+    drawn = within.loc["random_tokens(0.5)"].groupby("seed")["order_sensitivity"].first()
+    assert drawn.notna().tolist() == [True, False]  # of the first draw alone
