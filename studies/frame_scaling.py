@@ -147,11 +147,11 @@ def figure(summary: xr.Dataset) -> Figure:
 
 def over_frames(axes: Axes, summary: xr.Dataset, *, compared: str, measure: str, label: str) -> None:
     """A line per method over the number of frames, with that of all tokens."""
-    part = summary.isel(condition=names_of(summary["compared"]) == compared)
-    panel(sweep, measure, x="count", series="method", xlabel="frames", label=label)(axes, part)
     whole = summary.isel(condition=names_of(summary["compared"]) == ALL)
     cells = values(whole, measure).values
     with_intervals(axes, whole["count"].values.astype(float), cells, label=ALL, color="0.5", linestyle=":", marker="|")
+    part = summary.isel(condition=names_of(summary["compared"]) == compared)
+    panel(sweep, measure, x="count", series="method", xlabel="frames", label=label)(axes, part)
 
 
 def found(summary: xr.Dataset) -> list[str]:

@@ -34,6 +34,12 @@ torch.set_num_threads(1)  # the tests run one process per core
 SLOW = (
     *("test_notebooks.py", "test_contributing.py", "test_fuzz.py", "test_golden.py", "test_hostile_arguments.py"),
     *(
+        "test_warm_python.py",
+        "test_pages.py",
+        "evaluation/test_inside.py",
+        "evaluation/test_multiple.py::test_intervals",
+    ),
+    *(
         "test_readme.py::test_code_runs",
         "test_accessor.py::test_registered",
         "test_video.py::test_wrong_type_is_caught",
@@ -44,7 +50,7 @@ SLOW = (
     *("metrics/test_measure.py::test_lazy", "evaluation/test_known_rank_correlations.py::test_noise"),
     *("video/test_timeline.py::test_frames_are", "test_video.py::test_shared_files", "test_sources.py::test_names"),
     *("pruning/test_registration.py::test_digests", "world/test_clips.py", "video/test_reader.py"),
-    *(f"studies/test_{name}" for name in (*STUDIES, *TOOLS, "every_family", "own_study", "command_line")),
+    *(f"studies/test_{name}" for name in (*STUDIES, *TOOLS, "ablations", "every_family", "own_study", "command_line")),
 )
 LONGEST = tuple(
     f"tests/{place}" for place in ("test_notebooks.py", "training/", "test_extending.py", "world/test_clips")
