@@ -25,7 +25,7 @@ from .core.ablation import AblationOptions, Change, ablation, conditions_of, wit
 
 METRICS = ("reconstruction_error", "alignment_all", "coherence_all", "attention_lost")
 SHOWN = (
-    ("kl", "KL, merging", "merging"),
+    ("kl", "by merging", "merging"),
     ("reconstruction_error", "error", "value"),
     ("coherence_all", "coherence", "value"),
 )

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from redundancy import plot
 from redundancy.plot.compose import Panel
 from redundancy.plot.labelled import At, retention_near, values
-from redundancy.plot.looks import colours
+from redundancy.plot.looks import FURTHER, colours
 from redundancy.plot.methods import (
     FULL,
     lines_of_series,
@@ -294,7 +294,8 @@ def by_setting(axes: Axes, summary: xr.Dataset, measure: str, *, variable: str =
         rows += [(setting, None), *dict.fromkeys(pair for pair in where if pair[0] == setting)]
     place = {row: y for y, row in enumerate(rows)}
     asked = sorted(set(shown["asked"].values.tolist()), reverse=True)
-    for k, (retention, ink) in enumerate(zip(asked, colours([f"{r:g}" for r in asked]).values(), strict=True)):
+    for k, retention in enumerate(asked):
+        ink = FURTHER[k % len(FURTHER)]  # no method's colour
         of_one = shown["asked"].values == retention
         y = np.array([place[pair] for pair in where])[of_one] + 0.18 * (k - (len(asked) - 1) / 2)
         cells = shown.values[of_one]
