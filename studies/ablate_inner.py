@@ -179,7 +179,7 @@ def by_layer(summary: xr.Dataset) -> str:
 
 def figure(summary: xr.Dataset) -> Figure:
     """Answers of every condition, and how far they are from random choices."""
-    shown = [*SHOWN[:1], ("accuracy", "minus random", "difference"), SHOWN[2], ("kl", "KL, minus random", "difference")]
+    shown = [*SHOWN[:1], ("accuracy", "minus random", "difference"), SHOWN[2], ("kl", "KL - random", "difference")]
     return figure_of(summary, shown=shown)
 
 

@@ -106,7 +106,7 @@ def inside_conditions(name: str, retentions: Sequence[float]) -> list[Condition]
         factors: dict[str, Any] = {"method": text, "requested": float("nan") if r is None else r}
         inside = Inside(method, ((depth, share),), outer=before)
         label = text if r is None else f"{text}({r:g})"
-        made.append(Condition(label=label, parts={"inside": inside}, kind=method.kind, factors=factors))
+        made.append(Condition(label=label, parts={"inside": inside, "metrics": ()}, kind=method.kind, factors=factors))
     return made
 
 
@@ -119,9 +119,11 @@ def measure(video: VideoSession, condition: Condition, options: Options) -> Iter
     for seed, reduction, note in [(-1, None, "")] if method is None else video.decide(method, seeds=options.seeds):
         answered = video.answers(reduction, inner, against="full", keep_logits=True)
         about: Row = {"seed": seed, "replaced": note, **costs(video, reduction, inner, answered)}
-        if reduction is not None:
-            values = video.values(reduction, [*MEASURED], rows="last")  # of attention the mean over the questions
-            about |= {name: defined_mean(values[name]) for name in MEASURED}
+        # metrics are of what is decided in front of the model: inside, every question leaves other tokens
+        metrics = condition.parts.get("metrics", () if inner else tuple(MEASURED))
+        if reduction is not None and metrics:
+            values = video.values(reduction, metrics, rows="last")  # of attention the mean over the questions
+            about |= {name: defined_mean(values[name]) for name in metrics}
         if inside is not None:
             answered = answered.assign(achieved=answered["achieved_inside"], requested=condition.factors["requested"])
         first = first if first is not None else seed
