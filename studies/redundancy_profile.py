@@ -26,6 +26,7 @@ from redundancy import plot
 from redundancy.evaluation.segmentation import known_cuts
 from redundancy.evaluation.statistics.intervals import MARKED
 from redundancy.evaluation.statistics.profile import LEVEL, metric_rows, profile, told_apart
+from redundancy.evaluation.statistics.told import extremes
 from redundancy.metrics.registry import NULLS
 from redundancy.metrics.table import METRICS
 from redundancy.plot import compose, readable
@@ -150,9 +151,14 @@ def profile_scores(summary: xr.Dataset) -> Figure:
 
 
 def found(summary: xr.Dataset) -> list[str]:
-    """Which metrics tell kinds of videos apart."""
-    names = told_apart(summary)
-    return [f"Kinds of videos are told apart by {len(names)} measures: {', '.join(names[:8])}."] if names else []
+    """What is furthest from the same tokens without their order, and which metrics tell kinds of videos apart."""
+    null, names = names_of(summary["null"])[0], told_apart(summary)
+    furthest = partial(extremes, summary, "", of="z", dim="measure", form="+.1f")
+    kinds = f"kinds of videos are told apart by {len(names)} of {summary.sizes['measure']} measures"
+    return [
+        furthest(at={"kind": "all", "null": null}, says=f"z against the null model {null.replace('_', ' ')!r}"),
+        f"{kinds[:1].upper()}{kinds[1:]}{': ' * bool(names)}{', '.join(names[:8])}.",
+    ]
 
 
 STUDY = Study(
