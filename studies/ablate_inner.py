@@ -113,7 +113,7 @@ def measure(video: VideoSession, condition: Condition, options: Options) -> Iter
     found = answered(video, reduction, methods)
     size = video.tokens.grid.frames * video.tokens.grid.tokens_per_frame
     tokens = tokens_of_layers(
-        methods, size if reduction is None else reduction.kept, found.achieved * size, shape.layers
+        methods, size if reduction is None else reduction.kept, found.achieved * size, layers=shape.layers
     )
     about: Row = {"layers": ", ".join(str(one.layer) for one in methods), "replaced": ""}
     about |= {

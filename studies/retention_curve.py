@@ -118,7 +118,7 @@ def measure(video: VideoSession, condition: Condition, options: Options) -> Iter
     first: int | None = None
     for seed, reduction, note in [(-1, None, "")] if method is None else video.decide(method, seeds=options.seeds):
         answered = video.answers(reduction, inner, against="full", keep_logits=True)
-        about: Row = {"seed": seed, "replaced": note, **costs(video, reduction, inner, answered)}
+        about: Row = {"seed": seed, "replaced": note, **costs(video, reduction, inner=inner, answered=answered)}
         # metrics are of what is decided in front of the model: inside, every question leaves other tokens
         metrics = condition.parts.get("metrics", () if inner else tuple(MEASURED))
         if reduction is not None and metrics:
@@ -128,23 +128,25 @@ def measure(video: VideoSession, condition: Condition, options: Options) -> Iter
             answered = answered.assign(achieved=answered["achieved_inside"], requested=condition.factors["requested"])
         first = first if first is not None else seed
         orders = options.shuffles if seed == first else 0  # of what draws the first draw says it
-        about["order_sensitivity"] = in_other_orders(video, method, seed, inner, answered, orders)
+        about["order_sensitivity"] = in_other_orders(
+            video, method, seed=seed, inner=inner, answered=answered, shuffles=orders
+        )
         yield from ({**row, **about} for row in answered[[*TOLD, *KEPT]].to_dict("records"))
 
 
-def costs(video: VideoSession, reduction: Reduction | None, inner: Any, answered: pd.DataFrame) -> dict[str, float]:
+def costs(video: VideoSession, reduction: Reduction | None, *, inner: Any, answered: pd.DataFrame) -> dict[str, float]:
     """FLOPs of the video tokens in all layers, by two formulas."""
     if not inner:
         return video.flops(reduction)
     size = video.tokens.grid.frames * video.tokens.grid.tokens_per_frame
     last = float(answered["achieved_inside"].mean()) * size
-    tokens = tokens_of_layers(inner, size if reduction is None else reduction.kept, last, video.decoder.layers)
+    tokens = tokens_of_layers(inner, size if reduction is None else reduction.kept, last, layers=video.decoder.layers)
     formulas = {"flops_fastvid": fastvid_flops, "flops_holitom": holitom_flops}
     return {name: formula(tokens, video.decoder) for name, formula in formulas.items()}
 
 
 def in_other_orders(
-    video: VideoSession, method: Method | None, seed: int, inner: Any, answered: pd.DataFrame, shuffles: int
+    video: VideoSession, method: Method | None, *, seed: int, inner: Any, answered: pd.DataFrame, shuffles: int
 ) -> float:
     """KL of the first token from the condition's own on shuffled frames, mean over questions and orders; NaN: none."""
     found = []

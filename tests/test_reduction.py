@@ -282,7 +282,7 @@ def test_given_positions_go_where_the_reduction_goes(tmp_path: Path) -> None:
     [
         ({"positions": None}, "without positions"),
         ({"placement": "anchor"}, "expected placement='given' with them"),
-        ({"layer": 2}, "before the language model"),
+        ({"layer": 2}, "given before the model"),
         ({"positions": torch.full((3, 4), -1)}, "positions must not be negative"),
     ],
 )

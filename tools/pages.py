@@ -43,7 +43,7 @@ def finding(chosen: Study, summary: xr.Dataset) -> str:
     """What the numbers of a summary say, in at most `WORDS` words; sentences beyond them are left out."""
     told: list[str] = []
     for sentence in chosen.finding(summary):
-        if sentence and len(" ".join([*told, sentence]).split()) <= WORDS:
+        if sentence and len(" - ".join(["", *told, sentence]).split()) <= WORDS:
             told.append(sentence)
     return "\n".join(f"- {sentence}" for sentence in told)
 

@@ -147,12 +147,12 @@ def ablated(
         if video.questions:
             row |= answered(video, reduction, inner).means
         if variant == OWN and base is not None:
-            row |= compared(video, reduction, base, inner)
+            row |= compared(video, reduction, base, inner=inner)
         yield row
 
 
 def compared(
-    video: VideoSession, reduction: Reduction, base: Reduction, inner: Sequence[InnerMethod] = ()
+    video: VideoSession, reduction: Reduction, base: Reduction, *, inner: Sequence[InnerMethod] = ()
 ) -> dict[str, float]:
     """What two decisions share: places that are kept, and answers."""
     row = {"same_tokens": float(anchor_jaccard(reduction, base))}

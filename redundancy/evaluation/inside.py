@@ -68,7 +68,7 @@ def rate_of(method: InnerMethod) -> float:
     return float(next(getattr(method, name) for name in RATES if hasattr(method, name)))
 
 
-def tokens_of_layers(methods: Sequence[InnerMethod], first: int, last: float, layers: int) -> list[float]:
+def tokens_of_layers(methods: Sequence[InnerMethod], first: int, last: float, *, layers: int) -> list[float]:
     """Video tokens in every layer: as they enter, as methods round them, and from the last method on as it was.
 
     Parameters

@@ -36,7 +36,7 @@ def test_tokens_of_layers_are_those_that_are_left(session: VideoSession) -> None
     methods = (FastV(layer=1, drop_rate=0.5), FastV(layer=3, drop_rate=0.3))
     found = answered(session, None, methods)
     size = session.tokens.grid.frames * session.tokens.grid.tokens_per_frame
-    tokens = tokens_of_layers(methods, size, found.achieved * size, session.decoder.layers)
+    tokens = tokens_of_layers(methods, size, found.achieved * size, layers=session.decoder.layers)
     half = size - int(0.5 * size)
     assert tokens == [size, half, half, half - int(0.3 * half)]
     single = answered(session, None, methods[:1])

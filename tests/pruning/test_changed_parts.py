@@ -33,7 +33,7 @@ def test_clusters_are_density_peaks_of_the_whole_segment() -> None:
     x = torch.randn(5, 9, 6, generator=torch.Generator().manual_seed(0))
     candidates = torch.rand(5, 9, generator=torch.Generator().manual_seed(1)) < 0.7
     budget, lengths = torch.tensor([1, 0, 2, 0, 2]), torch.tensor([3, 2])
-    mask, at, member, target = segment_clusters(x, candidates, budget, lengths)
+    mask, at, member, target = segment_clusters(x, candidates, budget=budget, lengths=lengths)
     assert mask.sum() == len(at) == 5
     for frames, share in ((range(3), 3), (range(3, 5), 2)):
         place = [t * 9 + n for t in frames for n in range(9) if candidates[t, n]]

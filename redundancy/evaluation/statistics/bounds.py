@@ -21,6 +21,7 @@ SIZES = (
     "distance_ratio",
     "flops_fastvid",
     "flops_holitom",
+    "order_sensitivity",
 )
 # outputs of metrics beside their main one, and measures of studies
 BOUNDS: dict[str, Bounds] = {

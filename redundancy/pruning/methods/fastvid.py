@@ -211,7 +211,7 @@ def fastvid(
     x = features.float()
     if context == "cluster":
         salient = top_salience(salience, budget.salient)
-        chosen, at, member, target = segment_clusters(x, ~salient, budget.context, segments)
+        chosen, at, member, target = segment_clusters(x, ~salient, budget=budget.context, lengths=segments)
     else:
         salient, chosen, order = _context_tokens(x, salience, budget, context)
         order = order if parity and variant == "onevision" else None

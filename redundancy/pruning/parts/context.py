@@ -32,6 +32,7 @@ def evenly(candidates: Bool[Tensor, "frames tokens"], budget: Int64[Tensor, "fra
 def segment_clusters(
     x: Float[Tensor, "frames tokens channels"],
     candidates: Bool[Tensor, "frames tokens"],
+    *,
     budget: Int64[Tensor, "frames"],
     lengths: Int64[Tensor, "segments"],
 ) -> tuple[Bool[Tensor, "frames tokens"], Int64[Tensor, "centres"], Int64[Tensor, "members"], Int64[Tensor, "members"]]:
