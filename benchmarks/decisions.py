@@ -19,7 +19,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import tyro
 from torch import Tensor
 
 from benchmarks.loops import fastvid_loops, holitom_loops, vcast_loops
@@ -151,4 +150,6 @@ def main(device: str = "cpu") -> None:
 
 
 if __name__ == "__main__":
+    import tyro
+
     tyro.cli(main, prog="python -m benchmarks.decisions", description=__doc__)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import tyro
 
 from benchmarks.decisions import COLS, ROWS, D
 from benchmarks.machine import describe, median_ms, peak_mb, seconds
@@ -71,4 +70,6 @@ def main(frames: tuple[int, ...] = tuple(FRAMES)) -> None:
 
 
 if __name__ == "__main__":
+    import tyro
+
     tyro.cli(main, prog="python -m benchmarks.measure", description=__doc__)

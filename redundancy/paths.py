@@ -1,7 +1,8 @@
-"""Where the bundled models, clips and captures lie."""
+"""Where the bundled models, clips and captures lie, and what is on the disk."""
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -44,3 +45,14 @@ def bundled_models() -> dict[str, Path]:
     except NoDataError:
         return {}
     return {p.parent.name: p.parent for p in sorted(folders)}
+
+
+def flush_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk; where folders cannot be opened (Windows), there is nothing to do."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

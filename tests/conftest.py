@@ -35,6 +35,7 @@ SLOW = (
     *("test_notebooks.py", "test_contributing.py", "test_fuzz.py", "test_golden.py", "test_hostile_arguments.py"),
     *(
         "test_warm_python.py",
+        "test_gpu_benchmark.py::test_one_family",
         "test_pages.py",
         "evaluation/test_inside.py",
         "evaluation/test_multiple.py::test_intervals",

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import pandas as pd
 
-from redundancy.recording.manifest import flush_folder
+from redundancy.paths import flush_folder
 
 MARK = "study.json"
 LOCK = ".lock"

@@ -17,6 +17,8 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Suf
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import LocalStore
 
+from redundancy.paths import flush_folder
+
 MANIFEST = "manifest.json"
 FORMAT = "redundancy store, manifest 1"
 METADATA = "zarr.json"
@@ -186,17 +188,6 @@ class VerifiedStore(LocalStore):  # type: ignore[misc]  # zarr is read without i
 
 
 ADVICE = "copy the store again from where it was whole, or make it again"
-
-
-def flush_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk; where folders cannot be opened (Windows), there is nothing to do."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _digest(path: Path) -> Entry:

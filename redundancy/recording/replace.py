@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from redundancy.recording.manifest import check_replaceable, flush_folder
+from redundancy.paths import flush_folder
+from redundancy.recording.manifest import check_replaceable
 
 OCCUPIED = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 PATIENCE = 2.0  # seconds that a running replacement may leave the path empty; two renames take microseconds
