@@ -28,8 +28,8 @@ from redundancy.pruning import BUDGETS, VCast
 from redundancy.pruning.methods.vcast import frame_path
 from redundancy.pruning.parts.budget import CurvatureBudget
 
-from . import Condition, Facts, VideoSession
-from .core.ablation import AblationOptions, Change, ablation, conditions_of, tested, with_settings
+from . import Facts, VideoSession
+from .core.ablation import AblationOptions, Change, ablation, tested, with_settings
 
 METRICS = ("reconstruction_error", "attention_lost", "frames_covered", "turn_coverage", "cells_covered")
 SHOWN = (("turn_coverage", "turns covered", "value"), ("attention_lost", "attention lost", "value"))
@@ -47,19 +47,16 @@ class Options(AblationOptions):
 
     temperatures: tuple[float, ...] = (0.1, 0.3, 0.7, 1.5)
 
-    def conditions(self) -> list[Condition]:
-        """Every change at every retention."""
-        return conditions_of(changes(self), self)
-
-
-def changes(options: Options) -> list[Change]:
-    """V-CAST with every budget, temperature, rule for ends and for what is left over."""
-    return [
-        *with_settings("budget", VCast(), {name: {"budget": name} for name in BUDGETS}),
-        *with_settings("temperature", VCast(), {f"{t:g}": {"temperature": t} for t in options.temperatures}),
-        *with_settings("ends", VCast(), {"as they are": {}, "as turns": {"budget": CurvatureBudget(keep_ends=True)}}),
-        *with_settings("left over", VCast(), {"in rounds": {}, "to one frame": {"left_over": "largest fraction"}}),
-    ]
+    def changes(self) -> list[Change]:
+        """V-CAST with every budget, temperature, rule for ends and for what is left over."""
+        return [
+            *with_settings("budget", VCast(), {name: {"budget": name} for name in BUDGETS}),
+            *with_settings("temperature", VCast(), {f"{t:g}": {"temperature": t} for t in self.temperatures}),
+            *with_settings(
+                "ends", VCast(), {"as they are": {}, "as turns": {"budget": CurvatureBudget(keep_ends=True)}}
+            ),
+            *with_settings("left over", VCast(), {"in rounds": {}, "to one frame": {"left_over": "largest fraction"}}),
+        ]
 
 
 def budgets_over_time(video: VideoSession, options: Options) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Options(AblationOptions):
     Parameters
     ----------
     retentions
-        Of HoliTom in front of the model, with and without its inner part.
+        Of HoliTom in front of the model, with and without its inner part: one.
     depths
         Relative depths of the layers, in (0, 1).
     rates
@@ -61,11 +61,13 @@ class Options(AblationOptions):
     rates: tuple[float, ...] = (0.3, 0.5, 0.7, 0.9)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         for name in ("depths", "rates"):
             given = getattr(self, name)
             if not given or not all(0 < x < 1 for x in given):
                 raise ValueError(f"{name}={list(given)} given, expected numbers between 0 and 1")
+        if len(self.retentions) != 1:
+            raise ValueError(f"retentions={list(self.retentions)} given, expected one, that of HoliTom")
+        super().__post_init__()
 
     def conditions(self) -> list[Condition]:
         """All settings, each with its recipe."""
@@ -86,7 +88,8 @@ class Options(AblationOptions):
             made.append(("attention of", name, Inside(method, ((middle, 0.25),)), False))
         made.append(("HoliTom", "outer alone", None, True))
         made.append(("HoliTom", "outer and inner", Inside(HoliTomInner(), ((middle, half),)), True))
-        return [self._condition(*one) for one in made if not self.only or one[0] in self.only]
+        chosen = self.chosen(setting for setting, *_ in made)
+        return [self._condition(*one) for one in made if one[0] in chosen]
 
     def _condition(self, setting: str, level: str, inside: Inside | None, outer: bool) -> Condition:
         r = self.retentions[0]

@@ -20,8 +20,8 @@ from redundancy.evaluation.decisions import anchors_alone
 from redundancy.pruning import FastVID, HoliTom
 from redundancy.reduction import Reduction
 
-from . import Condition, VideoSession
-from .core.ablation import AblationOptions, Change, ablation, conditions_of, with_settings
+from . import VideoSession
+from .core.ablation import AblationOptions, Change, ablation, with_settings
 
 METRICS = ("reconstruction_error", "alignment_all", "coherence_all", "attention_lost")
 SHOWN = (
@@ -47,9 +47,20 @@ class Options(AblationOptions):
     intervals: tuple[int, ...] = (1, 2, 4, 8, 16)
     betas: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
-    def conditions(self) -> list[Condition]:
-        """Every change at every retention."""
-        return conditions_of(changes(self), self)
+    def changes(self) -> list[Change]:
+        """FastVID's context tokens, mergers, p and beta; HoliTom's mergers."""
+        clusters: dict[str, Any] = {"context": "cluster", "merger": "cluster_mean"}
+        context = {"density peaks": {}, "at even steps": {"context": "uniform"}, "clusters": clusters}
+        mergers = {name: {"merger": name} for name in ("anchor_centric", "cluster_mean", "drop")}
+        return [
+            *with_settings("context tokens", EVEN, context),
+            Change("context tokens", "clusters, renumbered", replace(EVEN, **clusters), EVEN, then=renumbered),
+            *with_settings("merger", EVEN, mergers),
+            *with_settings("p", EVEN, {str(p): {"p": p} for p in self.intervals}),
+            *with_settings("beta", EVEN, {f"{b:g}": {"beta": b} for b in self.betas}),
+            *with_settings("HoliTom", HoliTom(), {"mixture": {}, "means (no beta)": {"merger": "cluster_mean"}}),
+            Change("HoliTom", "first tokens", HoliTom(), HoliTom(), then=firsts),
+        ]
 
 
 def renumbered(video: VideoSession, reduction: Reduction) -> Reduction:
@@ -60,22 +71,6 @@ def renumbered(video: VideoSession, reduction: Reduction) -> Reduction:
 def firsts(video: VideoSession, reduction: Reduction) -> Reduction:
     """The outputs with nothing merged: of static places the first token of the window."""
     return anchors_alone(reduction)
-
-
-def changes(options: Options) -> list[Change]:
-    """FastVID's context tokens, mergers, p and beta; HoliTom's mergers."""
-    clusters: dict[str, Any] = {"context": "cluster", "merger": "cluster_mean"}
-    context = {"density peaks": {}, "at even steps": {"context": "uniform"}, "clusters": clusters}
-    mergers = {name: {"merger": name} for name in ("anchor_centric", "cluster_mean", "drop")}
-    return [
-        *with_settings("context tokens", EVEN, context),
-        Change("context tokens", "clusters, renumbered", replace(EVEN, **clusters), EVEN, then=renumbered),
-        *with_settings("merger", EVEN, mergers),
-        *with_settings("p", EVEN, {str(p): {"p": p} for p in options.intervals}),
-        *with_settings("beta", EVEN, {f"{b:g}": {"beta": b} for b in options.betas}),
-        *with_settings("HoliTom", HoliTom(), {"mixture": {}, "means (no beta)": {"merger": "cluster_mean"}}),
-        Change("HoliTom", "first tokens", HoliTom(), HoliTom(), then=firsts),
-    ]
 
 
 PUBLISHED: dict[str, tuple[str, ...]] = {

@@ -17,8 +17,7 @@ from dataclasses import dataclass, replace
 from redundancy.pruning import FastVID, HoliTom
 from redundancy.pruning.parts.salience import WithoutSinks
 
-from . import Condition
-from .core.ablation import AblationOptions, Change, ablation, conditions_of, with_settings
+from .core.ablation import AblationOptions, Change, ablation, with_settings
 
 METRICS = ("attention_lost", "reconstruction_error", "cells_covered")
 SHOWN = (("attention_lost", "attention lost", "value"), ("reconstruction_error", "error", "value"))
@@ -38,28 +37,23 @@ class Options(AblationOptions):
 
     shares: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
-    def conditions(self) -> list[Condition]:
-        """Every change at every retention."""
-        return conditions_of(changes(self), self)
+    def changes(self) -> list[Change]:
+        """FastVID's d and sources, HoliTom's sources, and attention without its sinks."""
+        received = replace(EVEN, salience="received")
+        return [
+            *with_settings("d", EVEN, {f"{d:g}": {"d": d} for d in self.shares}),
+            *with_settings("source, FastVID", EVEN, {"native": {}, "none (d = 1)": {"d": 1.0}}),
+            *sources("source, FastVID", EVEN, {name: name for name in SOURCES}),
+            *sources("source, HoliTom", HoliTom(), {name: name for name in ("received", "norm", "random")}),
+            *sources("sinks, FastVID", received, {"as they are": "received", "last": WithoutSinks()}),
+            *sources("sinks, HoliTom", HoliTom(), {"as they are": "received", "last": WithoutSinks()}),
+        ]
 
 
 def sources(setting: str, base: FastVID | HoliTom, names: dict[str, object]) -> list[Change]:
     """Changes of the source; on a model without it one is left out, not replaced."""
     made = with_settings(setting, base, {name: {"salience": source} for name, source in names.items()})
     return [replace(change, strict=True) for change in made]
-
-
-def changes(options: Options) -> list[Change]:
-    """FastVID's d and sources, HoliTom's sources, and attention without its sinks."""
-    received = replace(EVEN, salience="received")
-    return [
-        *with_settings("d", EVEN, {f"{d:g}": {"d": d} for d in options.shares}),
-        *with_settings("source, FastVID", EVEN, {"native": {}, "none (d = 1)": {"d": 1.0}}),
-        *sources("source, FastVID", EVEN, {name: name for name in SOURCES}),
-        *sources("source, HoliTom", HoliTom(), {name: name for name in ("received", "norm", "random")}),
-        *sources("sinks, FastVID", received, {"as they are": "received", "last": WithoutSinks()}),
-        *sources("sinks, HoliTom", HoliTom(), {"as they are": "received", "last": WithoutSinks()}),
-    ]
 
 
 PUBLISHED: dict[str, tuple[str, ...]] = {"fastvid/table-6": ("d",), "fastvid/table-9": ()}

@@ -19,8 +19,7 @@ from redundancy.pruning.base import Method
 from redundancy.pruning.parts.salience import RandomSalience
 from redundancy.pruning.parts.select import SalienceSelector, Unusual
 
-from . import Condition
-from .core.ablation import AblationOptions, Change, ablation, conditions_of, with_settings
+from .core.ablation import AblationOptions, Change, ablation, with_settings
 
 METRICS = ("reconstruction_error", "cells_covered", "attention_lost", "alignment_all")
 SHOWN = (("reconstruction_error", "error", "value"), ("cells_covered", "cells covered", "value"))
@@ -32,36 +31,31 @@ class Options(AblationOptions):
 
     retentions: tuple[float, ...] = (0.25,)
 
-    def conditions(self) -> list[Condition]:
-        """Every change at every retention."""
-        return conditions_of(changes(self), self)
-
-
-def changes(options: Options) -> list[Change]:
-    """V-CAST with every selector, and other methods beside it."""
-    random = SalienceSelector(salience=RandomSalience())
-    selectors: dict[str, dict[str, Any]] = {
-        "direction and length": {},
-        "direction alone": {"selector": Unusual(length=False)},
-        "length alone": {"selector": Unusual(direction=False)},
-        "random in frame": {"selector": random},
-        "density": {"selector": "density"},
-        "salience": {"selector": "salience"},
-        "even budget": {"budget": "uniform"},
-        "random, even budget": {"budget": "uniform", "selector": random},
-    }
-    beside: dict[str, Method] = {
-        "random of 2x2": RandomOf2x2(),
-        "first of 2x2": FirstOf2x2(),
-        "average of 2x2": AveragePool(),
-        "average of 2x2, centred": AveragePool(placement="centroid"),
-        "HoliTom": HoliTom(),
-        "FastVID": FastVID(),
-    }
-    return [
-        *with_settings("selector", VCast(), selectors),
-        *(Change("in place of V-CAST", name, method, VCast()) for name, method in beside.items()),
-    ]
+    def changes(self) -> list[Change]:
+        """V-CAST with every selector, and other methods beside it."""
+        random = SalienceSelector(salience=RandomSalience())
+        selectors: dict[str, dict[str, Any]] = {
+            "direction and length": {},
+            "direction alone": {"selector": Unusual(length=False)},
+            "length alone": {"selector": Unusual(direction=False)},
+            "random in frame": {"selector": random},
+            "density": {"selector": "density"},
+            "salience": {"selector": "salience"},
+            "even budget": {"budget": "uniform"},
+            "random, even budget": {"budget": "uniform", "selector": random},
+        }
+        beside: dict[str, Method] = {
+            "random of 2x2": RandomOf2x2(),
+            "first of 2x2": FirstOf2x2(),
+            "average of 2x2": AveragePool(),
+            "average of 2x2, centred": AveragePool(placement="centroid"),
+            "HoliTom": HoliTom(),
+            "FastVID": FastVID(),
+        }
+        return [
+            *with_settings("selector", VCast(), selectors),
+            *(Change("in place of V-CAST", name, method, VCast()) for name, method in beside.items()),
+        ]
 
 
 PUBLISHED: dict[str, tuple[str, ...]] = {"vcast/spatial-selection": ("kind",)}

@@ -34,14 +34,14 @@ from redundancy.pruning.base import Method
 from redundancy.pruning.table import METHODS
 
 from . import Column, Condition, Facts, Row, Study, Table, Values, VideoSession
-from .core.ablation import AblationOptions, asked_at_least_one
+from .core.ablation import AnswerOptions, asked_at_least_one
 from .core.panels import panel, sweep
 
 ALL, EQUAL = "all tokens", "equal tokens"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(AblationOptions):
+class Options(AnswerOptions):
     """Compare numbers of frames.
 
     Parameters

@@ -14,8 +14,7 @@ from dataclasses import dataclass, fields
 
 from redundancy.pruning.table import METHODS
 
-from . import Condition
-from .core.ablation import AblationOptions, Change, ablation, conditions_of, with_settings
+from .core.ablation import AblationOptions, Change, ablation, with_settings
 
 QUIRKY = tuple(name for name, entry in METHODS.items() if any(f.name == "parity" for f in fields(entry.method)))
 METRICS = ("reconstruction_error", "frames_covered", "attention_lost")
@@ -40,16 +39,11 @@ class Options(AblationOptions):
         super().__post_init__()
         self.one_of(QUIRKY, "methods")
 
-    def conditions(self) -> list[Condition]:
-        """Every change at every retention."""
-        return conditions_of(changes(self), self)
-
-
-def changes(options: Options) -> list[Change]:
-    """Every method with parity."""
-    return [
-        c for name in options.methods for c in with_settings(name, METHODS[name].method, {"parity": {"parity": True}})
-    ]
+    def changes(self) -> list[Change]:
+        """Every method with parity."""
+        return [
+            c for name in self.methods for c in with_settings(name, METHODS[name].method, {"parity": {"parity": True}})
+        ]
 
 
 STUDY = ablation("parity_gap", Options, explaining=METRICS, shown=SHOWN)

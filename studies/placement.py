@@ -31,8 +31,8 @@ from redundancy.pruning import as_method
 from redundancy.pruning.base import Method
 from redundancy.reduction import Reduction
 
-from . import Condition, VideoSession
-from .core.ablation import AblationOptions, Change, ablation, conditions_of
+from . import VideoSession
+from .core.ablation import AblationOptions, Change, ablation
 
 METRICS = ("alignment_all", "coherence_all", "position_displacement_time", "reconstruction_error")
 SHOWN = (("kl", "its change", "difference"), ("alignment_all", "alignment", "value"))
@@ -66,9 +66,20 @@ class Options(AblationOptions):
             if not isinstance(as_method(name), Method):
                 raise ValueError(f"methods: {name!r} given, expected names of methods")
 
-    def conditions(self) -> list[Condition]:
-        """Every change at every retention."""
-        return conditions_of(changes(self), self)
+    def changes(self) -> list[Change]:
+        """Every method's outputs, placed and moved."""
+        made = []
+        for name in self.methods:
+            method = as_method(name)
+            assert isinstance(method, Method)
+            change = partial(Change, name, method=method, base=method)
+            made += [
+                change(value="its own"),
+                *(change(value=f"at {p}s" if p != "renumbered" else p, then=Placed(p)) for p in PLACEMENTS),
+                change(value="ids exchanged", then=Moved("time", 0)),
+                *(change(value=f"moved in {a} by {d}", then=Moved(a, d)) for a in self.axes for d in self.distances),
+            ]
+        return made
 
 
 @dataclass(frozen=True)
@@ -115,22 +126,6 @@ class Moved:
             chosen = torch.arange(len(ids))[:, None] == 0
             ids = (ids + moved * (chosen if self.axes == "time" else ~chosen)).clamp_min(0)
         return replace(reduction, placement="given", positions=ids)
-
-
-def changes(options: Options) -> list[Change]:
-    """Every method's outputs, placed and moved."""
-    made = []
-    for name in options.methods:
-        method = as_method(name)
-        assert isinstance(method, Method)
-        change = partial(Change, name, method=method, base=method)
-        made += [
-            change(value="its own"),
-            *(change(value=f"at {p}s" if p != "renumbered" else p, then=Placed(p)) for p in PLACEMENTS),
-            change(value="ids exchanged", then=Moved("time", 0)),
-            *(change(value=f"moved in {a} by {d}", then=Moved(a, d)) for a in options.axes for d in options.distances),
-        ]
-    return made
 
 
 PLACEMENTS = ("anchor", "centroid", "renumbered")

@@ -36,7 +36,7 @@ from redundancy.pruning.base import Method
 from redundancy.video import VideoClip
 
 from . import Column, Condition, Facts, Row, Study, Table, Values, VideoSession
-from .core.ablation import AblationOptions, asked_at_least_one
+from .core.ablation import AnswerOptions, asked_at_least_one
 from .core.panels import by_setting, panel
 
 INTACT = "intact"
@@ -58,13 +58,13 @@ ORDERS: dict[str, Callable[..., VideoClip]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(AblationOptions):
+class Options(AnswerOptions):
     """Change the order of frames.
 
     Parameters
     ----------
     seeds
-        Of shuffles, and of methods that draw.
+        Of shuffles; a method that draws draws once for each.
     methods
         What reduces the tokens, beside all of them: names with or without settings.
     """

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from redundancy.evaluation.decisions import anchors_alone
-from redundancy.evaluation.same_grid import on_one_grid
+from redundancy.evaluation.same_grid import GridError, on_one_grid
 from redundancy.evaluation.session import VideoSession
 from redundancy.metrics.agreement import anchor_jaccard
 from redundancy.metrics.measure import defined_mean
@@ -184,7 +184,7 @@ def same_grid_session(video: VideoSession, clips: Sequence[VideoClip], index: in
     """
     try:
         clip = on_one_grid(video.model, clips)[index]
-    except ValueError:
+    except GridError:
         return None
     if clip is video.clip:
         return video

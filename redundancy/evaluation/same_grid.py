@@ -20,6 +20,10 @@ def grid_of(model: VideoLLM, clip: VideoClip) -> TokenGrid:
     return model.family.video_grids(inputs, inputs.get("video_grid_thw"))[0]
 
 
+class GridError(ValueError):
+    """A processor does not show clips of several numbers of frames on one grid."""
+
+
 def on_one_grid(model: VideoLLM, clips: Sequence[VideoClip]) -> list[VideoClip]:
     """The clips such that every frame of each is as many rows and columns of tokens as those of the first.
 
@@ -28,7 +32,7 @@ def on_one_grid(model: VideoLLM, clips: Sequence[VideoClip]) -> list[VideoClip]:
 
     Raises
     ------
-    ValueError
+    GridError
         If the processor changes that size again, naming both grids.
     """
     first, *others = (grid_of(model, clip) for clip in clips)
@@ -40,7 +44,7 @@ def on_one_grid(model: VideoLLM, clips: Sequence[VideoClip]) -> list[VideoClip]:
     resized = [replace(clip, frames=resize_frames(clip.frames, size)) for clip in clips]
     for grid in (grid_of(model, clip) for clip in resized):
         if grid[1:] != first[1:]:
-            raise ValueError(
+            raise GridError(
                 f"{model.name!r} gives {first.rows} x {first.cols} tokens to each of {first.frames} steps and "
                 f"{grid.rows} x {grid.cols} to each of {grid.frames}, whatever size the frames have: what changes with "
                 "their number cannot be told from what changes with the grid"

@@ -7,7 +7,7 @@ outputs with nothing merged into them (`anchors alone`), and of as many random t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
@@ -39,8 +39,8 @@ UNITS = {"accuracy": "share", "agreement": "share", "same_answers": "share", "kl
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblationOptions(StudyOptions):
-    """What ablations take.
+class AnswerOptions(StudyOptions):
+    """What studies of answers at some retentions take.
 
     Parameters
     ----------
@@ -50,14 +50,11 @@ class AblationOptions(StudyOptions):
         Seeds of random tokens, and of methods that draw, for each video.
     skills
         Of each clip's own questions those of these skills are asked; none: all.
-    only
-        Settings that are changed, by their names in the tables; none: all.
     """
 
     retentions: tuple[float, ...] = (0.25, 0.1)
     seeds: int = 1
     skills: tuple[str, ...] = ("digit", "when", "where", "count")
-    only: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,6 +66,40 @@ class AblationOptions(StudyOptions):
     def conditions(self) -> list[Condition]:
         """Those that the options name."""
         return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationOptions(AnswerOptions):
+    """What ablations take.
+
+    Parameters
+    ----------
+    only
+        Settings that are changed, by their names in the tables; none: all.
+    """
+
+    only: tuple[str, ...] = ()
+
+    def changes(self) -> list[Change]:
+        """All changes, of which `only` names some."""
+        return []
+
+    def conditions(self) -> list[Condition]:
+        """Every change at every retention."""
+        return conditions_of(self.changes(), self)
+
+    def chosen(self, settings: Iterable[str]) -> set[str]:
+        """Those of the settings that `only` names, or all.
+
+        Raises
+        ------
+        ValueError
+            If it names others.
+        """
+        known = list(dict.fromkeys(settings))
+        if unknown := sorted(set(self.only) - set(known)):
+            raise ValueError(f"only={unknown} given, expected some of {known}")
+        return set(self.only or known)
 
 
 @dataclass(frozen=True)
@@ -95,19 +126,15 @@ class Change:
     strict: bool = False
 
 
-def with_settings(setting: str, base: Method, values: Mapping[str, Mapping[str, Any]], **always: Any) -> list[Change]:
+def with_settings(setting: str, base: Method, values: Mapping[str, Mapping[str, Any]]) -> list[Change]:
     """Changes of a method's settings: the name of each value, and the settings that it stands for."""
-    held = replace(base, **always)
-    return [Change(setting, name, replace(held, **changed), held) for name, changed in values.items()]
+    return [Change(setting, name, replace(base, **changed), base) for name, changed in values.items()]
 
 
 def conditions_of(changes: Sequence[Change], options: AblationOptions) -> list[Condition]:
     """Every change at every retention; one of a fixed rate stands once, against its base at the nearest retention."""
-    known = list(dict.fromkeys(change.setting for change in changes))
-    if unknown := sorted(set(options.only) - set(known)):
-        raise ValueError(f"only={unknown} given, expected some of {known}")
-    made = []
-    for change in (c for c in changes if not options.only or c.setting in options.only):
+    chosen, made = options.chosen(change.setting for change in changes), []
+    for change in (c for c in changes if c.setting in chosen):
         rated = _has_retention(change.method)
         for r in options.retentions if rated else [min(options.retentions, key=lambda r: abs(r - 0.25))]:
             method, base = (_at(one, r) for one in (change.method, change.base))

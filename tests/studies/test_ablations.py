@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,7 @@ from redundancy.models import VideoLLM
 from redundancy.pruning import VCast
 from redundancy.pruning.parts.budget import CurvatureBudget
 from redundancy.sources import list_videos
-from studies import ablate_merging, ablate_salience, frame_scaling, placement, temporal_order
+from studies import ablate_inner, ablate_merging, ablate_salience, frame_scaling, placement, temporal_order
 from studies.core.ablation import AblationOptions, conditions_of, with_settings
 from tests.studies.conftest import ALIKE, Ran
 
@@ -66,8 +68,22 @@ def test_changes_stand_once_for_each_retention():
     made = conditions_of(changes, AblationOptions(retentions=(0.5, 0.25)))
     assert [c.label for c in made] == ["d: a at 0.5", "d: a at 0.25", "d: b at 0.5", "d: b at 0.25"]
     assert [c.factors["requested"] for c in made] == [0.5, 0.25, 0.5, 0.25]
-    with pytest.raises(ValueError, match=r"only=\['e'\] given, expected some of \['d'\]"):
-        conditions_of(changes, AblationOptions(only=("e",)))
+
+
+@pytest.mark.parametrize("study", [ablate_merging, ablate_salience, ablate_inner], ids=["merging", "salience", "inner"])
+def test_settings_that_are_not_known_are_refused(study: Any):
+    with pytest.raises(ValueError, match=r"only=\['e'\] given, expected some of \['"):
+        study.Options(only=("e",))
+
+
+def test_a_choice_of_settings_where_there_are_none_is_no_option():
+    for study in (temporal_order, frame_scaling):
+        assert "only" not in {f.name for f in fields(study.Options)}
+
+
+def test_inside_the_model_one_retention_of_holitom_is_compared():
+    with pytest.raises(ValueError, match=r"retentions=\[0.5, 0.25\] given, expected one"):
+        ablate_inner.Options(retentions=(0.5, 0.25))
 
 
 def test_renumbered_clusters_are_the_same_outputs():
