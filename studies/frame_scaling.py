@@ -31,7 +31,6 @@ from redundancy.plot.labelled import values
 from redundancy.plot.methods import names_of, with_intervals
 from redundancy.pruning import as_method, label_of
 from redundancy.pruning.base import Method
-from redundancy.pruning.table import METHODS
 
 from . import Column, Condition, Facts, Row, Study, Table, Values, VideoSession
 from .core.ablation import AnswerOptions, asked_at_least_one
@@ -79,7 +78,7 @@ class Options(AnswerOptions):
         return made
 
     def _condition(self, compared: str, name: str, frames: int, method: Method | None) -> Condition:
-        kind = next((e.kind for e in METHODS.values() if type(e.method) is type(method)), "method")
+        kind = getattr(method, "kind", "method")
         factors: dict[str, Any] = {"compared": compared, "count": frames, "method": name}
         label = f"{name}, {frames} frames" if method is None else f"{name} ({compared}), {frames} frames"
         return Condition(label=label, method=method, frames=frames, kind=kind, factors=factors)

@@ -179,7 +179,7 @@ def _combinations(
 def _condition(method: Method, inner: tuple[InnerMethod, ...], factors: Mapping[str, Factor]) -> Condition:
     label = " + ".join([label_of(method), *map(label_of, inner)])
     name = " + ".join([label_of(method, rate=False), *map(label_of, inner)])
-    kind = next((entry.kind for entry in METHODS.values() if type(entry.method) is type(method)), "method")
+    kind = getattr(method, "kind", "method")
     about = {"inner": " + ".join(map(label_of, inner))} if inner else {}
     return Condition(label=label, method=method, inner=inner, kind=kind, factors={"method": name, **about, **factors})
 

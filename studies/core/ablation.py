@@ -25,7 +25,6 @@ from redundancy.evaluation.tables import Column, Table
 from redundancy.plot import compose
 from redundancy.plot.methods import names_of
 from redundancy.pruning.base import Method
-from redundancy.pruning.table import METHODS
 from redundancy.questions import Question
 from redundancy.reduction import Reduction
 from redundancy.sources import VideoSource
@@ -138,7 +137,7 @@ def conditions_of(changes: Sequence[Change], options: AblationOptions) -> list[C
         rated = _has_retention(change.method)
         for r in options.retentions if rated else [min(options.retentions, key=lambda r: abs(r - 0.25))]:
             method, base = (_at(one, r) for one in (change.method, change.base))
-            kind = next((e.kind for e in METHODS.values() if type(e.method) is type(method)), "method")
+            kind = getattr(method, "kind", "method")
             same = method == base and change.then is None
             made.append(
                 Condition(
