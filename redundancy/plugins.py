@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Mapping
 from importlib import import_module
+from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from redundancy.checks import require_type
 from redundancy.digest import PLUGIN
 
 _LOADED: dict[Path, ModuleType] = {}
+
+
+class _FromSource(SourceFileLoader):
+    """Runs the file as it is: compiled code of a file that was changed within the same second passes for current."""
+
+    def path_stats(self, path: str) -> Mapping[str, Any]:
+        raise OSError("no compiled code is taken or kept")
 
 
 def load_plugin(plugin: str | Path) -> ModuleType:
@@ -61,7 +71,7 @@ def _load_file(path: Path) -> ModuleType:
     if (known := _imported(path)) is not None:
         return known
     name = PLUGIN + path.stem
-    spec = spec_from_file_location(name, path)
+    spec = spec_from_file_location(name, path, loader=_FromSource(name, str(path)))
     if not path.stem.isidentifier() or spec is None or spec.loader is None:
         raise ValueError(f"plug-in {path} given, expected a name of letters, digits and underscores that ends in .py")
     if name in sys.modules:

@@ -240,3 +240,14 @@ def test_a_study_of_the_package_with_a_plugin(mine: Path, tiny: VideoLLM, opened
     assert (out / "rows.parquet").read_bytes() == before
     assert set(summary["condition"].values) == set(rows["condition"])
     assert set(summary["inner"].values) >= {inside}
+
+
+def test_a_file_changed_within_the_same_second_runs_as_it_is(tmp_path: Path):
+    path = tmp_path / "changed_at_once.py"
+    for value in (1, 2):
+        path.write_text(f"VALUE = {value}\n")
+        os.utime(path, (10**9, 10**9))
+        forget()
+        found = vars(load_plugin(path))
+        assert found["VALUE"] == value
+    assert not (tmp_path / "__pycache__").exists()
