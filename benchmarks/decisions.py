@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.loops import fastvid_loops, holitom_loops, vcast_loops
-from benchmarks.machine import describe, seconds, wait
+from benchmarks.machine import describe, seconds, work
 from redundancy.pruning import FastVID, HoliTom, VCast
 from redundancy.pruning.base import Method
 from redundancy.reduction import Reduction
@@ -53,14 +53,6 @@ def scenes(seed: int = 0) -> VideoTokens:
         frame_features=features,
         layout=TokenLayout("llava_onevision", "end"),
     )
-
-
-def copies(call: Callable[[], object]) -> int:
-    """Copies from the GPU to the host during a call."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-        call()
-        wait()
-    return sum("Memcpy DtoH" in event.name for event in profile.events())
 
 
 def times(name: str, calls: tuple[Callable[[], object], ...]) -> dict[str, float]:
@@ -138,7 +130,7 @@ def main(device: str = "cpu") -> None:
             compare(name, r, r.apply(x), loops())
         row = times(name, (lambda m=method: m(tokens), lambda m=method: m(tokens).apply(x), loops))
         bar = BARS_MS[name] if on_cpu else BAR_GPU_MS
-        count = "" if on_cpu else f"  {copies(lambda m=method: m(tokens))} copies"
+        count = "" if on_cpu else f"  {work(lambda m=method: m(tokens))['copies_to_host']} copies"
         numbers = f"{row['with_merge_ms']:11.2f} {row['loops_ms']:10.2f} {row['ratio']:7.2f} {row['most']:5g}"
         print(f"{name:20} {row['ms']:8.2f} {bar:6g} {numbers}{count}", flush=True)
         rows[name] = row

@@ -1,4 +1,4 @@
-"""Where the bundled models, clips and captures lie, and what is on the disk."""
+"""Where the bundled models, clips and captures lie, and folders whose names are on the disk for certain."""
 
 from __future__ import annotations
 

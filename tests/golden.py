@@ -39,6 +39,7 @@ def elsewhere(function: Callable[..., Any], device: str) -> Callable[..., Any]:
         there = tree_map_only(torch.Tensor, lambda x: x.to(device), (args, kwargs))
         return tree_map_only(torch.Tensor, lambda x: x.cpu(), function(*there[0], **there[1]))
 
+    moved.at_home = function  # type: ignore[attr-defined]
     return moved
 
 
@@ -46,7 +47,8 @@ def move_functions(module: ModuleType, device: str) -> None:
     """Have the functions of the package that a module of checks imports run on a device."""
     for name, value in vars(module).items():
         if isinstance(value, FunctionType) and value.__module__.startswith("redundancy."):
-            setattr(module, name, elsewhere(value, device))
+            home = getattr(value, "at_home", value)
+            setattr(module, name, home if device == "cpu" else elsewhere(home, device))
 
 
 def checker_of(path: Path, device: str) -> Callable[[Case], None]:
@@ -55,9 +57,7 @@ def checker_of(path: Path, device: str) -> Callable[[Case], None]:
     if family not in CHECKS:
         raise Mismatch(f"unknown kind of case {path.parent.name}/{path.name}; known are {', '.join(CHECKS)}")
     module = import_module(f"tests.golden_checks.{family}")
-    if device != "cpu" and not hasattr(module, "on_device"):
-        move_functions(module, device)
-        module.on_device = device  # type: ignore[attr-defined]
+    move_functions(module, device)
     check: Callable[[Case], None] = module.check
     return check
 

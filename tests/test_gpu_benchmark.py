@@ -8,14 +8,17 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
+from torch import Tensor
 
 from benchmarks.gpu.correct import DifferenceError, close, counted, noted, same
 from benchmarks.gpu.report import Report
 from redundancy.pruning import RandomTokens
 from redundancy.tokens import VideoTokens
+from tests import golden
 from tests.conftest import ROOT
 
 ABSENT = ("decord", "av", "matplotlib", "seaborn", "tyro", "zarr", "beartype")
@@ -76,3 +79,26 @@ def test_sections_after_the_end_are_not_reached_and_an_error_is_written(tmp_path
     sections = json.loads((tmp_path / "gpu.json").read_text())["sections"]
     assert sections["first"]["error"] == "RuntimeError: no memory"
     assert sections["second"] == "not reached"
+    assert report.problems == 1
+
+
+def test_a_comparison_that_does_not_hold_is_a_problem(tmp_path: Path):
+    report = Report(torch.device("cpu"), out=tmp_path / "gpu.json", size="small", seconds=60)
+    report.run("families", lambda _, found: found.update(a=counted({"x": "ok"}), b=counted({"x": "ok", "y": "off"})))
+    assert report.problems == 1
+
+
+def test_functions_of_checks_run_on_the_device_last_named():
+    module = ModuleType("checks")
+    module.spread = spread  # type: ignore[attr-defined]
+    where: list[str] = []
+    spread.__module__ = "redundancy.spread"
+    for device in ("meta", "cpu", "meta"):
+        golden.move_functions(module, device)
+        where += module.spread((torch.ones(2), {"x": torch.ones(2)}), y=torch.ones(2))
+    assert where == ["meta"] * 3 + ["cpu"] * 3 + ["meta"] * 3
+
+
+def spread(pair: tuple[Tensor, dict[str, Tensor]], *, y: Tensor) -> list[str]:
+    """Where the tensors are that a function is given."""
+    return [x.device.type for x in (pair[0], pair[1]["x"], y)]

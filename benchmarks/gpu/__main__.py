@@ -2,12 +2,14 @@
 
 Sections in this order, each written to the file when it is done: stored results of the authors' code; capture, metrics,
 methods and answers of every family against the CPU; decisions at the papers' size; answers, batches and captures of the
-7B and 8B shapes; measurements; decisions over frames. What no longer fits into the seconds is "not reached".
+7B and 8B shapes; measurements; decisions over frames. What no longer fits into the seconds is "not reached". The exit
+status is 1 if a comparison does not hold or a section ends with an error.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
@@ -35,6 +37,8 @@ def main() -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32 is compared with float32
     for name in given.only:
         report.run(name, SECTIONS[name])
+    if report.problems:
+        sys.exit(f"{report.problems} comparisons or sections are not right: see {given.out}")
 
 
 if __name__ == "__main__":

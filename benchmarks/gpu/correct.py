@@ -6,7 +6,7 @@ A comparison is one entry, `"ok"` or what differs; nothing stops at the first.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +19,14 @@ from torch import Tensor
 import redundancy as rd
 from benchmarks.gpu.report import Report
 from redundancy.apply import prune
+from redundancy.evaluation.decisions import suited
 from redundancy.models import VideoLLM, load_model
 from redundancy.paths import bundled_models
 from redundancy.pruning import INNER_METHODS, METHODS, PruneVid
-from redundancy.recording import available_salience
+from redundancy.pruning.base import Method
 from redundancy.reduction import Reduction
+from redundancy.tokens import VideoTokens
+from redundancy.video import VideoClip
 from tests import golden
 from tests.tiny_models import TINY, make_clip
 
@@ -34,7 +37,7 @@ SMALL = 1e-4  # below it a largest number is rounding
 DRAWS = 2  # of nulls
 STEPPED = {  # what counts ranks or crossings of a threshold moves by steps where two numbers are equal but for rounding
     "salience_attention_agreement": 2e-2,
-    **dict.fromkeys(("static_fraction_p", "static_fraction_z", "static_fraction_null_sd"), 1.0),
+    "static_fraction_p": 1.001 / (DRAWS + 1),  # one draw
     **dict.fromkeys(("motion_compensated_similarity_null_sd", "motion_compensated_similarity_z"), 1e-2),
 }
 
@@ -85,17 +88,14 @@ def model_folders(temporary: Path, *, small: bool) -> Iterator[tuple[str, Path]]
 
 
 @contextmanager
-def noted(found: dict[str, Any], name: str) -> Iterator[None]:
+def noted(found: dict[str, str], name: str) -> Iterator[None]:
     """One comparison: it holds unless something is raised."""
     try:
         yield
     except Exception as error:  # each comparison is reported for itself
-        line = (
-            ""
-            if isinstance(error, (DifferenceError, golden.Mismatch))
-            else " | ".join(traceback.format_exc().split("\n")[-8:])
-        )
-        found[name] = f"{type(error).__name__}: {error} {line}".strip()[:1500]
+        told = isinstance(error, (DifferenceError, golden.Mismatch))
+        where = "" if told else " | ".join(traceback.format_exc().splitlines()[-8:])
+        found[name] = f"{type(error).__name__}: {error} {where}".strip()[:1500]
     else:
         found[name] = "ok"
 
@@ -126,15 +126,9 @@ def same(a: Reduction, b: Reduction) -> None:
     close(a.weight, b.weight, 1e-4, "weight")
 
 
-def fitted(name: str, model: VideoLLM) -> Any:
-    """The default of a method, reading salience that the family gives."""
-    method: Any = METHODS[name].method
-    needed = method.needs(model.family.layout).salience
-    if needed is not None and needed not in available_salience(model):
-        method = replace(method, salience="received")
-    if method.needs(model.family.layout).frame_features == "pooling_head" and model.pooling_head is None:
-        method = replace(method, features="mean")
-    return method
+def fitted(name: str, tokens: VideoTokens) -> Method:
+    """The default of a method, reading sources that the tokens carry."""
+    return suited(METHODS[name].method, tokens)[0]
 
 
 def logits_of(model: VideoLLM, inputs: Any) -> Tensor:
@@ -144,7 +138,7 @@ def logits_of(model: VideoLLM, inputs: Any) -> Tensor:
     return torch.stack(out.logits)
 
 
-def family(device: torch.device, folder: Path, found: dict[str, Any]) -> None:
+def family(device: torch.device, folder: Path, found: dict[str, str]) -> None:
     """One model of one family."""
     cpu = load_model(folder, device="cpu")
     there = load_model(folder, device=device, dtype=torch.float32)
@@ -158,7 +152,8 @@ def family(device: torch.device, folder: Path, found: dict[str, Any]) -> None:
             compare_datasets(*both)
     tokens = rd.video_tokens(cpu, clip, QUESTION, keys=True)
     moved = tokens.to(device)
-    decided = decisions(found, cpu, there, tokens)
+    methods = {name: fitted(name, tokens) for name in METHODS}
+    decided = decisions(found, methods, tokens, moved)
     with noted(found, "metrics of tokens"):
         compare_datasets(rd.measure(moved, None, "all"), rd.measure(tokens, None, "all"))
     for null in ("shuffle_frames", "shuffle_tokens", "gaussian"):
@@ -171,9 +166,9 @@ def family(device: torch.device, folder: Path, found: dict[str, Any]) -> None:
     if "question" in captures:
         with noted(found, "metrics of a capture"):
             compare_datasets(*(rd.measure(cap, None, "all") for cap in captures["question"]))
-    pruned_answers(found, cpu, there, (clip, second), decided)
-    inside(found, cpu, there, clip)
-    other_ways(found, there, folder, clip, tokens)
+    pruned_answers(found, cpu, there, clips=(clip, second), methods=methods, placed=decided.get("fastvid"))
+    inside(found, cpu, there, clip=clip, outer=methods["vcast"])
+    other_ways(found, there, folder, clip=clip, tokens=tokens)
 
 
 def compare_datasets(a: Any, b: Any) -> None:
@@ -193,52 +188,55 @@ def compare_datasets(a: Any, b: Any) -> None:
         raise DifferenceError("; ".join(problems))
 
 
-def decisions(found: dict[str, Any], cpu: VideoLLM, there: VideoLLM, tokens: Any) -> dict[str, Reduction]:
+def decisions(
+    found: dict[str, str], methods: Mapping[str, Method], tokens: VideoTokens, moved: VideoTokens
+) -> dict[str, Reduction]:
     """Decisions about the same tokens there and here, in float32 and in bfloat16."""
-    decided = {}
-    for name in METHODS:
-        method = fitted(name, cpu)
+    decided, features = {}, moved.features.flatten(0, 1)
+    rounded, rounded_there = (one.to(dtype=torch.bfloat16) for one in (tokens, moved))
+    for name, method in methods.items():
         with noted(found, f"decide {name}"):
             decided[name] = method(tokens)
-            same(method(tokens.to(there.device)), decided[name])
+            same(method(moved), decided[name])
         with noted(found, f"decide {name}, bfloat16"):
-            rounded = tokens.to(dtype=torch.bfloat16)
-            same(method(rounded.to(there.device)), method(rounded))
+            same(method(rounded_there), method(rounded))
         with noted(found, f"apply {name}"):
             here = decided[name].apply(tokens.features.flatten(0, 1))
-            close(decided[name].to(there.device).apply(tokens.features.to(there.device).flatten(0, 1)), here, 1e-5, "x")
+            close(decided[name].to(features.device).apply(features), here, 1e-5, "values")
     return decided
 
 
 def pruned_answers(
-    found: dict[str, Any], cpu: VideoLLM, there: VideoLLM, clips: tuple[Any, Any], decided: dict[str, Reduction]
+    found: dict[str, str],
+    cpu: VideoLLM,
+    there: VideoLLM,
+    *,
+    clips: tuple[VideoClip, VideoClip],
+    methods: Mapping[str, Method],
+    placed: Reduction | None,
 ) -> None:
-    """Answers of a padded batch, whole and with every method, given decisions that were made there."""
+    """Answers of a padded batch, whole, with every method, and with one reduction's outputs placed otherwise.
+
+    What was decided there is repeated on the CPU.
+    """
     inputs = [m.prepare(list(clips), [QUESTION, OTHER]) for m in (there, cpu)]
-    with noted(found, "answers, whole"):
-        close(logits_of(there, inputs[0]), logits_of(cpu, inputs[1]), LOGITS, "logits")
-    for name in METHODS:
+    given: dict[str, Any] = {"whole": None, **methods}
+    if placed is not None:
+        given |= {how: [replace(placed, placement=how)] * len(clips) for how in ("renumbered", "centroid")}
+    for name, method in given.items():
         with noted(found, f"answers, {name}"):
-            with prune(there, fitted(name, cpu)) as pruned:
+            with prune(there, method) as pruned:
                 actual = logits_of(there, inputs[0])
-            with prune(cpu, [r.to("cpu") for r in pruned.reductions]):
-                close(actual, logits_of(cpu, inputs[1]), LOGITS, "logits")
-    for placement in ("renumbered", "centroid"):
-        with noted(found, f"answers, {placement}"):
-            placed = replace(decided["fastvid"], placement=placement)
-            with prune(there, [placed, placed]):
-                actual = logits_of(there, inputs[0])
-            with prune(cpu, [placed, placed]):
+            with prune(cpu, [r.to("cpu") for r in pruned.reductions] or None):
                 close(actual, logits_of(cpu, inputs[1]), LOGITS, "logits")
 
 
-def inside(found: dict[str, Any], cpu: VideoLLM, there: VideoLLM, clip: Any) -> None:
+def inside(found: dict[str, str], cpu: VideoLLM, there: VideoLLM, *, clip: VideoClip, outer: Method) -> None:
     """Methods inside the language model; their decisions are repeated on the CPU."""
     inputs = [m.prepare(clip, QUESTION) for m in (there, cpu)]
     for name, entry in INNER_METHODS.items():
         method = replace(entry.method, layer=2)
-        outer = PruneVid() if entry.outer else fitted("vcast", cpu)
-        for first in (None, outer) if not entry.outer else (outer,):
+        for first in (PruneVid(),) if entry.outer else (None, outer):
             with noted(found, f"answers, {name} inside{' after ' + type(first).__name__ if first else ''}"):
                 with prune(there, first, inner=[method]) as pruned:
                     actual = logits_of(there, inputs[0])
@@ -247,7 +245,7 @@ def inside(found: dict[str, Any], cpu: VideoLLM, there: VideoLLM, clip: Any) -> 
                     close(actual, logits_of(cpu, inputs[1]), LOGITS, "logits")
 
 
-def other_ways(found: dict[str, Any], there: VideoLLM, folder: Path, clip: Any, tokens: Any) -> None:
+def other_ways(found: dict[str, str], there: VideoLLM, folder: Path, *, clip: VideoClip, tokens: VideoTokens) -> None:
     """bfloat16 weights, other implementations of attention, a compiled model, `evaluate`."""
     rounded = load_model(folder, device=there.device, dtype=torch.bfloat16)
     with noted(found, "bfloat16: capture"):
@@ -256,14 +254,14 @@ def other_ways(found: dict[str, Any], there: VideoLLM, folder: Path, clip: Any, 
         far = float((torch.as_tensor(cap["tokens"].values).double() - tokens.features.double().cpu()).abs().mean())
         if not far <= 0.1 * float(tokens.features.abs().mean()):
             raise DifferenceError(f"tokens are off by {far:.3g} in the mean")
+    recorded = rd.video_tokens(rounded, clip, QUESTION)
     for name in METHODS:
         with noted(found, f"bfloat16: answers, {name}"):
-            outside = fitted(name, rounded)(rd.video_tokens(rounded, clip, QUESTION))
-            with prune(rounded, fitted(name, rounded)) as pruned:
-                ids = rounded.generate(clip, QUESTION, max_new_tokens=STEPS)
-            if not ids:
-                raise DifferenceError("no answer")
-            same(pruned.reductions[0], outside)
+            method = fitted(name, recorded)
+            with prune(rounded, method) as pruned:
+                if not rounded.generate(clip, QUESTION, max_new_tokens=STEPS):
+                    raise DifferenceError("no answer")
+            same(pruned.reductions[0], method(recorded))
     ways: dict[str, Callable[[], VideoLLM]] = {
         "eager": lambda: load_model(folder, device=there.device, dtype=torch.float32, attn_implementation="eager"),
         "compiled": lambda: compiled(folder, there.device),

@@ -60,6 +60,11 @@ class Report:
         """Seconds until the run ends."""
         return self.ends - time.monotonic()
 
+    @property
+    def problems(self) -> int:
+        """Comparisons that do not hold, and errors, of all sections."""
+        return _problems(self.content["sections"])
+
     def write(self) -> None:
         """Write what there is."""
         self.out.parent.mkdir(parents=True, exist_ok=True)
@@ -82,3 +87,9 @@ class Report:
         found["took_s"] = round(time.monotonic() - began, 1)
         print(f"--- {name}: {found['took_s']} s{' ERROR ' + found['error'] if 'error' in found else ''}", flush=True)
         self.write()
+
+
+def _problems(found: Any) -> int:
+    if not isinstance(found, dict):
+        return 0
+    return ("error" in found) + len(found.get("differ", ())) + sum(map(_problems, found.values()))

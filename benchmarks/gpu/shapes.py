@@ -99,7 +99,7 @@ def qwen3_vl(device: torch.device, *, small: bool, frames: int) -> VideoLLM:
     with small_numbers(device), device:
         model: Any = hf.Qwen3VLForConditionalGeneration(config)
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = None, 0
-    return wrap_model(model.eval().to(device), processor, name="random Qwen3-VL-8B")
+    return wrap_model(model.eval().to(device), processor, name="random weights")
 
 
 @contextmanager

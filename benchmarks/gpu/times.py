@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import gc
 import statistics
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 import redundancy as rd
-from benchmarks.decisions import D, pairs_of, scenes
+from benchmarks.decisions import pairs_of, scenes
 from benchmarks.gpu import shapes
 from benchmarks.gpu.report import Report
-from benchmarks.machine import seconds
+from benchmarks.machine import peak_mb, seconds, work
 from benchmarks.measure import video
 from redundancy.evaluation.cost.memory import peak_memory
 from redundancy.evaluation.cost.random_model import random_model
-from redundancy.evaluation.cost.times import time_answer
+from redundancy.evaluation.cost.times import STAGES, RunTimes, time_answer
+from redundancy.evaluation.decisions import suited
 from redundancy.models import VideoLLM
 from redundancy.pruning import METHODS, FastVID, HoliTom, VCast
 from redundancy.recording.attention import record_attention
@@ -38,27 +38,6 @@ def ms(call: Callable[[], object], device: torch.device, *, budget_s: float = 0.
     first = seconds(call)
     taken = [seconds(call) for _ in range(max(3, min(50, int(budget_s / max(first, 1e-6)))))]
     return {"ms": round(1e3 * statistics.median(taken), 4), "least_ms": round(1e3 * min(taken), 4)}
-
-
-def work(call: Callable[[], object], device: torch.device) -> dict[str, Any]:
-    """Kernels that a call starts, copies from and to the device, time that the device is busy, and what takes most."""
-    if device.type != "cuda":
-        return {}
-    kinds = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
-    with torch.profiler.profile(activities=kinds) as profile:
-        call()
-        torch.cuda.synchronize(device)
-    there = [e for e in profile.events() if e.device_type == torch.autograd.DeviceType.CUDA]
-    spent: Counter[str] = Counter()
-    for event in there:
-        spent[event.name.split("<")[0][:60]] += event.self_device_time_total
-    return {
-        "kernels": sum("Memcpy" not in e.name and "Memset" not in e.name for e in there),
-        "copies_to_host": sum("DtoH" in e.name for e in there),
-        "copies_to_device": sum("HtoD" in e.name for e in there),
-        "busy_ms": round(sum(spent.values()) / 1e3, 4),
-        "most_us": {name: round(us, 1) for name, us in spent.most_common(6)},
-    }
 
 
 def rates(device: torch.device) -> dict[str, float]:
@@ -82,8 +61,6 @@ def decisions(report: Report, found: dict[str, Any]) -> None:
     device = report.device
     found["device"] = rate = rates(device)
     tokens = scenes().to(device, dtype_of(device))
-    if report.content["size"] == "small":
-        tokens = tokens.to(device)
     floor = 1e3 * tokens.features.nbytes / rate["bytes_per_s"]
     found["tokens"] = {"shape": list(tokens.features.shape), "MB": tokens.features.nbytes / 1e6, "read_once_ms": floor}
     plain = pairs_of(tokens)
@@ -96,7 +73,8 @@ def decisions(report: Report, found: dict[str, Any]) -> None:
         try:
             row: dict[str, Any] = ms(lambda m=method: m(tokens), device)  # type: ignore[misc]
             row["with_merge"] = ms(lambda m=method: m(tokens).apply(tokens.features), device)  # type: ignore[misc]
-            row |= work(lambda m=method: m(tokens), device)  # type: ignore[misc]
+            if device.type == "cuda":
+                row |= work(lambda m=method: m(tokens))  # type: ignore[misc]
             row["over_one_read"] = round(row["ms"] / floor, 1)
             if name in plain:
                 row["plain"] = ms(plain[name][1], device)
@@ -139,18 +117,15 @@ def answers(report: Report, found: dict[str, Any]) -> None:
 def answers_of(model: VideoLLM, frames: int, report: Report, found: dict[str, Any]) -> None:
     """One model."""
     source = list_videos(f"world:1?frames={frames}")[0]
-    inputs = model.prepare(source.load(model, frames=frames), PROMPT)
-    conditions: dict[str, Any] = {"full": None}
+    clip = source.load(model, frames=frames)
+    inputs, tokens = model.prepare(clip, PROMPT), rd.video_tokens(model, clip, PROMPT)
+    conditions: dict[str, tuple[Any, str]] = {"full": (None, "")}
     for retention in RETENTIONS:
         for name in IN_MODELS:
-            method: Any = METHODS[name].method
-            needed = method.needs(model.family.layout)
-            if needed.salience and model.family.name != "llava_onevision":
-                method = replace(method, salience="norm")
-            if needed.frame_features == "pooling_head" and model.pooling_head is None:
-                method = replace(method, features="mean")
-            conditions[f"{name}({retention})"] = replace(method, retention=retention)
-    for label, method in conditions.items():
+            rated: Any = METHODS[name].method
+            conditions[f"{name}({retention})"] = suited(replace(rated, retention=retention), tokens)
+    del tokens
+    for label, (method, replaced) in conditions.items():
         if report.left <= 0:
             found[label] = "not reached"
             continue
@@ -162,24 +137,22 @@ def answers_of(model: VideoLLM, frames: int, report: Report, found: dict[str, An
             found[label] = {"error": f"{type(error).__name__}: {error}"[:300]}
             print(f"{label}: {found[label]}", flush=True)
             continue
-        best = min(runs, key=lambda run: run.first_token)
-        row: dict[str, Any] = {f"{stage}_ms": round(1e3 * value, 3) for stage, value in best.seconds.items()}
-        row |= {"first_token_ms": round(1e3 * best.first_token, 2), "prefill_ms": round(1e3 * best.prefill, 2)}
-        row["decode_tokens_per_s"] = round(best.decode_steps / best.seconds["decode"], 1)
-        row |= {"prompt": best.prompt, "peak_GB": round(memory.answer / 1e9, 3)}
-        row["peak_language_GB"] = round(memory.language / 1e9, 3)
-        row["achieved"] = 1.0 if best.reduction is None else best.reduction.achieved
+        row = stages_of(runs)
+        row |= {"prompt": runs[-1].prompt, "replaced": replaced}
+        row |= {"peak_GB": round(memory.answer / 1e9, 3), "peak_language_GB": round(memory.language / 1e9, 3)}
+        row["achieved"] = 1.0 if runs[-1].reduction is None else runs[-1].reduction.achieved
         found[label] = row
-        keys = (
-            "prompt",
-            "tower_ms",
-            "decision_ms",
-            "shorten_ms",
-            "language_ms",
-            "first_token_ms",
-            "decode_tokens_per_s",
-        )
-        print(f"{label:22} " + " ".join(f"{key} {row[key]}" for key in keys), flush=True)
+        shown = " ".join(f"{key} {row[key]['median']}" for key in ("tower_ms", "decision_ms", "language_ms"))
+        print(f"{label:22} prompt {row['prompt']} {shown} first token {row['first_token_ms']}", flush=True)
+
+
+def stages_of(runs: Sequence[RunTimes]) -> dict[str, Any]:
+    """Median, least and largest of every stage over runs, in ms, and of tokens per second while decoding."""
+    each: dict[str, list[float]] = {f"{name}_ms": [1e3 * run.seconds[name] for run in runs] for name in STAGES}
+    each |= {"first_token_ms": [1e3 * r.first_token for r in runs], "prefill_ms": [1e3 * r.prefill for r in runs]}
+    each["decode_tokens_per_s"] = [run.decode_steps / run.seconds["decode"] for run in runs]
+    rounded = {name: [round(v, 3) for v in values] for name, values in each.items()}
+    return {k: {"median": statistics.median(v), "least": min(v), "largest": max(v)} for k, v in rounded.items()}
 
 
 def batches(model: VideoLLM, report: Report, found: dict[str, Any]) -> None:
@@ -240,32 +213,23 @@ def measuring(report: Report, found: dict[str, Any]) -> None:
         row: dict[str, Any] = ms(lambda tokens=tokens: rd.measure(tokens), report.device)  # type: ignore[misc]
         if frames <= 32:
             row["all"] = ms(lambda tokens=tokens: rd.measure(tokens, None, "all"), report.device)  # type: ignore[misc]
-        row["peak_above_MB"] = peak_mb(lambda tokens=tokens: rd.measure(tokens), report.device)  # type: ignore[misc]
+        if report.device.type == "cuda":
+            row["peak_above_MB"] = peak_mb(lambda tokens=tokens: rd.measure(tokens), report.device)  # type: ignore[misc]
         found[f"{frames} frames"] = row
         print(frames, row, flush=True)
-
-
-def peak_mb(call: Callable[[], object], device: torch.device) -> float | None:
-    if device.type != "cuda":
-        return None
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    call()
-    torch.cuda.synchronize(device)
-    return round((torch.cuda.max_memory_allocated(device) - before) / 1e6, 1)
 
 
 def scaling(report: Report, found: dict[str, Any]) -> None:
     """Decisions of the three methods over frames."""
     for frames in (8, 16) if report.content["size"] == "small" else (32, 128, 512, 1024):
         source = video(frames)
-        N = source.grid.tokens_per_frame
+        drawn = torch.rand(frames, source.grid.tokens_per_frame, generator=torch.Generator().manual_seed(0))
         tokens: VideoTokens = VideoTokens.from_features(
             source.features,
             rows=source.grid.rows,
             cols=source.grid.cols,
-            salience={"pooling_head": torch.rand(frames, N), "received": torch.rand(frames, N)},
-            frame_features={"pooling_head": source.features.mean(1)[:, :D]},
+            salience={"pooling_head": drawn, "received": drawn},
+            frame_features={"pooling_head": source.features.mean(1)},
         ).to(report.device, dtype_of(report.device))
         for method in (FastVID(retention=0.1), HoliTom(retention=0.15), VCast(retention=0.25)):
             label = f"{method.name}, {frames} frames"
@@ -273,6 +237,7 @@ def scaling(report: Report, found: dict[str, Any]) -> None:
                 found[label] = "not reached"
                 continue
             row: dict[str, Any] = ms(lambda m=method, t=tokens: m(t), report.device)  # type: ignore[misc]
-            row["peak_above_MB"] = peak_mb(lambda m=method, t=tokens: m(t), report.device)  # type: ignore[misc]
+            if report.device.type == "cuda":
+                row["peak_above_MB"] = peak_mb(lambda m=method, t=tokens: m(t), report.device)  # type: ignore[misc]
             found[label] = row
             print(label, row, flush=True)
